@@ -1,0 +1,38 @@
+# Runs fdsr on an NVIDIA GPU (or, slowly, without one):
+#
+#     docker build --tag fdsr .
+#     docker run --rm --gpus all --volume "$PWD/runs:/home/fdsr/runs" fdsr fit --config experiments/fourier_sr.yaml
+#
+# The mounted folder must be writable by user 10001, or give --user.
+FROM nvidia/cuda:13.2.0-runtime-ubuntu24.04
+
+ENV PATH=/opt/venv/bin:$PATH \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PYTHONUNBUFFERED=1
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+RUN useradd --create-home --uid 10001 fdsr
+RUN python3 -m venv /opt/venv
+
+# Dependencies: this layer is rebuilt only when they change, not with the source. The package is an empty stub here.
+WORKDIR /opt/build
+COPY pyproject.toml constraints.txt ./
+RUN mkdir fdsr && touch fdsr/__init__.py README.md LICENSE \
+    && pip install --constraint constraints.txt ".[wandb,fid]" \
+    && pip uninstall --yes fdsr
+
+COPY README.md LICENSE ./
+COPY fdsr fdsr
+RUN pip install --no-deps .
+
+USER fdsr
+WORKDIR /home/fdsr
+COPY --chown=fdsr:fdsr data data
+COPY --chown=fdsr:fdsr experiments experiments
+RUN mkdir runs
+
+ENTRYPOINT ["python", "-m", "fdsr.cli"]
+CMD ["--help"]

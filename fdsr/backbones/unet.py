@@ -1,0 +1,239 @@
+"""A U-Net with time-conditioned residual blocks, after Dhariwal & Nichol 2021 (ADM), for fields of any size.
+
+Everything runs in channels_last, the layout in which convolutions are fastest on CPU and in half precision on GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from fdsr.backbones.embedding import TimeEmbedding
+from fdsr.backbones.padding import Conv, crop, pad_to_multiple, zero_init
+from fdsr.backbones.registry import register_backbone
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(SiLU(s ⊙ norm(conv(SiLU(norm(x)))) + b)), with (s − 1, b) linear in the time embedding.
+
+    (B, in_channels, H, W) → (B, out_channels, H, W). Without an embedding the second norm is a plain one. The last
+    convolution starts at zero, and so the block as its shortcut.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, groups: int, dropout: float, embedding_dim: int | None
+    ) -> None:
+        super().__init__()
+        self.norm_in = nn.GroupNorm(groups, in_channels)
+        self.conv_in = Conv(in_channels, out_channels)
+        self.norm_out = nn.GroupNorm(groups, out_channels)
+        self.modulation = nn.Linear(embedding_dim, 2 * out_channels) if embedding_dim else None
+        self.dropout = nn.Dropout(dropout)
+        self.conv_out = zero_init(Conv(out_channels, out_channels))
+        self.shortcut = Conv(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor | None, wrap: bool) -> Tensor:
+        h = self.conv_in(F.silu(self.norm_in(x)), wrap)
+        h = self.norm_out(h)
+        if self.modulation is not None and embedding is not None:
+            scale, shift = rearrange(self.modulation(embedding), "b (two c) -> two b c 1 1", two=2)
+            h = torch.addcmul(shift, h, 1 + scale)
+        h = self.conv_out(self.dropout(F.silu(h)), wrap)
+        return self.shortcut(x) + h
+
+
+class SelfAttention(nn.Module):
+    """x + attention over all H·W positions of x (B, C, H, W). No positions are told, so it commutes with any roll."""
+
+    def __init__(self, channels: int, *, heads: int, groups: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = Conv(channels, 3 * channels, 1)
+        self.out = zero_init(Conv(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = rearrange(self.qkv(self.norm(x)), "b (n heads d) h w -> n b heads (h w) d", n=3, heads=self.heads)
+        h = F.scaled_dot_product_attention(*qkv)
+        return x + self.out(rearrange(h, "b heads (h w) d -> b (heads d) h w", h=x.shape[-2]))
+
+
+class Stage(nn.Module):
+    """A residual block, followed by self-attention where `heads` is given."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        heads: int | None,
+        groups: int,
+        dropout: float,
+        embedding_dim: int | None,
+    ) -> None:
+        super().__init__()
+        self.block = ResidualBlock(
+            in_channels, out_channels, groups=groups, dropout=dropout, embedding_dim=embedding_dim
+        )
+        self.attention = SelfAttention(out_channels, heads=heads, groups=groups) if heads else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor | None, wrap: bool) -> Tensor:
+        return self.attention(self.block(x, embedding, wrap))
+
+
+class EncoderLevel(nn.Module):
+    """Half the resolution (`down`, but for the finest level), then the stages; returns what each stage made."""
+
+    def __init__(self, down: Conv | None, stages: Iterable[Stage]) -> None:
+        super().__init__()
+        self.down = down
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, h: Tensor, embedding: Tensor | None, wrap: bool) -> list[Tensor]:
+        if self.down is not None:
+            h = self.down(h, wrap)
+        outputs = []
+        for stage in self.stages:
+            h = stage(h, embedding, wrap)
+            outputs.append(h)
+        return outputs
+
+
+class DecoderLevel(nn.Module):
+    """Twice the resolution (`up`, but for the coarsest level), then the stages, each fed one of the encoder's outputs.
+
+    `up` convolves before the enlargement, at a quarter of the cost; the first stage smooths the 2 × 2 pixels.
+    """
+
+    def __init__(self, up: Conv | None, stages: Iterable[Stage]) -> None:
+        super().__init__()
+        self.up = up
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, h: Tensor, skips: list[Tensor], embedding: Tensor | None, wrap: bool) -> Tensor:
+        if self.up is not None:
+            h = F.interpolate(self.up(h, wrap), scale_factor=2, mode="nearest")
+        for stage, skip in zip(self.stages, reversed(skips), strict=True):
+            h = stage(torch.cat([h, skip], dim=1), embedding, wrap)
+        return h
+
+
+@register_backbone("unet")
+class UNet(nn.Module):
+    """U-Net: x (B, in_channels, H, W), t (B,) → (B, out_channels, H, W), zero before training; any H, W ≥ 1.
+
+    The stride is patch_size · 2^(levels − 1); other sizes are padded to a multiple of it and cropped. With `wrap` the
+    last axis is a closed circle, and where W is a multiple of the stride, rolling x by multiples of the stride rolls
+    the output. Condition fields are simply further channels of x.
+
+    width: channels of the first level; level i has width · multipliers[i]. Must be a multiple of groups.
+    multipliers: one a level; each level halves the resolution of the one before.
+    blocks: residual blocks a level, in the encoder and in the decoder each.
+    attention_levels: levels (0 is the finest) with self-attention after each block.
+    attention_heads: number of heads there.
+    dropout: inside the residual blocks.
+    groups: groups of the group normalisation.
+    patch_size: p > 1 folds p × p pixels into channels in front and unfolds them at the end (space to depth), so that
+        every level works on 1/p of the resolution at 1/p² of the cost.
+    time_embedding: False builds a network without time, as for regression; t must then be None.
+    time_scale: multiplies t before its embedding, see `TimeEmbedding`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int = 32,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 1,
+        attention_levels: Sequence[int] = (),
+        attention_heads: int = 4,
+        dropout: float = 0.0,
+        groups: int = 8,
+        patch_size: int = 1,
+        time_embedding: bool = True,
+        time_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        _check(width, multipliers, blocks, attention_levels, attention_heads, groups, patch_size)
+        self.patch_size = patch_size
+        self.stride = patch_size * 2 ** (len(multipliers) - 1)
+        channels = [width * m for m in multipliers]
+        embedding_dim = 4 * width if time_embedding else None
+        self.embed = TimeEmbedding(width, embedding_dim, time_scale) if embedding_dim else None
+
+        def stage(level: int, in_channels: int) -> Stage:
+            heads = attention_heads if level in attention_levels else None
+            return Stage(
+                in_channels, channels[level], heads=heads, groups=groups, dropout=dropout, embedding_dim=embedding_dim
+            )
+
+        levels = range(len(channels))
+        self.stem = Conv(in_channels * patch_size**2, channels[0])
+        self.encoder = nn.ModuleList(
+            EncoderLevel(
+                Conv(channels[i - 1], channels[i], stride=2) if i > 0 else None,
+                (stage(i, channels[i]) for _ in range(blocks)),
+            )
+            for i in levels
+        )
+        self.middle = nn.ModuleList(stage(levels[-1], channels[-1]) for _ in range(2))
+        self.decoder = nn.ModuleList(
+            DecoderLevel(
+                Conv(channels[i + 1], channels[i]) if i < levels[-1] else None,
+                (stage(i, 2 * channels[i]) for _ in range(blocks)),
+            )
+            for i in reversed(levels)
+        )
+        self.norm = nn.GroupNorm(groups, channels[0])
+        self.head = zero_init(Conv(channels[0], out_channels * patch_size**2))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, t: Tensor | float | None = None, *, wrap: bool = False) -> Tensor:
+        height, width = x.shape[-2:]
+        if self.embed is None and t is not None:
+            raise ValueError("this U-Net was built with time_embedding=False and takes no t")
+        embedding = F.silu(self.embed(t, x.shape[0])) if self.embed is not None else None
+
+        h, left = pad_to_multiple(x, self.stride, wrap=wrap)
+        h = rearrange(h, "b c (h p) (w q) -> b (c p q) h w", p=self.patch_size, q=self.patch_size)
+        h = self.stem(h.contiguous(memory_format=torch.channels_last), wrap)
+
+        skips: list[list[Tensor]] = []
+        for level in self.encoder:
+            skips.append(level(h, embedding, wrap))
+            h = skips[-1][-1]
+        for stage in self.middle:
+            h = stage(h, embedding, wrap)
+        for level in self.decoder:
+            h = level(h, skips.pop(), embedding, wrap)
+
+        h = self.head(F.silu(self.norm(h)), wrap)
+        h = rearrange(h, "b (c p q) h w -> b c (h p) (w q)", p=self.patch_size, q=self.patch_size)
+        return crop(h, height, width, left)
+
+
+def _check(
+    width: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention_levels: Sequence[int],
+    attention_heads: int,
+    groups: int,
+    patch_size: int,
+) -> None:
+    """Raises ValueError, in one line, for settings of which no U-Net can be built."""
+    if min(width, blocks, groups, patch_size, attention_heads, *multipliers) < 1 or not multipliers:
+        raise ValueError("unet: width, multipliers, blocks, groups, patch_size and attention_heads must be at least 1")
+    if width % groups:
+        raise ValueError(f"unet: width {width} must be a multiple of groups {groups}")
+    for level in attention_levels:
+        if level not in range(len(multipliers)):
+            raise ValueError(f"unet: attention level {level} does not exist; levels are 0…{len(multipliers) - 1}")
+        if width * multipliers[level] % attention_heads:
+            raise ValueError(f"unet: {width * multipliers[level]} channels do not divide into {attention_heads} heads")

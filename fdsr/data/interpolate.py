@@ -1,0 +1,32 @@
+"""Interpolation of coarse fields to the fine grid, and the halo it needs at the edges."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fdsr.errors import FdsrError
+
+HALO = 2  # coarse cells on each side: what a bicubic kernel reads beyond its own cell
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+def add_halo(low: Tensor, periodic: bool) -> Tensor:
+    """Extend whole coarse fields (..., h, w) by `HALO` cells: rows repeat the edge, columns wrap if `periodic`."""
+    columns = torch.arange(-HALO, low.shape[-1] + HALO)
+    columns = columns % low.shape[-1] if periodic else columns.clamp(0, low.shape[-1] - 1)
+    rows = torch.arange(-HALO, low.shape[-2] + HALO).clamp(0, low.shape[-2] - 1)
+    return low[..., rows, :][..., columns]
+
+
+def upsample(low: Tensor, factor: tuple[int, int], method: str) -> Tensor:
+    """Interpolate coarse fields with their halo (B, C, h + 2·HALO, w + 2·HALO) to (B, C, h·f_y, w·f_x).
+
+    Cell-centred: a coarse value stands at the middle of its f_y × f_x block.
+    """
+    if method not in INTERPOLATIONS:
+        raise FdsrError(f"interpolation '{method}' is unknown; choose one of {', '.join(INTERPOLATIONS)}")
+    fine = functional.interpolate(low, scale_factor=(float(factor[0]), float(factor[1])), mode=method)
+    return fine[..., HALO * factor[0] : -HALO * factor[0], HALO * factor[1] : -HALO * factor[1]]

@@ -1,0 +1,62 @@
+"""The mathematics of diffusion with orthonormal transforms: torch alone, no training code. See README.md here."""
+
+from fdsr.diffusion.divergences import DIVERGENCES, Divergence
+from fdsr.diffusion.losses import (
+    LOSSES,
+    FourierReferenceLoss,
+    Loss,
+    RobustSpectralLoss,
+    SimpleLoss,
+    SpectralWeightedLoss,
+    SpectrumNormLoss,
+    WhitenedLoss,
+)
+from fdsr.diffusion.noise import ColouredNoise, Noise, WhiteNoise
+from fdsr.diffusion.parametrisation import PARAMETRISATIONS, Parametrisation
+from fdsr.diffusion.process import REVERSE_VARIANCES, Gaussian, GaussianDiffusion
+from fdsr.diffusion.samplers import SAMPLERS, ancestral, ddim, dpmsolverpp
+from fdsr.diffusion.schedules import SCHEDULES, Schedule, cosine_schedule, linear_schedule, vp_schedule
+from fdsr.diffusion.spacing import SPACINGS, timesteps
+from fdsr.diffusion.transforms import TRANSFORMS, Cosine, Haar, Product, RealFourier, Transform
+from fdsr.diffusion.weights import InverseAmplitudeWeight, PowerLawWeight, SpectralWeight
+
+__all__ = [
+    "DIVERGENCES",
+    "LOSSES",
+    "PARAMETRISATIONS",
+    "REVERSE_VARIANCES",
+    "SAMPLERS",
+    "SCHEDULES",
+    "SPACINGS",
+    "TRANSFORMS",
+    "ColouredNoise",
+    "Cosine",
+    "Divergence",
+    "FourierReferenceLoss",
+    "Gaussian",
+    "GaussianDiffusion",
+    "Haar",
+    "InverseAmplitudeWeight",
+    "Loss",
+    "Noise",
+    "Parametrisation",
+    "PowerLawWeight",
+    "Product",
+    "RealFourier",
+    "RobustSpectralLoss",
+    "Schedule",
+    "SimpleLoss",
+    "SpectralWeight",
+    "SpectralWeightedLoss",
+    "SpectrumNormLoss",
+    "Transform",
+    "WhiteNoise",
+    "WhitenedLoss",
+    "ancestral",
+    "cosine_schedule",
+    "ddim",
+    "dpmsolverpp",
+    "linear_schedule",
+    "timesteps",
+    "vp_schedule",
+]

@@ -1,0 +1,166 @@
+"""The Gaussian diffusion process: forward marginals, exact posteriors, and the ε, x_0 and v views of one state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fdsr.diffusion.noise import FixedPrecision, Noise, WhiteNoise
+from fdsr.diffusion.schedules import Schedule
+
+
+class Gaussian(NamedTuple):
+    """N(mean, var · C) with C the covariance of the process's noise; var is (B, 1, …, 1)."""
+
+    mean: Tensor
+    var: Tensor
+
+
+def _posterior_variance(a_t: Tensor, a_s: Tensor) -> Tensor:
+    """β̃ = β_{t|s} (1 − ᾱ_s)/(1 − ᾱ_t): the variance of q(x_s | x_t, x_0)."""
+    return (1 - a_t / a_s) * (1 - a_s) / (1 - a_t)
+
+
+def _step_variance(a_t: Tensor, a_s: Tensor) -> Tensor:
+    """β_{t|s} = 1 − ᾱ_t/ᾱ_s, and 0 at s = 0, where the reverse process ends without noise."""
+    return torch.where(a_s < 1, 1 - a_t / a_s, torch.zeros_like(a_t))
+
+
+REVERSE_VARIANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "posterior": _posterior_variance,
+    "beta": _step_variance,
+}
+
+
+class GaussianDiffusion(FixedPrecision):
+    """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) C), t = 1..T, with its reverse (Ho et al. 2020; C ≠ I: coloured noise).
+
+    schedule: the table of ᾱ. noise: C, white by default. reverse_variance: "posterior" (β̃) or "beta" (β).
+
+    Fields are (B, ...), `t` and `s` integer tensors (B,); coefficients are computed in float64, cast to the dtype of
+    the field and broadcast over its other axes. Raises ValueError for an unknown reverse variance, a `t` that is not
+    integer and, where `t` is on the CPU (a check on a GPU would stall it), a `t` out of range.
+
+    >>> from fdsr.diffusion import vp_schedule
+    >>> p = GaussianDiffusion(vp_schedule(T=4))
+    >>> p.q_sample(torch.zeros(2, 1, 8, 8), torch.tensor([1, 4]), torch.randn(2, 1, 8, 8)).shape
+    torch.Size([2, 1, 8, 8])
+    """
+
+    alphas_cumprod: Tensor
+    loss_weights: Tensor
+
+    def __init__(self, schedule: Schedule, noise: Noise | None = None, reverse_variance: str = "posterior") -> None:
+        super().__init__()
+        if reverse_variance not in REVERSE_VARIANCES:
+            raise ValueError(f"reverse_variance must be one of {sorted(REVERSE_VARIANCES)}, not {reverse_variance!r}")
+        self.schedule = schedule
+        self.noise = WhiteNoise() if noise is None else noise
+        self.reverse_variance = reverse_variance
+        self.register_buffer("alphas_cumprod", schedule.alphas_cumprod.clone(), persistent=False)
+        self.register_buffer("loss_weights", self._loss_weights(), persistent=False)
+
+    @property
+    def T(self) -> int:
+        """Number of steps."""
+        return self.schedule.T
+
+    def alpha_bar(self, t: Tensor) -> Tensor:
+        """ᾱ_t, float64, shaped like t; t in 0..T."""
+        return self._at(self.alphas_cumprod, t, lowest=0)
+
+    def snr(self, t: Tensor) -> Tensor:
+        """Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t), float64, shaped like t; t in 0..T (infinite at 0)."""
+        a = self.alpha_bar(t)
+        return a / (1 - a)
+
+    def terminal_snr(self, power_max: float) -> float:
+        """ᾱ_T · max Λ, the signal-to-noise ratio left at t = T in the strongest coefficient under white noise.
+
+        power_max: the largest mean square orthonormal coefficient of the normalised data. The sampler starts from
+        pure noise, so keep this below 0.01, or else shorten the spectrum (residual target, coloured noise). With
+        coloured noise of exponent p the ratio is ᾱ_T · max Λ^{1−p}: pass that power.
+        """
+        return float(self.schedule.alphas_cumprod[-1]) * power_max
+
+    def loss_weight(self, t: Tensor) -> Tensor:
+        """Variational weight of ‖ε − ε_θ‖² (Ho et al. 2020, eq. 12), float64, shaped like t; t in 1..T.
+
+        β_t² / (2 σ_t² α_t (1 − ᾱ_t)), σ_t² the reverse variance. At t = 1, where β̃_1 = 0, σ_1² is taken as β̃_2 (β_1
+        if T = 1), as Ho et al. and Nichol & Dhariwal (2021) do for their decoder.
+        """
+        return self._at(self.loss_weights, t)
+
+    def q_sample(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε (Ho et al. 2020, eq. 4); `noise` ε has covariance C already."""
+        signal, sigma = self._levels(x_0, t)
+        return signal * x_0 + sigma * noise
+
+    def posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor | None = None) -> Gaussian:
+        """q(x_s | x_t, x_0) for s < t, by default s = t − 1 (Ho et al. 2020, eqs 6–7, with α_{t|s} = ᾱ_t/ᾱ_s).
+
+        mean = (√ᾱ_s β_{t|s} x_0 + √α_{t|s} (1 − ᾱ_s) x_t) / (1 − ᾱ_t), β_{t|s} = 1 − α_{t|s};
+        var  = β_{t|s} (1 − ᾱ_s) / (1 − ᾱ_t), or β_{t|s} under reverse_variance "beta"; it multiplies C.
+        At s = 0 the mean is x_0 and var is 0 under either. A general s makes respaced sampling exact.
+        """
+        s = t - 1 if s is None else s
+        a_t, a_s = self._at(self.alphas_cumprod, t), self._at(self.alphas_cumprod, s, lowest=0)
+        if t.device.type == "cpu" and s.device.type == "cpu" and bool((s >= t).any()):
+            raise ValueError("the posterior q(x_s | x_t, x_0) needs s < t")
+        step = a_t / a_s
+        from_x_0 = a_s.sqrt() * (1 - step) / (1 - a_t)
+        from_x_t = step.sqrt() * (1 - a_s) / (1 - a_t)
+        mean = _like(from_x_0, x_t) * x_0 + _like(from_x_t, x_t) * x_t
+        return Gaussian(mean, _like(REVERSE_VARIANCES[self.reverse_variance](a_t, a_s), x_t))
+
+    def x_0_from_eps(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """x_0 = (x_t − √(1 − ᾱ_t) ε) / √ᾱ_t."""
+        signal, sigma = self._levels(x_t, t)
+        return (x_t - sigma * eps) / signal
+
+    def eps_from_x_0(self, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
+        """ε = (x_t − √ᾱ_t x_0) / √(1 − ᾱ_t)."""
+        signal, sigma = self._levels(x_t, t)
+        return (x_t - signal * x_0) / sigma
+
+    def v(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022, §4)."""
+        signal, sigma = self._levels(x_0, t)
+        return signal * noise - sigma * x_0
+
+    def x_0_from_v(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+        """x_0 = √ᾱ_t x_t − √(1 − ᾱ_t) v."""
+        signal, sigma = self._levels(x_t, t)
+        return signal * x_t - sigma * v
+
+    def _levels(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(√ᾱ_t, √(1 − ᾱ_t)), broadcast against x."""
+        a = self._at(self.alphas_cumprod, t)
+        return _like(a.sqrt(), x), _like((1 - a).sqrt(), x)
+
+    def _at(self, table: Tensor, t: Tensor, lowest: int = 1) -> Tensor:
+        if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
+            raise ValueError(f"t must be an integer tensor, not {t.dtype}")
+        if t.device.type == "cpu" and t.numel() and not (lowest <= int(t.min()) and int(t.max()) <= self.T):
+            raise ValueError(f"t must lie in {lowest}..{self.T}, not {int(t.min())}..{int(t.max())}")
+        return table[t.long()]
+
+    def _loss_weights(self) -> Tensor:
+        a = self.schedule.alphas_cumprod
+        alpha, beta = self.schedule.alphas[1:], self.schedule.betas[1:]
+        sigma2 = REVERSE_VARIANCES[self.reverse_variance](a[1:], a[:-1])
+        if self.reverse_variance == "beta" or self.T == 1:
+            sigma2[0] = beta[0]
+        else:
+            sigma2[0] = sigma2[1]
+        weight = beta**2 / (2 * sigma2 * alpha * (1 - a[1:]))
+        return torch.cat([torch.zeros(1, dtype=torch.float64), weight])
+
+
+def _like(coefficient: Tensor, x: Tensor) -> Tensor:
+    """A coefficient (B,) in the dtype of x, shaped to broadcast over the other axes of x (B, ...)."""
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    return coefficient.to(dtype).reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))

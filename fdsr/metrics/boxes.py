@@ -1,0 +1,91 @@
+"""How a field is cut into boxes for local spectra.
+
+On a latitude–longitude grid a spectrum in kilometres only has a meaning where the grid is nearly a plane, so the field
+is cut into latitude bands at most 15° tall, each tiled by boxes about square in km, with the spacing of the band's mean
+latitude φ̄: dy = a Δφ, dx = a cos φ̄ Δλ. Bands with |φ̄| > 75° are left out: a box there covers most of a circle round
+the pole and has no local plane. Boxes neither overlap nor wrap around. A projected grid is one box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from fdsr.geometry import latitude_weights, spacing_km
+from fdsr.metrics.spectra import MIN_POINTS
+
+MAX_HEIGHT_DEGREES = 15.0
+MAX_LATITUDE = 75.0
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows start … stop tiled by `n_boxes` boxes of `width` columns from column 0 on.
+
+    spacing: (dy, dx) in km; latitude: mean of the rows in degrees, NaN on a projected grid; area: weight of the band
+    among all bands, in any common unit.
+    """
+
+    start: int
+    stop: int
+    width: int
+    n_boxes: int
+    spacing: tuple[float, float]
+    latitude: float
+    area: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of one box."""
+        return self.stop - self.start, self.width
+
+    def cut(self, field: Tensor) -> Tensor:
+        """Boxes of fields (..., H, W): (..., n_boxes, rows, width)."""
+        part = field[..., self.start : self.stop, : self.n_boxes * self.width]
+        return part.unflatten(-1, (self.n_boxes, self.width)).movedim(-2, -3)
+
+
+def latlon_bands(latitude: ArrayLike, longitude: ArrayLike) -> list[Band]:
+    """Bands of a grid with the given latitudes (H,) and longitudes (W,) in degrees, evenly spaced, in either order.
+
+    The rows are shared out evenly over the fewest bands that are at most 15° tall. Each band is cut into
+    round(W / w) boxes, w = rows · dy/dx (but at least `rows`) the width of a square box, all of one width; the columns
+    left over, fewer than there are boxes, are not used. A field smaller than that is one box. On grids coarser than
+    1.875° fifteen degrees hold too few rows for a spectrum: bands are then at least 8 rows tall, and their spectra only
+    indicative.
+    A field with fewer than 8 rows or columns has no bands.
+    """
+    lat, lon = np.asarray(latitude, dtype=np.float64), np.asarray(longitude, dtype=np.float64)
+    height, width = lat.size, lon.size
+    if min(height, width) < MIN_POINTS:
+        return []
+    weights = latitude_weights(lat)
+    step = abs(lat[-1] - lat[0]) / (height - 1)
+    rows = max(MIN_POINTS, int(np.floor(MAX_HEIGHT_DEGREES / step + 1e-6)))
+    n_bands = min(-(-height // rows), height // MIN_POINTS)
+    bands = []
+    for part in np.array_split(np.arange(height), n_bands):
+        start, stop = int(part[0]), int(part[-1]) + 1
+        mean = float(lat[start:stop].mean())
+        if abs(mean) > MAX_LATITUDE:
+            continue
+        dy, dx = spacing_km(lat[start:stop], lon)
+        ideal = max(stop - start, round((stop - start) * dy / dx))
+        n_boxes = max(1, round(width / ideal))
+        if width // n_boxes < MIN_POINTS:
+            n_boxes = 1
+        area = float(weights[start:stop].sum())
+        bands.append(Band(start, stop, width // n_boxes, n_boxes, (dy, dx), mean, area))
+    return bands
+
+
+def projected_bands(shape: Sequence[int], spacing: tuple[float, float]) -> list[Band]:
+    """The one box of a projected field of `shape` (H, W) and spacing (dy, dx) in km; none if it is below 8 points."""
+    height, width = shape
+    if min(height, width) < MIN_POINTS:
+        return []
+    return [Band(0, height, width, 1, spacing, float("nan"), 1.0)]

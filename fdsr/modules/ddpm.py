@@ -1,0 +1,139 @@
+"""DDPMModule: conditional denoising diffusion with white noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdsr.data.weather import WeatherBatch
+from fdsr.diffusion import PARAMETRISATIONS, SAMPLERS, SCHEDULES, GaussianDiffusion, SimpleLoss, WhiteNoise
+from fdsr.errors import FdsrError
+from fdsr.modules.fields import FieldCodec
+from fdsr.modules.network import NetworkModule
+from fdsr.modules.seeding import generator
+
+
+def choose(table: dict[str, Any], name: str, what: str) -> Any:
+    """table[name], or a FdsrError that lists the names."""
+    if name not in table:
+        raise FdsrError(f"{what} '{name}' is unknown; choose one of {', '.join(table)}")
+    return table[name]
+
+
+class DDPMModule(NetworkModule):
+    """Denoising diffusion (Ho et al. 2020) of the target, given the coarse field, static fields and position.
+
+    Args beyond those of NetworkModule:
+        schedule, timesteps: `vp`, `linear` or `cosine` over T steps.
+        prediction: what the network predicts: `eps`, `x0` or `v` (Salimans & Ho 2022).
+        sampler, steps, spacing: reverse process, its network evaluations and how they spread over T; see
+            `fdsr.diffusion.samplers`.
+        reverse_variance: `posterior` (β̃_t) or `beta` (β_t), for the ancestral sampler.
+        member_batch: members denoised at once in evaluation; bounds memory, does not change results.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "unet",
+        backbone_args: dict[str, Any] | None = None,
+        schedule: str = "vp",
+        timesteps: int = 1000,
+        prediction: str = "v",
+        sampler: str = "ddim",
+        steps: int = 24,
+        spacing: str = "uniform",
+        reverse_variance: str = "posterior",
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.99),
+        warmup_steps: int = 100,
+        final_lr_fraction: float = 0.02,
+        target: str = "residual",
+        members: int = 8,
+        member_batch: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            backbone, backbone_args, lr=lr, weight_decay=weight_decay, betas=betas, warmup_steps=warmup_steps,
+            final_lr_fraction=final_lr_fraction, target=target, members=members, seed=seed,
+        )  # fmt: skip
+        self.schedule = choose(SCHEDULES, schedule, "model.schedule")(timesteps)
+        self.parametrisation = choose(PARAMETRISATIONS, prediction, "model.prediction")
+        self.sampler = choose(SAMPLERS, sampler, "model.sampler")
+        self.steps, self.spacing, self.reverse_variance, self.member_batch = steps, spacing, reverse_variance, member_batch
+
+    def input_channels(self, fields: FieldCodec) -> int:
+        return len(fields.spec.high_channels)
+
+    def build(self, fields: FieldCodec) -> None:
+        super().build(fields)
+        self.process = GaussianDiffusion(self.schedule, self.make_noise(fields), self.reverse_variance)
+        self.objective = self.make_objective(fields)
+
+    def make_noise(self, fields: FieldCodec) -> Any:
+        """The diffusion's noise; white here."""
+        return WhiteNoise()
+
+    def make_objective(self, fields: FieldCodec) -> Callable[..., Tensor]:
+        """The loss, a callable of `fdsr.diffusion.losses`."""
+        return SimpleLoss()
+
+    def predict(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Raw output of the network; `condition` is repeated where x_t stacks several noisy copies of the batch."""
+        copies = x_t.shape[0] // condition.shape[0]
+        if copies > 1:
+            condition = condition.repeat(copies, 1, 1, 1)
+        time = t * (1000.0 / self.process.T)
+        return self.network(torch.cat([x_t, condition], dim=1), time, wrap=self.fields.wraps(x_t)).float()
+
+    def loss(self, batch: WeatherBatch, rng: torch.Generator) -> Tensor:
+        encoded = self.fields.encode(batch)
+        x_0 = self.fields.to_target(batch["high"], encoded.base)
+        # stratified over the batch (Kingma et al. 2021): every batch sees the whole range of t, which steadies the loss
+        n = x_0.shape[0]
+        u = (torch.rand(1, generator=rng, device=x_0.device) + torch.arange(n, device=x_0.device) / n) % 1.0
+        t = (u * self.process.T).long().clamp(max=self.process.T - 1) + 1
+        return self.objective(
+            lambda x_t, time: self.predict(x_t, time, encoded.condition),
+            x_0,
+            t,
+            self.process,
+            self.parametrisation,
+            lambda: torch.randn(x_0.shape, generator=rng, device=x_0.device),
+        )
+
+    @property
+    def evaluations_per_member(self) -> int:
+        return self.steps
+
+    @torch.no_grad()
+    def generate(self, batch: WeatherBatch, members: int | None = None, seed: int | None = None) -> Tensor:
+        members, seed = members or self.members, self.seed if seed is None else seed
+        encoded = self.fields.encode(batch)
+        places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in range(members)]
+        samples = []
+        for start in range(0, len(places), self.member_batch):
+            chunk = places[start : start + self.member_batch]
+            rows = torch.tensor([i for i, _, _ in chunk], device=encoded.base.device)
+            rngs = [generator(encoded.base.device, seed, "member", time, m) for _, time, m in chunk]
+            x_0 = self.sample(encoded.condition[rows], encoded.base.shape[1:], rngs)
+            samples.append(self.fields.from_target(x_0, encoded.base[rows]))
+        return torch.cat(samples).unflatten(0, (-1, members))
+
+    def sample(self, condition: Tensor, shape: torch.Size, rngs: list[torch.Generator]) -> Tensor:
+        """x_0 (N, *shape) by the reverse process, sample i with all its noise from rngs[i]."""
+
+        def noise() -> Tensor:
+            white = torch.stack([torch.randn(shape, generator=rng, device=condition.device) for rng in rngs])
+            return self.process.noise.colour(white)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.parametrisation.to_x_0(self.process, self.predict(x_t, t, condition), x_t, t)
+
+        try:
+            return self.sampler(denoise, noise, self.process, self.steps, spacing=self.spacing)
+        except ValueError as error:
+            raise FdsrError(f"model: {error}") from error

@@ -1,0 +1,30 @@
+"""Interpolation as a method of its own: the floor that everything is measured against."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fdsr.data.weather import WeatherBatch
+from fdsr.errors import FdsrError
+from fdsr.modules.base import DownscalingModule
+
+
+class InterpolationModule(DownscalingModule):
+    """Bilinear or bicubic interpolation of the coarse field, in transformed values. Deterministic; nothing to train."""
+
+    def __init__(self, method: str = "bicubic") -> None:
+        super().__init__(target="full", interpolation=method)
+        self.method = method
+
+    def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
+        base = self.fields.encode(batch).base
+        return self.fields.from_target(base, base)[:, None]
+
+    def on_fit_start(self) -> None:
+        raise FdsrError("interpolation has nothing to train; run 'fdsr test' with this configuration instead of 'fit'")
+
+    def training_step(self, *args: object) -> None:
+        """Never reached; Lightning asks for it before `on_fit_start` may say so."""
+
+    def configure_optimizers(self) -> None:
+        return None

@@ -1,0 +1,94 @@
+"""Training of a single network: optimiser, learning-rate schedule, seeded noise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fdsr.backbones import build_backbone
+from fdsr.data.weather import WeatherBatch
+from fdsr.errors import FdsrError
+from fdsr.modules.base import DownscalingModule
+from fdsr.modules.fields import FieldCodec
+from fdsr.modules.seeding import generator
+
+
+class NetworkModule(DownscalingModule):
+    """A method with one `network` from the backbone registry, trained by AdamW with warm-up and cosine decay.
+
+    Args:
+        backbone, backbone_args: name and settings in the registry.
+        lr, weight_decay, betas, warmup_steps: of AdamW; the rate falls to `final_lr_fraction` of lr at the last step.
+        target: predict the `residual` over interpolation, or the `full` field; each scaled by its own deviation.
+        members: ensemble size in tests and predictions.
+        seed: root of all noise. Training draws depend on (seed, batch number, rank), evaluation on (seed, time, member).
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        backbone: str = "unet",
+        backbone_args: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.99),
+        warmup_steps: int = 100,
+        final_lr_fraction: float = 0.02,
+        target: str = "residual",
+        members: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(target=target, members=members, seed=seed)
+        self.backbone, self.backbone_args = backbone, dict(backbone_args or {})
+        self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
+        self.warmup_steps, self.final_lr_fraction = warmup_steps, final_lr_fraction
+
+    def input_channels(self, fields: FieldCodec) -> int:
+        """Channels of the network's input besides the condition."""
+        return 0
+
+    def build(self, fields: FieldCodec) -> None:
+        # the same initial weights whatever ran before: a method's result must not depend on its neighbours
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            try:
+                self.network = build_backbone(
+                    self.backbone,
+                    in_channels=self.input_channels(fields) + fields.condition_channels,
+                    out_channels=len(fields.spec.high_channels),
+                    **self.backbone_args,
+                )
+            except ValueError as error:
+                raise FdsrError(f"model: {error}") from error
+
+    def loss(self, batch: WeatherBatch, rng: torch.Generator) -> Tensor:
+        """Scalar training loss of a batch, with all randomness from `rng`."""
+        raise NotImplementedError
+
+    def training_step(self, batch: WeatherBatch, batch_idx: int) -> Tensor:
+        step = self.trainer.fit_loop.total_batch_idx
+        loss = self.loss(batch, generator(self.device, self.seed, "train", step, self.global_rank))
+        self.log("train_loss", loss, prog_bar=True, batch_size=batch["low"].shape[0])
+        return loss
+
+    def validation_step(self, batch: WeatherBatch, batch_idx: int) -> Tensor:
+        loss = self.loss(batch, generator(self.device, self.seed, "validate", int(batch["index"][0])))
+        self.log("val_loss", loss, prog_bar=True, batch_size=batch["low"].shape[0], sync_dist=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        fused = self.device.type == "cuda"
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+            return warm * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

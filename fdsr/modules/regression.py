@@ -1,0 +1,36 @@
+"""Deterministic regression: the conditional mean by a U-Net."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fdsr.data.weather import WeatherBatch
+from fdsr.modules.fields import Encoded
+from fdsr.modules.network import NetworkModule
+
+
+class RegressionModule(NetworkModule):
+    """The backbone, trained by mean squared error on the target; it learns E[x_0 given the coarse field].
+
+    Takes the arguments of NetworkModule. Deterministic: one member.
+    """
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        """x̂_0 (B, C, H, W)."""
+        wrap = self.fields.wraps(encoded.condition)
+        return self.network(encoded.condition, None, wrap=wrap).float()
+
+    def loss(self, batch: WeatherBatch, rng: torch.Generator) -> Tensor:
+        encoded = self.fields.encode(batch)
+        target = self.fields.to_target(batch["high"], encoded.base)
+        return (self(encoded) - target).square().mean()
+
+    @property
+    def evaluations_per_member(self) -> int:
+        return 1
+
+    @torch.no_grad()
+    def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
+        encoded = self.fields.encode(batch)
+        return self.fields.from_target(self(encoded), encoded.base)[:, None]
