@@ -17,12 +17,14 @@ RUN apt-get update \
 RUN useradd --create-home --uid 10001 fdsr
 RUN python3 -m venv /opt/venv
 
-# Dependencies: this layer is rebuilt only when they change, not with the source. The package is an empty stub here.
+# Dependencies: this layer is rebuilt only when they change, not with the source. The package is an empty stub here, and
+# all of it goes again: setuptools would take a stub left in build/ for newer than the source copied below.
 WORKDIR /opt/build
 COPY pyproject.toml constraints.txt ./
 RUN mkdir fdsr && touch fdsr/__init__.py README.md LICENSE \
     && pip install --constraint constraints.txt ".[wandb,fid]" \
-    && pip uninstall --yes fdsr
+    && pip uninstall --yes fdsr \
+    && rm -r build fdsr fdsr.egg-info
 
 COPY README.md LICENSE ./
 COPY fdsr fdsr

@@ -127,8 +127,9 @@ class RankHistogram(FieldMetric):
         p, y = p.to(dtype), y.to(dtype)
         rank, ties = (p < y).sum(0), (p == y).sum(0)
         if bool(ties.any()):
-            content = zlib.crc32(y.double().cpu().contiguous().numpy().tobytes())
-            generator = torch.Generator().manual_seed((self.seed << 32) ^ content)
+            # 32 bits in all: the generator ignores the upper half of a seed
+            content = y.double().cpu().contiguous().numpy().tobytes()
+            generator = torch.Generator().manual_seed(zlib.crc32(content, self.seed & 0xFFFFFFFF))
             draw = torch.rand(y.shape, generator=generator, dtype=torch.float64).to(y.device, dtype)
             rank += torch.minimum((draw * (ties + 1)).long(), ties)
         return rank

@@ -56,7 +56,7 @@ def evaluate_datasets(prediction: xr.Dataset, truth: xr.Dataset, low: xr.Dataset
     Returns:
         One data variable a metric (rmse, mae, bias, crps, spread_skill, lsd, melr, coarse_consistency) with dimension
         `variable`, over the variables in both; spectrum, spectrum_reference and spectrum_error (variable, band, ring)
-        in unit² km² with coordinates wavenumber (band, ring) in cycles/km, scored (band, ring) and band_latitude (band);
+        in unit² km² with coordinates wavenumber (band, ring) in cycles/km, scored (band, ring), band_latitude (band);
         rank_histogram (variable, rank). Without members crps is the mean absolute error, and says so in its long_name.
         coarse_consistency is NaN for a variable that `low` lacks, and absent without `low`.
 

@@ -43,8 +43,8 @@ class SpectralScores(SumMetric):
 
     LSD = √⟨(10 log10 P/P_ref)²⟩ in dB; MELR = ⟨|ln P − ln P_ref|⟩. P and P_ref are averaged over times, boxes and
     members first (the spectrum of the members, never of the ensemble mean); rings of one band weigh the same; the
-    bands' mean squares (LSD) or means (MELR) are weighted by the area of the bands. Where both are zero up to rounding, as for
-    constant fields, they agree: 0 dB. NaN where no band has a scored ring.
+    bands' mean squares (LSD) or means (MELR) are weighted by the area of the bands. Where both are zero up to rounding,
+    as for constant fields, they agree: 0 dB. NaN where no band has a scored ring.
 
     Args:
         bands: boxes of the grid (`fdsr.metrics.boxes`).

@@ -14,6 +14,7 @@ from fdsr.errors import FdsrError
 from fdsr.modules.fields import FieldCodec
 
 SPEC_KEY = "fdsr_spec"
+CLASS_KEY = "fdsr_class"
 
 
 class Ensemble(TypedDict, total=False):
@@ -35,6 +36,8 @@ class DownscalingModule(L.LightningModule):
 
     def __init__(self, target: str = "residual", members: int = 1, seed: int = 0, interpolation: str | None = None) -> None:
         super().__init__()
+        # every argument of the subclass at hand, so that a checkpoint can be rebuilt from itself
+        self.save_hyperparameters(logger=False)
         self.target, self.members, self.seed, self.interpolation = target, members, seed, interpolation
         self.codec: FieldCodec | None = None
 
@@ -65,6 +68,7 @@ class DownscalingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[SPEC_KEY] = self.spec.to_dict()
+        checkpoint[CLASS_KEY] = type(self).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if SPEC_KEY not in checkpoint:

@@ -1,0 +1,8 @@
+"""Callbacks: weight averaging, test tables, predictions, run records."""
+
+from fdsr.callbacks.ema import EMACallback
+from fdsr.callbacks.prediction_writer import PredictionWriter
+from fdsr.callbacks.run_record import JSONLLogger, RunRecord
+from fdsr.callbacks.test_recorder import TestRecorder
+
+__all__ = ["EMACallback", "JSONLLogger", "PredictionWriter", "RunRecord", "TestRecorder"]

@@ -1,0 +1,94 @@
+"""Predictions as a CF-conforming Zarr store."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import xarray as xr
+import zarr
+from lightning.pytorch.callbacks import Callback
+from zarr.codecs import BloscCodec
+
+from fdsr.callbacks.run_record import code_version
+from fdsr.errors import FdsrError
+from fdsr.modules.base import DownscalingModule
+
+
+class PredictionWriter(Callback):
+    """Writes an ensemble as it is made: one variable a field with dimensions (time, member, lat, lon), float32.
+
+    The store is built beside `output` and renamed when the last time step is in, so an unfinished prediction is never
+    mistaken for a finished one. Under several processes each writes its own times; chunks never cross them.
+    """
+
+    def __init__(self, output: str | Path, overwrite: bool = False) -> None:
+        self.output, self.overwrite = Path(output), overwrite
+        self.partial = self.output.with_name(f".{self.output.name}.partial")
+        self.group: zarr.Group | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "predict" and self.output.exists() and not self.overwrite:
+            raise FdsrError(f"output '{self.output}' exists already; add --overwrite, or choose another --output")
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DownscalingModule)
+        if trainer.is_global_zero:
+            try:
+                self._create(trainer, pl_module)
+            except OSError as error:
+                raise FdsrError(f"output '{self.output}' cannot be written: {error.strerror or error}; choose a writable place") from error
+        trainer.strategy.barrier("prediction store created")
+        self.group = zarr.open_group(str(self.partial), mode="r+")
+
+    def _create(self, trainer: L.Trainer, module: DownscalingModule) -> None:
+        spec = module.spec
+        times = trainer.predict_dataloaders.dataset.times  # type: ignore[union-attr]
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.parent.mkdir(parents=True, exist_ok=True)
+        xr.Dataset(
+            coords={
+                "time": ("time", times, {"standard_name": "time", "axis": "T"}),
+                "member": ("member", np.arange(module.members), {"standard_name": "realization", "axis": "E"}),
+                "lat": ("lat", spec.lat.numpy(), {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}),
+                "lon": ("lon", spec.lon.numpy(), {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}),
+            },
+            attrs={
+                "Conventions": "CF-1.11",
+                "title": "Ensemble super-resolution by fdsr",
+                "source": f"{type(module).__name__}, {module.evaluations_per_member} network evaluations a member, seed {module.seed}",
+                "history": f"fdsr {code_version()}, training data {spec.fingerprint}",
+            },
+        ).to_zarr(self.partial, mode="w", zarr_format=3, consolidated=False)
+        group = zarr.open_group(str(self.partial), mode="r+")
+        for name in spec.high_channels:
+            group.create_array(
+                name,
+                shape=(len(times), module.members, *spec.shape),
+                chunks=(1, 1, *spec.shape),
+                dtype="float32",
+                fill_value=float("nan"),
+                compressors=BloscCodec(cname="zstd", shuffle="shuffle"),
+                dimension_names=["time", "member", "lat", "lon"],
+                attributes=dict(spec.attributes.get(name, {})),
+            )
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        assert self.group is not None and isinstance(pl_module, DownscalingModule)
+        # position among the predicted times: every rank takes its stride of them, one field a batch
+        row = trainer.global_rank + batch_idx * trainer.world_size
+        fields = outputs["prediction"].float().cpu().numpy()[0]
+        for c, name in enumerate(pl_module.spec.high_channels):
+            self.group[name][row] = fields[:, c]
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.strategy.barrier("prediction written")
+        if trainer.is_global_zero:
+            if self.output.exists():
+                shutil.rmtree(self.output)
+            self.partial.rename(self.output)

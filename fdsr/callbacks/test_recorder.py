@@ -1,0 +1,148 @@
+"""What a test leaves behind: the metric table, the spectra, and one example to draw."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import xarray as xr
+from lightning.pytorch.callbacks import Callback
+
+from fdsr.callbacks.run_record import code_version, device_name
+from fdsr.data.interpolate import HALO
+from fdsr.errors import FdsrError
+from fdsr.metrics import FieldMetrics
+from fdsr.modules.base import DownscalingModule, Ensemble
+
+TABLE_FIELDS = ("method", "variable", "metric", "value", "split", "members", "nfe", "seed", "n_times", "device", "commit")
+
+
+class TestRecorder(Callback):
+    """Scores a test over all ranks and writes `test_metrics.csv`, `test_spectra.nc` and `test_example.nc` to the run.
+
+    The metrics live here, not in the module, so that they never reach a checkpoint. Every rank feeds its own share;
+    sums are merged when the test ends.
+    """
+
+    __test__ = False  # not a test case, whatever its name
+
+    def __init__(self, run_dir: str | Path, method: str, overwrite: bool = False) -> None:
+        self.run_dir, self.method, self.overwrite = Path(run_dir), method, overwrite
+        self.metrics: FieldMetrics | None = None
+        self.members, self.n_times = 0, 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "test" and (self.run_dir / "test_metrics.csv").exists() and not self.overwrite:
+            raise FdsrError(f"'{self.run_dir}/test_metrics.csv' exists already; add --overwrite, or choose another --run")
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DownscalingModule)
+        spec = pl_module.spec
+        self.metrics = FieldMetrics(
+            spec.lat.numpy(), spec.lon.numpy(), spec.high_channels, spec.factor, low_names=spec.low_channels
+        ).to(pl_module.device)
+        self.members, self.n_times = 0, 0
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        assert self.metrics is not None and isinstance(pl_module, DownscalingModule)
+        low = outputs["low"][..., HALO:-HALO, HALO:-HALO]
+        prediction, truth = outputs["prediction"].float(), outputs["truth"].float()
+        self.metrics.update(prediction, truth, low)
+        self.members, self.n_times = prediction.shape[1], self.n_times + prediction.shape[0]
+        if batch_idx == 0 and trainer.is_global_zero:
+            self._write_example(pl_module, outputs)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self.metrics is not None and isinstance(pl_module, DownscalingModule)
+        values = self.metrics.compute()
+        spectra = self.metrics.spectra()
+        count = trainer.strategy.reduce(torch.tensor(float(self.n_times), device=pl_module.device), reduce_op="sum")
+        if not trainer.is_global_zero:
+            return
+        facts = {
+            "method": self.method,
+            "split": "test",
+            "members": self.members,
+            "nfe": pl_module.evaluations_per_member,
+            "seed": pl_module.seed,
+            "n_times": int(count),
+            "device": device_name(pl_module.device),
+            "commit": code_version(),
+        }
+        rows = []
+        for metric, by_variable in values.items():
+            for variable, value in by_variable.items():
+                # a deterministic forecast has no spread, and its CRPS is its mean absolute error, listed as such
+                if self.members == 1 and metric in ("crps", "spread_skill"):
+                    continue
+                rows.append({**facts, "variable": variable, "metric": metric, "value": f"{value:.6g}"})
+        _write_csv(self.run_dir / "test_metrics.csv", rows)
+        _spectra_dataset(spectra, pl_module.spec.high_channels).to_netcdf(self.run_dir / "test_spectra.nc", engine="scipy")
+        for logger in trainer.loggers:
+            logger.log_metrics({f"fdsr/{r['metric']}/{r['variable']}": float(r["value"]) for r in rows}, step=trainer.global_step)
+
+    def _write_example(self, module: DownscalingModule, outputs: Ensemble) -> None:
+        """The first test time: coarse field, truth, two members, mean and spread."""
+        spec = module.spec
+        prediction = outputs["prediction"][0].float().cpu()
+        fine, coarse = ("variable", "lat", "lon"), ("low_variable", "lat_low", "lon_low")
+        ds = xr.Dataset(
+            {
+                "coarse": (coarse, outputs["low"][0, :, HALO:-HALO, HALO:-HALO].cpu().numpy()),
+                "truth": (fine, outputs["truth"][0].cpu().numpy()),
+                "member": (("member", *fine), prediction[:2].numpy()),
+                "mean": (fine, prediction.mean(0).numpy()),
+                "spread": (fine, (prediction.std(0) if prediction.shape[0] > 1 else torch.zeros_like(prediction[0])).numpy()),
+            },
+            coords={
+                "lat": spec.lat.numpy(),
+                "lon": spec.lon.numpy(),
+                "lat_low": spec.lat_low.numpy(),
+                "lon_low": spec.lon_low.numpy(),
+                "variable": spec.high_channels,
+                "low_variable": spec.low_channels,
+                "units": ("variable", [spec.attributes.get(n, {}).get("units", "1") for n in spec.high_channels]),
+                "time": np.datetime64(int(outputs["time"][0]), "s").astype("datetime64[ns]"),
+            },
+            attrs={"method": self.method, "members": prediction.shape[0]},
+        )
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        ds.to_netcdf(self.run_dir / "test_example.nc", engine="scipy")
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, TABLE_FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
+
+
+def _spectra_dataset(spectra: Any, variables: list[str]) -> xr.Dataset:
+    """Power of members, truth and the ensemble mean's error by variable, band and ring."""
+    dims = ("variable", "band", "ring")
+
+    def values(x: Any) -> np.ndarray:
+        return np.asarray(torch.as_tensor(x).double().cpu())
+
+    return xr.Dataset(
+        {
+            "power": (dims, values(spectra.power)),
+            "reference": (dims, values(spectra.reference)),
+            "error": (dims, values(spectra.error)),
+        },
+        coords={
+            "variable": variables,
+            "wavenumber": (("band", "ring"), values(spectra.wavenumber), {"units": "cycles km-1"}),
+            "scored": (("band", "ring"), values(spectra.scored).astype(np.int8)),
+            "latitude": ("band", values(spectra.latitude)),
+        },
+    )

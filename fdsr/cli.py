@@ -1,0 +1,93 @@
+"""The one entry: `python -m fdsr.cli VERB`, installed as `fdsr`.
+
+Nothing heavy is imported here: a verb that needs no training must answer --help at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from fdsr import __version__
+from fdsr.errors import FdsrError
+
+USAGE = """usage: fdsr VERB [options]      (also: python -m fdsr.cli VERB)
+
+  fit       train a method:                     fdsr fit --config experiments/fourier_sr.yaml
+  validate  its loss on the validation block:   fdsr validate --config F.yaml [--ckpt_path C]
+  test      its metric table and figure:        fdsr test --config F.yaml [--ckpt_path C]
+  predict   an ensemble as a CF Zarr store:     fdsr predict --config F.yaml --ckpt_path C [--low STORE] [--output OUT.zarr]
+  prepare   a pair store from a gridded source: fdsr prepare --help
+  report    compare finished runs:              fdsr report RUN [RUN ...]
+  export    a checkpoint as a folder to share:  fdsr export CKPT FOLDER
+
+fit, test and predict also take
+  --run DIR             the run's directory (default: runs/ and the name of the configuration)
+  --overwrite           replace results that exist already
+  --wandb offline       log to Weights & Biases beside the run's own record (offline or online)
+  --KEY.NAME VALUE      any value of the configuration, for instance --trainer.max_steps 500
+  --help                all of them
+"""
+
+
+def _training(verb: str, arguments: list[str]) -> None:
+    from fdsr.lightning_cli import run
+
+    run(verb, arguments)
+
+
+def _prepare(verb: str, arguments: list[str]) -> None:
+    from fdsr.commands import prepare
+
+    prepare(arguments)
+
+
+def _report(verb: str, arguments: list[str]) -> None:
+    from fdsr.commands import report
+
+    report(arguments)
+
+
+def _export(verb: str, arguments: list[str]) -> None:
+    from fdsr.commands import export
+
+    export(arguments)
+
+
+VERBS: dict[str, Callable[[str, list[str]], None]] = {
+    "fit": _training,
+    "validate": _training,
+    "test": _training,
+    "predict": _training,
+    "prepare": _prepare,
+    "report": _report,
+    "export": _export,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 0, or 2 after one line on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"fdsr {__version__}")
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        print(f"fdsr: error: unknown verb '{verb}'; choose one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        VERBS[verb](verb, arguments[1:])
+    except FdsrError as error:
+        print(f"fdsr: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fdsr: interrupted; finished work is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

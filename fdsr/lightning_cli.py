@@ -1,0 +1,222 @@
+"""Lightning's verbs on fdsr's modules: fit, validate, test, predict."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonargparse
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from fdsr.callbacks import EMACallback, JSONLLogger, PredictionWriter, RunRecord, TestRecorder
+from fdsr.errors import FdsrError
+from fdsr.modules import DownscalingModule, InterpolationModule
+from fdsr.modules.pretrained import load_module, read_checkpoint
+
+# short forms of what a user asks for most
+_ALIASES = {"--run": "--trainer.default_root_dir", "--low": "--data.init_args.low"}
+
+
+class FdsrCLI(LightningCLI):
+    """LightningCLI with a run directory, weight averaging, run records and safe checkpoints always on."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--overwrite", type=bool, default=False, help="Replace results that exist already.")
+        parser.add_argument("--output", type=str, default=None, help="Store that predict writes (default: RUN/prediction.zarr).")
+        parser.add_argument("--wandb", type=Literal["off", "offline", "online"], default="off", help="Also log to Weights & Biases.")
+        parser.add_lightning_class_args(EMACallback, "ema")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.save_last": True,
+                "checkpoint.save_top_k": 0,
+                "checkpoint.every_n_train_steps": 200,
+                "checkpoint.save_on_train_epoch_end": False,
+            }
+        )
+
+    @property
+    def _values(self) -> Any:
+        return self.config[self.subcommand]
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's directory: --run, or runs/ and the configuration's name."""
+        if self._values.trainer.default_root_dir:
+            return Path(self._values.trainer.default_root_dir)
+        files = [str(c) for c in self._values.get("config") or []]
+        return Path("runs") / (Path(files[-1]).stem if files else "default")
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: the configuration says what is built; a checkpoint that differs is refused when it is loaded."""
+
+    def before_instantiate_classes(self) -> None:
+        values, run_dir = self._values, self.run_dir
+        values.trainer.default_root_dir = str(run_dir)
+        if "checkpoint" in values:
+            values.checkpoint.dirpath = str(run_dir / "checkpoints")
+        if values.trainer.precision is None:
+            # half precision pays where there are tensor cores; weights and losses stay in float32
+            values.trainer.precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+        ckpt_path = values.get("ckpt_path")
+        if self.subcommand == "fit" and not ckpt_path and not values.overwrite and (run_dir / "checkpoints" / "last.ckpt").exists():
+            raise FdsrError(
+                f"run '{run_dir}' has a checkpoint already; continue it with --ckpt_path last, replace it with --overwrite true, "
+                "or choose another --run"
+            )
+        _require_writable(run_dir)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        values, run_dir = self._values, self.run_dir
+        if values.trainer.logger is None:
+            kwargs["logger"] = [JSONLLogger(run_dir), *_wandb_logger(values.wandb, run_dir)]
+        config = self.parser.dump(self.config, skip_none=False) if self.subcommand is None else self._parser(self.subcommand).dump(values)
+        kwargs["callbacks"] = [
+            *(self._get(self.config_init, "trainer.callbacks") or []),
+            RunRecord(run_dir, config),
+            TestRecorder(run_dir, run_dir.name, values.overwrite),
+            PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
+            TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 50),
+        ]
+        # samplers here know ranks themselves
+        return super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        kwargs["weights_only"] = True
+        kwargs["ckpt_path"] = self._checkpoint(kwargs.get("ckpt_path"))
+        if subcommand == "predict":
+            kwargs["return_predictions"] = False
+        if subcommand in ("validate", "test"):
+            kwargs["verbose"] = False
+        return kwargs
+
+    def _checkpoint(self, path: str | None) -> str | None:
+        """The checkpoint to load, checked before Lightning sees it. A model folder is loaded here and now."""
+        assert isinstance(self.model, DownscalingModule)
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        if isinstance(self.model, InterpolationModule):
+            return None
+        if path is None:
+            if self.subcommand == "fit":
+                return None
+            if not last.exists():
+                raise FdsrError(f"there is no checkpoint in '{self.run_dir}'; train first (fdsr fit) or give --ckpt_path")
+            path = str(last)
+        if path == "last":
+            path = str(last)
+        if Path(path).is_dir():
+            self._adopt(path)
+            return None
+        checkpoint = read_checkpoint(path)
+        if self.datamodule is not None and self._values.data.init_args.get("low"):
+            from fdsr.data.spec import FieldSpec
+            from fdsr.modules.base import SPEC_KEY
+
+            self.datamodule.spec = FieldSpec.from_dict(checkpoint[SPEC_KEY])
+        return path
+
+    def _adopt(self, folder: str) -> None:
+        """Take network and statistics from a model folder; sampling settings stay those of the configuration."""
+        loaded = load_module(folder)
+        if type(loaded) is not type(self.model):
+            raise FdsrError(f"model folder '{folder}' holds a {type(loaded).__name__}, the configuration a {type(self.model).__name__}")
+        self.model.attach(loaded.spec)
+        try:
+            self.model.load_state_dict(loaded.state_dict())
+        except RuntimeError as error:
+            raise FdsrError(f"model folder '{folder}' has another network than the configuration; use the configuration it names") from error
+        if self.datamodule is not None:
+            if self._values.data.init_args.get("low"):
+                self.datamodule.spec = loaded.spec
+            else:
+                self.datamodule.prepare_data()
+                self.datamodule.setup(self.subcommand)
+                loaded.spec.require_same(self.datamodule.spec, self.datamodule.path)
+
+    def after_test(self) -> None:
+        if self.trainer.is_global_zero:
+            from fdsr.report.compare import compare_runs
+
+            compare_runs([self.run_dir], self.run_dir)
+
+    def after_fit(self) -> None:
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        # a method without optimiser steps (a dressed baseline) is not saved by the checkpoint callback
+        self.trainer.save_checkpoint(last)
+        if self.trainer.is_global_zero:
+            print(f"checkpoint: {last}")
+
+    def after_predict(self) -> None:
+        if self.trainer.is_global_zero:
+            print(f"prediction: {self._values.output or self.run_dir / 'prediction.zarr'}")
+
+
+def run(verb: str, arguments: list[str]) -> None:
+    """Run one of Lightning's verbs with fdsr's defaults. Raises FdsrError for whatever the user can mend."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*GPU available but not used.*")
+    argv = [verb]
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        argv.append(_ALIASES.get(flag, flag) + equals + value)
+    for i, argument in enumerate(argv):
+        if argument == "--overwrite" and (i + 1 == len(argv) or argv[i + 1].startswith("--")):
+            argv[i] = "--overwrite=true"
+    _require_files(argv)
+    sys.argv = ["fdsr", *argv]
+    try:
+        FdsrCLI(
+            DownscalingModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            parser_kwargs={"exit_on_error": False},
+        )
+    except jsonargparse.ArgumentError as error:
+        raise FdsrError(f"configuration: {_one_line(str(error))}") from error
+
+
+def _require_files(argv: list[str]) -> None:
+    """A missing configuration deserves a better word than a parser's."""
+    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, rest = flag.partition("=")
+        path = rest if equals else value
+        if name in ("--config", "-c") and not Path(path).is_file():
+            raise FdsrError(f"configuration '{path}' does not exist; see the folder experiments/")
+
+
+def _one_line(message: str) -> str:
+    """The last informative line of a parser's message: earlier ones say only where it was found."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    return " ".join(lines)[:400] if lines else "not understood"
+
+
+def _require_writable(run_dir: Path) -> None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FdsrError(f"run directory '{run_dir}' cannot be made: {error.strerror}; choose a writable --run") from error
+    if not os.access(run_dir, os.W_OK):
+        raise FdsrError(f"run directory '{run_dir}' is not writable; choose another --run")
+
+
+def _wandb_logger(mode: str, run_dir: Path) -> list[Any]:
+    if mode == "off":
+        return []
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise FdsrError("--wandb needs the wandb package; install it with: pip install 'fdsr[wandb]'") from error
+    from lightning.pytorch.loggers import WandbLogger
+
+    return [WandbLogger(name=run_dir.name, project="fdsr", save_dir=str(run_dir), offline=mode == "offline")]

@@ -1,0 +1,20 @@
+"""LightningModules: every method of the comparison, sharing fields, evaluation and the backbone registry."""
+
+from fdsr.modules.base import DownscalingModule
+from fdsr.modules.ddpm import DDPMModule
+from fdsr.modules.dressed import DressedModule
+from fdsr.modules.fourier import FourierDDPMModule
+from fdsr.modules.interpolation import InterpolationModule
+from fdsr.modules.pretrained import load_module, save_pretrained
+from fdsr.modules.regression import RegressionModule
+
+__all__ = [
+    "DDPMModule",
+    "DownscalingModule",
+    "DressedModule",
+    "FourierDDPMModule",
+    "InterpolationModule",
+    "RegressionModule",
+    "load_module",
+    "save_pretrained",
+]

@@ -1,0 +1,115 @@
+"""Dressed baselines: a deterministic forecast plus Gaussian noise with the statistics of its own error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fdsr.data.statistics import cosine_power, tile_size
+from fdsr.data.weather import WeatherBatch
+from fdsr.diffusion import ColouredNoise, RealFourier
+from fdsr.errors import FdsrError
+from fdsr.modules.base import DownscalingModule
+from fdsr.modules.fields import FieldCodec
+from fdsr.modules.interpolation import InterpolationModule
+from fdsr.modules.pretrained import load_module
+from fdsr.modules.seeding import generator
+
+
+class DressedModule(DownscalingModule):
+    """Mean forecast + σ(place) · Gaussian noise with the error's spectrum: the ensemble anyone gets for free.
+
+    `fit` runs over the whole training fields twice without gradients: the first epoch measures the local standard
+    deviation σ of the mean's error (in standardised, transformed values), the second the power of error/σ. A generative
+    model that does not beat this has learnt nothing about the small scales.
+
+    Args:
+        mean: checkpoint of a deterministic method (RegressionModule), or `bicubic` or `bilinear`.
+        smoothing: side in points of the square over which the local variance is averaged (odd).
+        members, seed: as everywhere.
+    """
+
+    local_std: Tensor
+    power: Tensor
+
+    def __init__(self, mean: str = "bicubic", smoothing: int = 5, members: int = 8, seed: int = 0) -> None:
+        super().__init__(target="full", members=members, seed=seed)
+        self.automatic_optimization = False
+        self.mean_name, self.smoothing = mean, smoothing
+        # its own life cycle (grid, device) follows this module's; kept out of the module tree until it is built
+        interpolation = mean in ("bicubic", "bilinear")
+        self.mean_module: DownscalingModule = InterpolationModule(mean) if interpolation else load_module(mean)
+        self.noise: ColouredNoise | None = None
+
+    def build(self, fields: FieldCodec) -> None:
+        spec = fields.spec
+        if self.mean_module.codec is None:
+            self.mean_module.attach(spec)
+        else:
+            self.mean_module.spec.require_same(spec, "data")
+        self.mean_module.requires_grad_(False)
+        channels = len(spec.high_channels)
+        self.register_buffer("local_std", torch.zeros(channels, *spec.shape))
+        self.register_buffer("power", torch.ones(channels, *tile_size(spec.shape)))
+        self._reset()
+
+    def _reset(self) -> None:
+        self._count, self._variance, self._power = 0, torch.zeros_like(self.local_std).double(), torch.zeros_like(self.power).double()
+
+    def _error(self, batch: WeatherBatch) -> Tensor:
+        """Error of the mean forecast (B, C, H, W) in standardised, transformed values."""
+        fields = self.fields
+        mean = self.mean_module.generate(batch, 1, 0)[:, 0]
+        zero = torch.zeros_like(mean)
+        return fields.to_target(batch["high"], zero) - fields.to_target(mean, zero)
+
+    def training_step(self, batch: WeatherBatch, batch_idx: int) -> None:
+        with torch.no_grad():
+            error = self._error(batch)
+        if error.shape[-2:] != self.local_std.shape[-2:]:
+            raise FdsrError("dressed baselines are fitted on whole fields; set data.patch to null")
+        self._count += error.shape[0]
+        if self.trainer.current_epoch == 0:
+            self._variance += error.double().square().sum(0)
+        else:
+            for field in error / self.local_std:
+                self._power += torch.from_numpy(cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))).to(self._power)
+
+    def on_train_epoch_end(self) -> None:
+        count = self.trainer.strategy.reduce(torch.tensor(float(self._count), device=self.device), reduce_op="sum")
+        if self.trainer.current_epoch == 0:
+            variance = self.trainer.strategy.reduce(self._variance, reduce_op="sum") / count
+            side = self.smoothing // 2
+            mode = "circular" if self.spec.periodic else "replicate"
+            padded = functional.pad(functional.pad(variance, (side, side, 0, 0), mode=mode), (0, 0, side, side), mode="replicate")
+            smooth = functional.avg_pool2d(padded, self.smoothing, stride=1)
+            # a cell without error would divide by zero; a thousandth of the mean is invisible
+            self.local_std = smooth.clamp(min=1e-6 * float(smooth.mean())).sqrt().float()
+        else:
+            self.power = (self.trainer.strategy.reduce(self._power, reduce_op="sum") / count).float()
+        self._reset()
+
+    def configure_optimizers(self) -> None:
+        return None
+
+    @property
+    def evaluations_per_member(self) -> int:
+        return self.mean_module.evaluations_per_member
+
+    @torch.no_grad()
+    def generate(self, batch: WeatherBatch, members: int, seed: int) -> Tensor:
+        if not bool(self.local_std.any()):
+            raise FdsrError("this dressed baseline has not been fitted; run 'fdsr fit' with its configuration first")
+        if self.noise is None:
+            self.noise = ColouredNoise(RealFourier(), self.power.cpu()).to(self.device)
+        fields = self.fields
+        mean = self.mean_module.generate(batch, 1, 0)[:, 0]
+        x = fields.to_target(mean, torch.zeros_like(mean))
+        out = []
+        for i, time in enumerate(batch["time"]):
+            rngs = [generator(x.device, seed, "member", int(time), m) for m in range(members)]
+            white = torch.stack([torch.randn(x.shape[1:], generator=rng, device=x.device) for rng in rngs])
+            ensemble = x[i] + self.local_std * self.noise.colour(white)
+            out.append(fields.from_target(ensemble, torch.zeros_like(ensemble)))
+        return torch.stack(out)

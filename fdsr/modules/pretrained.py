@@ -1,0 +1,97 @@
+"""Modules from files: Lightning checkpoints, and small self-contained folders to share."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fdsr.data.spec import FieldSpec
+from fdsr.errors import FdsrError
+from fdsr.modules.base import CLASS_KEY, SPEC_KEY, DownscalingModule
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A Lightning checkpoint as plain containers and tensors. One that carries code is refused."""
+    if not Path(path).is_file():
+        raise FdsrError(f"checkpoint '{path}' does not exist; train first (fdsr fit) or give --ckpt_path")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise FdsrError(f"checkpoint '{path}' carries code or foreign objects and was not loaded; use one written by fdsr") from error
+    except (RuntimeError, EOFError) as error:
+        raise FdsrError(f"checkpoint '{path}' is not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    if SPEC_KEY not in checkpoint:
+        raise FdsrError(f"checkpoint '{path}' holds no grid or statistics; it was not written by fdsr")
+    return checkpoint
+
+
+def load_module(path: str | Path) -> DownscalingModule:
+    """The method saved at `path`, a checkpoint file or a folder of `save_pretrained`, with its averaged weights, in eval mode."""
+    path = Path(path)
+    if path.is_dir():
+        name, hyperparameters, spec, state = _read_folder(path)
+    else:
+        checkpoint = read_checkpoint(path)
+        name, hyperparameters = checkpoint[CLASS_KEY], checkpoint["hyper_parameters"]
+        spec, state = FieldSpec.from_dict(checkpoint[SPEC_KEY]), checkpoint["state_dict"]
+    module = _module_class(name)(**_own_arguments(_module_class(name), hyperparameters))
+    module.attach(spec)
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
+    """Write `module` to `folder`: weights and statistics as safetensors, configuration as JSON. Loads without this run."""
+    folder = Path(folder)
+    if folder.exists():
+        raise FdsrError(f"folder '{folder}' exists already; remove it or choose another")
+    spec = module.spec.to_dict()
+    tensors = {f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
+    tensors |= {f"spec.{k}": v.contiguous().clone() for k, v in spec.items() if isinstance(v, Tensor)}
+    hyperparameters = _own_arguments(type(module), dict(module.hparams))
+    config = {
+        "class": type(module).__name__,
+        "hyper_parameters": hyperparameters,
+        "spec": {k: v for k, v in spec.items() if not isinstance(v, Tensor)},
+    }
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    save_file(tensors, str(partial / WEIGHTS))
+    (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    partial.rename(folder)
+    return folder
+
+
+def _read_folder(folder: Path) -> tuple[str, dict[str, Any], FieldSpec, dict[str, Tensor]]:
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        tensors = load_file(str(folder / WEIGHTS))
+    except OSError as error:
+        raise FdsrError(f"'{folder}' is not a model folder: {error.strerror or error}") from error
+    spec = FieldSpec.from_dict(config["spec"] | {k[5:]: v for k, v in tensors.items() if k.startswith("spec.")})
+    return config["class"], config["hyper_parameters"], spec, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+
+
+def _module_class(name: str) -> type[DownscalingModule]:
+    import fdsr.modules
+
+    found = getattr(fdsr.modules, name, None)
+    if not (inspect.isclass(found) and issubclass(found, DownscalingModule)):
+        raise FdsrError(f"the checkpoint was written by '{name}', which this version of fdsr does not have")
+    return found
+
+
+def _own_arguments(cls: type, hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    """Those of the hyperparameters that `cls` takes; base classes' arguments are saved beside them."""
+    accepted = inspect.signature(cls).parameters
+    return {k: v for k, v in hyperparameters.items() if k in accepted}

@@ -1,0 +1,132 @@
+"""Figures of a tested run, drawn from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display where runs are made
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from fdsr.errors import FdsrError
+
+WINDOW = (64, 96)  # points shown of a larger grid, so that single cells stay visible
+
+
+def _open(run: Path, name: str) -> xr.Dataset:
+    path = run / name
+    if not path.is_file():
+        raise FdsrError(f"run '{run}' has no {name}; score it first with 'fdsr test'")
+    with xr.open_dataset(path, engine="scipy") as ds:
+        return ds.load()
+
+
+def draw_run(run: Path, path: Path) -> Path:
+    """Maps of coarse field, truth, two members, mean and spread, and the spectra, one row a variable."""
+    ds, spectra = _open(run, "test_example.nc"), _open(run, "test_spectra.nc")
+    window = _window(ds)
+    ds = ds.isel(lat=window[0], lon=window[1])
+    south, north = float(ds.lat.min()), float(ds.lat.max())
+    west, east = float(ds.lon.min()), float(ds.lon.max())
+    coarse = ds.coarse.where((ds.lat_low > south) & (ds.lat_low < north) & (ds.lon_low > west) & (ds.lon_low < east), drop=True)
+    single = int(ds.attrs["members"]) == 1
+    panels = ["coarse", "truth", "prediction"] if single else ["coarse", "truth", "member 1", "member 2", "mean", "spread"]
+    names = [str(v) for v in ds.variable.values]
+    columns = len(panels) + 1
+    fig, axes = plt.subplots(len(names), columns, figsize=(3.1 * columns, 2.3 * len(names) + 0.6), squeeze=False, layout="constrained")
+    for row, name in zip(axes, names, strict=True):
+        fields = ds.sel(variable=name)
+        maps = {
+            "coarse": coarse.sel(low_variable=name) if name in coarse.low_variable else None,
+            "truth": fields.truth,
+            "prediction": fields["mean"],
+            "member 1": fields.member[0],
+            "member 2": fields.member[-1],
+            "mean": fields["mean"],
+            "spread": fields.spread,
+        }
+        low, high = (float(np.quantile(fields.truth, q)) for q in (0.005, 0.995))
+        for ax, panel in zip(row, panels, strict=False):
+            field = maps[panel]
+            if field is None:
+                ax.set_axis_off()
+                continue
+            limits = {"vmin": 0.0, "vmax": float(np.quantile(field, 0.995)) or 1.0} if panel == "spread" else {"vmin": low, "vmax": high}
+            image = ax.imshow(field.values, extent=(west, east, south, north), aspect="auto", interpolation="nearest",
+                              cmap="magma" if panel == "spread" else "viridis", **limits)  # fmt: skip
+            ax.set_xticks([])
+            ax.set_yticks([])
+            if row is axes[0]:
+                ax.set_title(panel)
+            if panel in ("truth", "spread", "prediction"):
+                fig.colorbar(image, ax=ax, shrink=0.85, pad=0.01)
+        row[0].set_ylabel(f"{name} ({fields.units.item()})")
+        _spectrum(row[-1], spectra.sel(variable=name), "truth", "reference", "k")
+        _spectrum(row[-1], spectra.sel(variable=name), "members" if not single else "prediction", "power", "C1")
+        if not single:
+            _spectrum(row[-1], spectra.sel(variable=name), "error of the mean", "error", "C0")
+        if row is axes[0]:
+            row[-1].set_title(f"power density at {float(_band(spectra).latitude):.0f}°")
+            row[-1].legend(fontsize=7)
+    axes[-1, -1].set_xlabel("cycles per km")
+    when = np.datetime_as_string(ds.time.values, unit="m").replace("T", " ")
+    fig.suptitle(f"{ds.attrs['method']}, {when} UTC, {south:g}° to {north:g}°N, {west:g}° to {east:g}°E")
+    return _save(fig, path)
+
+
+def draw_spectra(runs: list[Path], path: Path) -> Path:
+    """Power of each run's members over the truth's, by wavelength, one panel a variable."""
+    opened = {run.name: _open(run, "test_spectra.nc") for run in runs}
+    names = [str(v) for v in next(iter(opened.values())).variable.values]
+    fig, axes = plt.subplots(1, len(names), figsize=(3.4 * len(names), 3.2), sharey=True, squeeze=False, layout="constrained")
+    for ax, name in zip(axes[0], names, strict=True):
+        for label, spectra in opened.items():
+            band = _band(spectra.sel(variable=name))
+            scored = band.scored.values.astype(bool)
+            ratio = 10 * np.log10(np.maximum(band.power / band.reference, 1e-6))
+            ax.plot(1 / band.wavenumber.values[scored], ratio.values[scored], marker=".", label=label)
+        ax.axhline(0, color="k", lw=0.8)
+        ax.set_xscale("log")
+        ax.invert_xaxis()
+        ax.set_ylim(-25, 8)
+        ax.set_title(name)
+        ax.set_xlabel("wavelength (km)")
+    axes[0, 0].set_ylabel("power against truth (dB)")
+    axes[0, 0].legend(fontsize=7)
+    return _save(fig, path)
+
+
+def _band(spectra: xr.Dataset) -> xr.Dataset:
+    """The latitude band nearest to 45° N."""
+    return spectra.isel(band=int(np.abs(spectra.latitude.values - 45.0).argmin()))
+
+
+def _spectrum(ax: Axes, spectra: xr.Dataset, label: str, name: str, colour: str) -> None:
+    band = _band(spectra)
+    keep = np.isfinite(band.wavenumber.values) & (band.wavenumber.values > 0)
+    ax.loglog(band.wavenumber.values[keep], band[name].values[keep], color=colour, label=label)
+    ax.tick_params(labelsize=7)
+
+
+def _window(ds: xr.Dataset) -> tuple[slice, slice]:
+    """A window of the middle latitudes, north for a global grid; all of a small one."""
+
+    def cut(n: int, size: int, centre: float) -> slice:
+        start = int(np.clip(round(n * centre - size / 2), 0, max(0, n - size)))
+        return slice(start, min(n, start + size))
+
+    return cut(ds.sizes["lat"], WINDOW[0], 0.27), cut(ds.sizes["lon"], WINDOW[1], 0.8)
+
+
+def _save(fig: plt.Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.png")
+    fig.savefig(partial, dpi=80)
+    plt.close(fig)
+    partial.replace(path)
+    return path

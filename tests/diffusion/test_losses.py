@@ -1,0 +1,253 @@
+"""Losses: the Parseval identity, and where each one has its minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fdsr.diffusion import (
+    LOSSES,
+    PARAMETRISATIONS,
+    ColouredNoise,
+    Cosine,
+    FourierReferenceLoss,
+    GaussianDiffusion,
+    Haar,
+    InverseAmplitudeWeight,
+    PowerLawWeight,
+    Product,
+    RealFourier,
+    RobustSpectralLoss,
+    SimpleLoss,
+    SpectralWeightedLoss,
+    SpectrumNormLoss,
+    WhitenedLoss,
+    vp_schedule,
+)
+
+TRANSFORMS = [RealFourier(), Cosine(), Haar(), Product(lat=Cosine(), lon=RealFourier())]
+
+
+class Network(nn.Module):
+    """A small non-linear network that sees t, in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 2, 3, padding=1)).double()
+        self.calls: list[int] = []
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.calls.append(len(x))
+        return self.body(x) * (1 + 0.1 * t.reshape(-1, 1, 1, 1))
+
+
+def draws(*etas: Tensor) -> Callable[[], Tensor]:
+    queue = list(etas)
+    return lambda: queue.pop(0)
+
+
+def loss_and_gradient(loss, network: Network, *args) -> tuple[Tensor, Tensor]:
+    network.zero_grad()
+    value = loss(network, *args)
+    value.backward()
+    return value.detach(), torch.cat([p.grad.flatten().clone() for p in network.parameters()])
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    return torch.randn(3, 2, 6, 7, dtype=torch.float64), torch.tensor([1, 4, 9])
+
+
+@pytest.mark.parametrize("coloured", [False, True], ids=["white", "coloured"])
+@pytest.mark.parametrize("name", sorted(PARAMETRISATIONS))
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
+def test_parseval_identity(transform, name: str, coloured: bool, batch, steep_power) -> None:
+    """On the draw ε_f the coefficient term has the loss and gradient of the plain loss on f⁻¹(ε_f)."""
+    x_0, t = batch
+    noise = ColouredNoise(Cosine(), steep_power(2)) if coloured else None
+    args = (x_0, t, GaussianDiffusion(vp_schedule(9), noise), PARAMETRISATIONS[name])
+    network, reference = Network(), FourierReferenceLoss(transform)
+    eta_x, eta_f = torch.randn(2, *x_0.shape, dtype=torch.float64)
+    plain_x = loss_and_gradient(SimpleLoss(), network, *args, draws(eta_x))
+    plain_f = loss_and_gradient(SimpleLoss(), network, *args, draws(transform.inverse(eta_f)))
+    network.calls.clear()
+    both = loss_and_gradient(reference, network, *args, draws(eta_x, eta_f))
+    assert network.calls == [6]  # one evaluation of a doubled batch
+    for reference_value, x, f in zip(both, plain_x, plain_f, strict=True):
+        torch.testing.assert_close(reference_value, 0.5 * (x + f), rtol=1e-10, atol=1e-12)
+    same = loss_and_gradient(reference, network, *args, draws(eta_x, transform.forward(eta_x)))
+    for reference_value, x in zip(same, plain_x, strict=True):
+        torch.testing.assert_close(reference_value, x, rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(plain_x[0], plain_f[0])
+
+
+def test_simple_loss_is_its_formula(batch) -> None:
+    x_0, t = batch
+    process, network, eta = GaussianDiffusion(vp_schedule(9)), Network(), torch.randn_like(batch[0])
+    a = process.alpha_bar(t).reshape(-1, 1, 1, 1)
+    expected = (eta - network(a.sqrt() * x_0 + (1 - a).sqrt() * eta, t)).square().mean()
+    torch.testing.assert_close(SimpleLoss()(network, x_0, t, process, PARAMETRISATIONS["eps"], draws(eta)), expected)
+
+
+def gradient_at_conditional_mean(loss, name: str, noise=None) -> float:
+    """|∂L/∂output| at E[target | x_t], over the largest gradient away from it.
+
+    Five clean fields, each with the η that leads to one and the same x_t: a posterior of five equal points. The network's
+    output at that x_t is one free field, its optimum under a squared norm the mean of the five targets.
+    """
+    process, parametrisation, n = GaussianDiffusion(vp_schedule(9), noise), PARAMETRISATIONS[name], 5
+    # one draw is far off: mean and median differ
+    x_0 = torch.randn(n, 2, 6, 7, dtype=torch.float64)
+    x_0[0] += 3
+    t = torch.full((n,), 4)
+    x_t = torch.randn(1, 2, 6, 7, dtype=torch.float64)
+    eps = process.eps_from_x_0(x_t.expand_as(x_0), t, x_0)
+    eta = process.noise.whiten(eps)
+    targets = parametrisation.target(process, x_0, eps, t)
+
+    def gradient(output: Tensor) -> float:
+        output = output.clone().requires_grad_()
+        etas = [eta, loss.transform.forward(eta)] if isinstance(loss, FourierReferenceLoss) else [eta]
+        value = loss(lambda x, s: output.expand_as(x), x_0, t, process, parametrisation, draws(*etas))
+        return float(torch.autograd.grad(value, output)[0].norm())
+
+    mean = targets.mean(0, keepdim=True)
+    return gradient(mean) / gradient(mean + 0.3 * torch.randn_like(mean))
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETRISATIONS))
+def test_weights_keep_the_minimiser(name: str, steep_power) -> None:
+    coloured = ColouredNoise(Cosine(), steep_power(2))
+    for loss in (
+        SimpleLoss(),
+        FourierReferenceLoss(RealFourier()),
+        SpectralWeightedLoss(RealFourier(), PowerLawWeight(1.5)),
+        SpectralWeightedLoss(Cosine(), InverseAmplitudeWeight(steep_power(2))),
+        WhitenedLoss(),
+    ):
+        assert gradient_at_conditional_mean(loss, name) < 1e-10
+        assert gradient_at_conditional_mean(loss, name, coloured) < 1e-10
+
+
+def test_robust_and_spectrum_losses_move_the_minimiser() -> None:
+    assert gradient_at_conditional_mean(RobustSpectralLoss(RealFourier(), 1e-2), "eps") > 0.05
+    assert gradient_at_conditional_mean(SpectrumNormLoss(RealFourier(), strength=1.0), "x0") > 0.05
+    # between median and mean: for a large epsilon Charbonnier is a squared norm
+    assert gradient_at_conditional_mean(RobustSpectralLoss(RealFourier(), 1e3), "eps") < 1e-4
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
+@pytest.mark.parametrize("shape", [(8, 8), (5, 12), (1, 9)])
+def test_weights_have_mean_square_one_and_a_bounded_ratio(transform, shape, steep_power) -> None:
+    for weight in (PowerLawWeight(2.0), PowerLawWeight(-1.0), InverseAmplitudeWeight(steep_power(2), 0.5, 2.0)):
+        w = weight(transform, shape)
+        mean_square = w.square().mean((-2, -1))
+        torch.testing.assert_close(mean_square, torch.ones_like(mean_square), rtol=1e-12, atol=0)
+        assert float(w.min()) > 0 and float(w.max() / w.min()) <= weight.w_max / weight.w_min * (1 + 1e-12)
+
+
+def test_weights_follow_their_law(steep_power) -> None:
+    k = Cosine().wavenumber((6, 8))
+    w = PowerLawWeight(1.0, 1e-6, 1e6)(Cosine(), (6, 8))
+    torch.testing.assert_close(w / w[5, 7], k.clamp(min=1 / 8) / k[5, 7], rtol=1e-12, atol=0)
+    assert float(w[0, 0]) == float(w[0, 1])  # DC counts as one cycle per domain
+    inverse = InverseAmplitudeWeight(steep_power(2), 1e-6, 1e6)(Cosine(), (6, 8))
+    lam = ColouredNoise(Cosine(), steep_power(2), floor=1e-12).spectrum((6, 8))
+    product = inverse * lam.sqrt()
+    torch.testing.assert_close(product, product[:, :1, :1].expand_as(product), rtol=1e-6, atol=0)
+
+
+def test_weighted_loss_with_flat_weight_is_plain(batch) -> None:
+    x_0, t = batch
+    args = (x_0, t, GaussianDiffusion(vp_schedule(9)), PARAMETRISATIONS["v"])
+    network, eta = Network(), torch.randn_like(x_0)
+    plain = SimpleLoss()(network, *args, draws(eta))
+    flat = SpectralWeightedLoss(Haar(), PowerLawWeight(0.0))(network, *args, draws(eta))
+    torch.testing.assert_close(flat, plain)
+    steep = SpectralWeightedLoss(Haar(), PowerLawWeight(2.0))(network, *args, draws(eta))
+    assert not torch.allclose(steep, plain, rtol=1e-3)
+
+
+def test_whitened_loss_is_the_variational_norm(batch, steep_power) -> None:
+    x_0, t = batch
+    noise = ColouredNoise(Cosine(), steep_power(2))
+    process, network, eta = GaussianDiffusion(vp_schedule(9), noise), Network(), torch.randn_like(x_0)
+    x_t = process.q_sample(x_0, t, noise.colour(eta))
+    error = Cosine().forward(noise.colour(eta) - network(x_t, t))
+    expected = (error.square() / noise.spectrum((6, 7))).mean()
+    out = WhitenedLoss()(network, x_0, t, process, PARAMETRISATIONS["eps"], draws(eta))
+    torch.testing.assert_close(out, expected)
+
+
+def test_spectrum_norm_penalises_lost_power_alone() -> None:
+    process, x0 = GaussianDiffusion(vp_schedule(9)), PARAMETRISATIONS["x0"]
+    x_0, eta, t = torch.randn(2, 2, 16, 16), torch.randn(2, 2, 16, 16), torch.tensor([1, 9])
+    loss = SpectrumNormLoss(RealFourier(), strength=2.0, bins=8)
+
+    def penalty(output: Tensor) -> float:
+        with_norm = loss(lambda x, s: output, x_0, t, process, x0, draws(eta))
+        return float(with_norm - SimpleLoss()(lambda x, s: output, x_0, t, process, x0, draws(eta))) / 2.0
+
+    assert penalty(x_0) == pytest.approx(0, abs=1e-6)
+    assert penalty(x_0.roll((3, 5), (-2, -1))) == pytest.approx(0, abs=1e-6)  # phases do not matter
+    halved = (2 * torch.log(torch.tensor(2.0)).item()) ** 2  # (ln ¼)², weighted by min(SNR, 1) of t = 1 and t = 9
+    weight = float(process.snr(t).clamp(max=1).mean())
+    assert penalty(0.5 * x_0) == pytest.approx(weight * halved, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        SimpleLoss(),
+        FourierReferenceLoss(Cosine()),
+        SpectralWeightedLoss(Cosine(), PowerLawWeight(1.0)),
+        WhitenedLoss(),
+        RobustSpectralLoss(Cosine()),
+        SpectrumNormLoss(Cosine()),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_half_precision_outputs_give_a_float32_loss(loss) -> None:
+    conv = nn.Conv2d(1, 1, 3, padding=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(
+            lambda x, t: conv(x),
+            torch.randn(2, 1, 8, 8),
+            torch.tensor([1, 4]),
+            GaussianDiffusion(vp_schedule(4)),
+            PARAMETRISATIONS["v"],
+            lambda: torch.randn(2, 1, 8, 8),
+        )
+    value.backward()
+    assert value.dtype == torch.float32 and value.ndim == 0
+    assert conv.weight.grad is not None and bool(torch.isfinite(conv.weight.grad).all())
+
+
+def test_every_loss_is_registered() -> None:
+    assert set(LOSSES.values()) == {
+        SimpleLoss,
+        FourierReferenceLoss,
+        SpectralWeightedLoss,
+        WhitenedLoss,
+        RobustSpectralLoss,
+        SpectrumNormLoss,
+    }
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: PowerLawWeight(1.0, w_min=0.0),
+        lambda: PowerLawWeight(1.0, w_min=2.0, w_max=1.0),
+        lambda: InverseAmplitudeWeight(torch.zeros(1, 4, 4)),
+        lambda: RobustSpectralLoss(Cosine(), epsilon=0.0),
+        lambda: SpectrumNormLoss(Cosine(), bins=0),
+        lambda: SpectrumNormLoss(Cosine(), strength=-1.0),
+    ],
+)
+def test_wrong_arguments_are_refused(call) -> None:
+    with pytest.raises(ValueError):
+        call()

@@ -1,0 +1,40 @@
+"""Synthetic fields for the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdsr.geometry import latitude_weights
+
+
+def synthesise(n: int, slope: float, seed: int) -> np.ndarray:
+    """A periodic Gaussian field (n, n) with unit spacing whose energy spectrum E(k) has the given slope."""
+    k = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)[None, :])
+    k[0, 0] = np.inf
+    noise = np.fft.rfft2(np.random.default_rng(seed).standard_normal((n, n)))
+    return np.fft.irfft2(noise * k ** ((slope - 1) / 2), s=(n, n))
+
+
+def crops(slope: float, n: int = 16) -> Tensor:
+    """Crops (n, 128, 192), not periodic, of larger periodic fields."""
+    return torch.from_numpy(np.stack([synthesise(384, slope, seed)[20:148, 30:222] for seed in range(n)]))
+
+
+def grid(height: int = 24, width: int = 36) -> tuple[np.ndarray, np.ndarray]:
+    """A regional grid at 0.5°, descending latitudes from 60° N."""
+    return 60.0 - 0.5 * np.arange(height), 0.5 * np.arange(width)
+
+
+def weights(height: int = 24) -> Tensor:
+    return torch.from_numpy(latitude_weights(grid(height)[0]))
+
+
+def sample(
+    seed: int = 0, times: int = 3, members: int = 5, variables: int = 2, height: int = 24, width: int = 36
+) -> tuple[Tensor, Tensor]:
+    """White noise: prediction (B, M, C, H, W) and truth (B, C, H, W), float32."""
+    generator = torch.Generator().manual_seed(seed)
+    prediction = torch.randn(times, members, variables, height, width, generator=generator) + 280.0
+    return prediction, torch.randn(times, variables, height, width, generator=generator) + 280.0
