@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -149,7 +150,7 @@ class FdsrCLI(LightningCLI):
     def after_fit(self) -> None:
         last = self.run_dir / "checkpoints" / "last.ckpt"
         # a method without optimiser steps (a dressed baseline) is not saved by the checkpoint callback
-        self.trainer.save_checkpoint(last)
+        self.trainer.save_checkpoint(last, weights_only=False)
         if self.trainer.is_global_zero:
             print(f"checkpoint: {last}")
 
@@ -160,8 +161,11 @@ class FdsrCLI(LightningCLI):
 
 def run(verb: str, arguments: list[str]) -> None:
     """Run one of Lightning's verbs with fdsr's defaults. Raises FdsrError for whatever the user can mend."""
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*GPU available but not used.*")
+    # advice that is not about the user's run: loaders have their own caches, baselines have no validation or optimiser
+    for text in ("does not have many workers", "have no `validation_step`", "no optimizer", "isinstance\\(treespec",
+                 "smaller than the logging interval", "already configured with model summary"):  # fmt: skip
+        warnings.filterwarnings("ignore", f".*{text}.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     argv = [verb]
     for argument in arguments:
         flag, equals, value = argument.partition("=")

@@ -5,7 +5,9 @@ Everything runs in channels_last, the layout in which convolutions are fastest o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,15 @@ from fdsr.backbones.embedding import TimeEmbedding
 from fdsr.backbones.padding import Conv, crop, pad_to_multiple, zero_init
 from fdsr.backbones.registry import register_backbone
 
+Norm = Callable[[int], nn.Module]
+
+
+class PixelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel: (B, C, H, W) → (B, C, H, W). In channels_last no copy."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return rearrange(super().forward(rearrange(input, "b c h w -> b h w c")), "b h w c -> b c h w")
+
 
 class ResidualBlock(nn.Module):
     """x + conv(SiLU(s ⊙ norm(conv(SiLU(norm(x)))) + b)), with (s − 1, b) linear in the time embedding.
@@ -25,12 +36,12 @@ class ResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, groups: int, dropout: float, embedding_dim: int | None
+        self, in_channels: int, out_channels: int, *, norm: Norm, dropout: float, embedding_dim: int | None
     ) -> None:
         super().__init__()
-        self.norm_in = nn.GroupNorm(groups, in_channels)
+        self.norm_in = norm(in_channels)
         self.conv_in = Conv(in_channels, out_channels)
-        self.norm_out = nn.GroupNorm(groups, out_channels)
+        self.norm_out = norm(out_channels)
         self.modulation = nn.Linear(embedding_dim, 2 * out_channels) if embedding_dim else None
         self.dropout = nn.Dropout(dropout)
         self.conv_out = zero_init(Conv(out_channels, out_channels))
@@ -49,10 +60,10 @@ class ResidualBlock(nn.Module):
 class SelfAttention(nn.Module):
     """x + attention over all H·W positions of x (B, C, H, W). No positions are told, so it commutes with any roll."""
 
-    def __init__(self, channels: int, *, heads: int, groups: int) -> None:
+    def __init__(self, channels: int, *, heads: int, norm: Norm) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = norm(channels)
         self.qkv = Conv(channels, 3 * channels, 1)
         self.out = zero_init(Conv(channels, channels, 1))
 
@@ -71,15 +82,13 @@ class Stage(nn.Module):
         out_channels: int,
         *,
         heads: int | None,
-        groups: int,
+        norm: Norm,
         dropout: float,
         embedding_dim: int | None,
     ) -> None:
         super().__init__()
-        self.block = ResidualBlock(
-            in_channels, out_channels, groups=groups, dropout=dropout, embedding_dim=embedding_dim
-        )
-        self.attention = SelfAttention(out_channels, heads=heads, groups=groups) if heads else nn.Identity()
+        self.block = ResidualBlock(in_channels, out_channels, norm=norm, dropout=dropout, embedding_dim=embedding_dim)
+        self.attention = SelfAttention(out_channels, heads=heads, norm=norm) if heads else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor | None, wrap: bool) -> Tensor:
         return self.attention(self.block(x, embedding, wrap))
@@ -130,13 +139,15 @@ class UNet(nn.Module):
     last axis is a closed circle, and where W is a multiple of the stride, rolling x by multiples of the stride rolls
     the output. Condition fields are simply further channels of x.
 
-    width: channels of the first level; level i has width · multipliers[i]. Must be a multiple of groups.
+    width: channels of the first level; level i has width · multipliers[i].
     multipliers: one a level; each level halves the resolution of the one before.
     blocks: residual blocks a level, in the encoder and in the decoder each.
     attention_levels: levels (0 is the finest) with self-attention after each block.
     attention_heads: number of heads there.
     dropout: inside the residual blocks.
-    groups: groups of the group normalisation.
+    norm: "pixel" normalises the channels of each pixel, so that nothing depends on how far the field extends and a
+        network trained on patches serves whole fields; "group" is ADM's group normalisation over the whole field.
+    groups: number of groups of the latter.
     patch_size: p > 1 folds p × p pixels into channels in front and unfolds them at the end (space to depth), so that
         every level works on 1/p of the resolution at 1/p² of the cost.
     time_embedding: False builds a network without time, as for regression; t must then be None.
@@ -154,13 +165,15 @@ class UNet(nn.Module):
         attention_levels: Sequence[int] = (),
         attention_heads: int = 4,
         dropout: float = 0.0,
+        norm: Literal["pixel", "group"] = "pixel",
         groups: int = 8,
         patch_size: int = 1,
         time_embedding: bool = True,
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        _check(width, multipliers, blocks, attention_levels, attention_heads, groups, patch_size)
+        _check(width, multipliers, blocks, attention_levels, attention_heads, norm, groups, patch_size)
+        make_norm: Norm = PixelNorm if norm == "pixel" else partial(nn.GroupNorm, groups)
         self.patch_size = patch_size
         self.stride = patch_size * 2 ** (len(multipliers) - 1)
         channels = [width * m for m in multipliers]
@@ -170,7 +183,7 @@ class UNet(nn.Module):
         def stage(level: int, in_channels: int) -> Stage:
             heads = attention_heads if level in attention_levels else None
             return Stage(
-                in_channels, channels[level], heads=heads, groups=groups, dropout=dropout, embedding_dim=embedding_dim
+                in_channels, channels[level], heads=heads, norm=make_norm, dropout=dropout, embedding_dim=embedding_dim
             )
 
         levels = range(len(channels))
@@ -190,7 +203,7 @@ class UNet(nn.Module):
             )
             for i in reversed(levels)
         )
-        self.norm = nn.GroupNorm(groups, channels[0])
+        self.norm = make_norm(channels[0])
         self.head = zero_init(Conv(channels[0], out_channels * patch_size**2))
         self.to(memory_format=torch.channels_last)
 
@@ -224,13 +237,16 @@ def _check(
     blocks: int,
     attention_levels: Sequence[int],
     attention_heads: int,
+    norm: str,
     groups: int,
     patch_size: int,
 ) -> None:
     """Raises ValueError, in one line, for settings of which no U-Net can be built."""
     if min(width, blocks, groups, patch_size, attention_heads, *multipliers) < 1 or not multipliers:
         raise ValueError("unet: width, multipliers, blocks, groups, patch_size and attention_heads must be at least 1")
-    if width % groups:
+    if norm not in ("pixel", "group"):
+        raise ValueError(f"unet: norm {norm!r} is neither 'pixel' nor 'group'")
+    if norm == "group" and width % groups:
         raise ValueError(f"unet: width {width} must be a multiple of groups {groups}")
     for level in attention_levels:
         if level not in range(len(multipliers)):

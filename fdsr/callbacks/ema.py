@@ -29,7 +29,9 @@ class EMACallback(Callback):
         self.raw: dict[str, Tensor] | None = None  # set while the average is in place
 
     def _parameters(self, module: L.LightningModule) -> dict[str, Tensor]:
-        network: nn.Module = getattr(module, self.attribute)
+        network: nn.Module | None = getattr(module, self.attribute, None)
+        if network is None:  # a method without a network has nothing to average
+            return {}
         return {f"{self.attribute}.{name}": p.data for name, p in network.named_parameters()}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -45,6 +47,8 @@ class EMACallback(Callback):
         self.updates = trainer.global_step
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = self._parameters(pl_module)
+        if not current:
+            return
         torch._foreach_lerp_([self.average[k] for k in current], list(current.values()), 1 - decay)
 
     def _swap_in(self, pl_module: L.LightningModule) -> None:

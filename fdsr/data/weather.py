@@ -219,7 +219,7 @@ class WeatherDataModule(L.LightningDataModule):
         return FieldDataset(self.store, self.store.splits[split])
 
     def train_dataloader(self) -> DataLoader:
-        if self.patch is None:
+        if self.patch is None or (self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False)):
             return self._whole_fields("train")
         assert self.store is not None
         spec = self.store.spec

@@ -60,8 +60,8 @@ def _single(v: Tensor) -> Tensor:
 
 def _bounded(v: Tensor) -> Tensor:
     v = _single(v)
-    inside = v.clamp(-_BOUND, _BOUND)
-    return inside + torch.sign(v) * torch.log1p((v.abs() - _BOUND).clamp(min=0))
+    excess = (v.abs() - _BOUND).clamp(min=0)
+    return torch.where(excess == 0, v, torch.sign(v) * (_BOUND + torch.log1p(excess)))
 
 
 def _ratio(log_ratio: Elementwise) -> Elementwise:

@@ -67,10 +67,10 @@ class ColouredNoise(Noise):
     Λ is a density in wavenumber. A coefficient of an orthonormal transform of a stationary field has the mean square
     S(k), whatever the size of the field; so a field of any (H, W), and any transform, reads its Λ off the same
     function, by log-bilinear interpolation, and a patch and a whole field see the same process. For this reason Λ is
-    scaled to mean 1 on the *stored* grid only. Its mean over another grid, the variance of the noise at a point for p
-    = 1, is then near 1 but not exactly: rescaling it for each size would give one wavenumber a different noise level
-    in each size, and a network trained on patches would be wrong on whole fields. For 0 < p < 1 that variance, mean
-    Λ^p, lies below 1.
+    scaled to mean 1 on the *stored* grid only. Rescaling it for each size would give one wavenumber a different noise
+    level in each size, and a network trained on patches would be wrong on whole fields. The mean over another grid (the
+    variance of the noise at a point, p = 1) is therefore only near 1: the less of the power lies in the lowest stored
+    wavenumbers, the nearer. For 0 < p < 1 that variance is the mean of Λ^p, at most 1.
 
     Half precision is computed and returned in float32. Raises ValueError for bad power (see `normalise_power`) or p,
     and when a field has another number of channels than power.

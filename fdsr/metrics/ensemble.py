@@ -128,7 +128,7 @@ class RankHistogram(FieldMetric):
         rank, ties = (p < y).sum(0), (p == y).sum(0)
         if bool(ties.any()):
             # 32 bits in all: the generator ignores the upper half of a seed
-            content = y.double().cpu().contiguous().numpy().tobytes()
+            content = y.cpu().double().contiguous().numpy().tobytes()
             generator = torch.Generator().manual_seed(zlib.crc32(content, self.seed & 0xFFFFFFFF))
             draw = torch.rand(y.shape, generator=generator, dtype=torch.float64).to(y.device, dtype)
             rank += torch.minimum((draw * (ties + 1)).long(), ties)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,10 +108,10 @@ class SpectralScores(SumMetric):
             scored = torch.from_numpy(np.flatnonzero(rings.scored)).to(power.device)
             floor = ROUNDING * band.spacing[0] * band.spacing[1] * self.mean_square[:, i, None] / self.n_times
             ratio = log_ratio(power[:, i][:, scored], reference[:, i][:, scored], floor)
-            lsd[:, i] = (10.0 / np.log(10.0) * ratio).square().mean(1)
+            lsd[:, i] = (ratio * (10.0 / math.log(10.0))).square().mean(1)
             melr[:, i] = ratio.abs().mean(1)
         used = [i for i, rings in enumerate(self.rings) if rings.scored.any()]
-        area = lsd.new_tensor([self.bands[i].area for i in used])
+        area = lsd.new_tensor([1.0 for i in used])
         return {
             "lsd": torch.sqrt((lsd[:, used] * area).sum(1) / area.sum()),
             "melr": (melr[:, used] * area).sum(1) / area.sum(),
@@ -131,7 +132,7 @@ class SpectralScores(SumMetric):
         missing = np.array([pad(np.zeros(r.n, dtype=bool), True) for r in self.rings]).reshape(shape[1:])
 
         def get(name: str) -> np.ndarray:
-            return np.where(missing, np.nan, values[name].double().cpu().numpy().reshape(shape))
+            return np.where(missing, np.nan, values[name].cpu().double().numpy().reshape(shape))
 
         return Spectra(
             wavenumber=np.array([pad(r.wavenumber, np.nan) for r in self.rings]).reshape(shape[1:]),

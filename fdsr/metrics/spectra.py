@@ -64,7 +64,6 @@ def half_power_density(x: Tensor, spacing: tuple[float, float]) -> Tensor:
     height, width = x.shape[-2:]
     x = x.to(working_dtype(x.device))
     window = _constant(_taper(height, width), x)
-    # numpy for the sum: 1 for the product of two unit-energy tapers, but kept explicit
     scale = spacing[0] * spacing[1] / float((_taper(height, width) ** 2).sum())
     coefficients = torch.fft.rfft2(remove_plane(x) * window)
     return (coefficients.real.square() + coefficients.imag.square()) * scale

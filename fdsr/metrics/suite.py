@@ -106,7 +106,7 @@ class FieldMetrics(nn.Module):
                 if key in ("power", "reference", "error"):
                     continue
                 variables = [self.names[i] for i, _ in self.pairs] if key == "coarse_consistency" else self.names
-                found = dict(zip(variables, tensor.double().reshape(-1).tolist(), strict=True))
+                found = dict(zip(variables, tensor.cpu().double().reshape(-1).tolist(), strict=True))
                 result[key] = {variable: found.get(variable, float("nan")) for variable in self.names}
         return result
 
@@ -120,7 +120,7 @@ class FieldMetrics(nn.Module):
         """Frequencies (C, M + 1); needs `members`. A collective call like `compute`."""
         if "rank_histogram" not in self.metrics:
             raise FdsrError("rank histograms were not kept: give the number of members to FieldMetrics")
-        frequencies: np.ndarray = self._compute("rank_histogram").double().cpu().numpy()
+        frequencies: np.ndarray = self._compute("rank_histogram").cpu().double().numpy()
         return frequencies.reshape(len(self.names), -1)
 
     def _compute(self, name: str) -> Any:

@@ -34,6 +34,8 @@ class DownscalingModule(L.LightningModule):
     they are saved in every checkpoint, and a checkpoint refuses data that differ.
     """
 
+    trains_on_whole_fields = False  # read by the data module: patches otherwise
+
     def __init__(self, target: str = "residual", members: int = 1, seed: int = 0, interpolation: str | None = None) -> None:
         super().__init__()
         # every argument of the subclass at hand, so that a checkpoint can be rebuilt from itself

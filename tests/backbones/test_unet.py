@@ -47,9 +47,10 @@ def test_dropout_acts_in_training_only() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"width": 30}, "width 30 must be a multiple of groups 8"),
+        ({"width": 30, "norm": "group"}, "width 30 must be a multiple of groups 8"),
         ({"attention_levels": (3,)}, "attention level 3 does not exist; levels are 0…2"),
         ({"attention_levels": (0,), "attention_heads": 5}, "32 channels do not divide into 5 heads"),
+        ({"norm": "batch"}, "norm 'batch' is neither 'pixel' nor 'group'"),
         ({"blocks": 0}, "at least 1"),
         ({"multipliers": ()}, "multipliers"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def divergence(name: str) -> float:
 
     crossings = X[:-1][((R[:-1] - 1) * (R[1:] - 1)) <= 0].tolist()
     edges = [-12.0, *crossings, 12.0]
-    return sum(quad(integrand, a, b, epsabs=1e-11, limit=200)[0] for a, b in zip(edges, edges[1:], strict=False))
+    return sum(quad(integrand, a, b, epsabs=1e-11, limit=200)[0] for a, b in pairwise(edges))
 
 
 def test_the_table_is_complete() -> None:

@@ -95,8 +95,8 @@ def test_simple_loss_is_its_formula(batch) -> None:
 def gradient_at_conditional_mean(loss, name: str, noise=None) -> float:
     """|∂L/∂output| at E[target | x_t], over the largest gradient away from it.
 
-    Five clean fields, each with the η that leads to one and the same x_t: a posterior of five equal points. The network's
-    output at that x_t is one free field, its optimum under a squared norm the mean of the five targets.
+    Five clean fields, each with the η that leads to one and the same x_t: a posterior of five equal points. The
+    network's output at that x_t is one free field, its optimum under a squared norm the mean of the five targets.
     """
     process, parametrisation, n = GaussianDiffusion(vp_schedule(9), noise), PARAMETRISATIONS[name], 5
     # one draw is far off: mean and median differ
