@@ -18,19 +18,28 @@ class _Parser(argparse.ArgumentParser):
 
 def prepare(arguments: list[str]) -> None:
     """Make a pair store from a gridded source."""
-    parser = _Parser(prog="fdsr prepare", description="Make a pair store of coarse and fine fields from a gridded source.")
+    parser = _Parser(
+        prog="fdsr prepare", description="Make a pair store of coarse and fine fields from a gridded source."
+    )
     parser.add_argument("--source", required=True, help="Zarr store or NetCDF file with time, latitude and longitude")
     parser.add_argument("--target", required=True, help="pair store to write; must not exist")
     parser.add_argument("--variables", required=True, type=_names, help="fields to predict, for instance t2m,u10,v10")
     parser.add_argument("--factor", required=True, type=_factor, help="fine cells per coarse cell: N, or NLAT,NLON")
-    parser.add_argument("--static", default=[], type=_names, help="fields without time, for instance orography,land_fraction")
+    parser.add_argument(
+        "--static", default=[], type=_names, help="fields without time, for instance orography,land_fraction"
+    )
     parser.add_argument("--split", default=None, type=_split,
                         help="train=…,val=…,test=…, each a number of snapshots, a fraction, or FIRST/LAST dates "
                              "(default train=0.7,val=0.1,test=0.15)")  # fmt: skip
     parser.add_argument("--gap", default=1, type=int, help="snapshots left out between blocks (default 1)")
     parser.add_argument("--transform", default=[], action="append", type=_transform,
                         help="NAME=FUNCTION[,LOWER], function none, log1p, sqrt or cbrt; for instance tp=cbrt,0; repeatable")  # fmt: skip
-    parser.add_argument("--interpolation", default="bicubic", choices=("bilinear", "bicubic"), help="what residuals are measured against")
+    parser.add_argument(
+        "--interpolation",
+        default="bicubic",
+        choices=("bilinear", "bicubic"),
+        help="what residuals are measured against",
+    )
     parser.add_argument("--crop", default=None, type=_crop, help="LAT_MIN,LAT_MAX,LON_MIN,LON_MAX")
     options = parser.parse_args(arguments)
 
@@ -54,9 +63,13 @@ def prepare(arguments: list[str]) -> None:
 
 def report(arguments: list[str]) -> None:
     """Print one table of several runs and draw their spectra."""
-    parser = _Parser(prog="fdsr report", description="Compare finished runs: one table, and one figure of their spectra.")
+    parser = _Parser(
+        prog="fdsr report", description="Compare finished runs: one table, and one figure of their spectra."
+    )
     parser.add_argument("runs", nargs="+", help="directories of runs that 'fdsr test' has scored")
-    parser.add_argument("--output", default=None, help="folder for the joint table and figure (default: the last run's)")
+    parser.add_argument(
+        "--output", default=None, help="folder for the joint table and figure (default: the last run's)"
+    )
     options = parser.parse_args(arguments)
 
     from fdsr.report.compare import compare_runs
@@ -66,7 +79,10 @@ def report(arguments: list[str]) -> None:
 
 def export(arguments: list[str]) -> None:
     """Turn a checkpoint into a small folder that loads without the run."""
-    parser = _Parser(prog="fdsr export", description="Write a checkpoint's averaged weights, statistics and configuration to a folder.")
+    parser = _Parser(
+        prog="fdsr export",
+        description="Write a checkpoint's averaged weights, statistics and configuration to a folder.",
+    )
     parser.add_argument("checkpoint")
     parser.add_argument("folder")
     options = parser.parse_args(arguments)

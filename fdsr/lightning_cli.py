@@ -29,8 +29,12 @@ class FdsrCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace results that exist already.")
-        parser.add_argument("--output", type=str, default=None, help="Store that predict writes (default: RUN/prediction.zarr).")
-        parser.add_argument("--wandb", type=Literal["off", "offline", "online"], default="off", help="Also log to Weights & Biases.")
+        parser.add_argument(
+            "--output", type=str, default=None, help="Store that predict writes (default: RUN/prediction.zarr)."
+        )
+        parser.add_argument(
+            "--wandb", type=Literal["off", "offline", "online"], default="off", help="Also log to Weights & Biases."
+        )
         parser.add_lightning_class_args(EMACallback, "ema")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
@@ -66,7 +70,12 @@ class FdsrCLI(LightningCLI):
             # half precision pays where there are tensor cores; weights and losses stay in float32
             values.trainer.precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
         ckpt_path = values.get("ckpt_path")
-        if self.subcommand == "fit" and not ckpt_path and not values.overwrite and (run_dir / "checkpoints" / "last.ckpt").exists():
+        if (
+            self.subcommand == "fit"
+            and not ckpt_path
+            and not values.overwrite
+            and (run_dir / "checkpoints" / "last.ckpt").exists()
+        ):
             raise FdsrError(
                 f"run '{run_dir}' has a checkpoint already; continue it with --ckpt_path last, replace it with --overwrite true, "
                 "or choose another --run"
@@ -77,7 +86,11 @@ class FdsrCLI(LightningCLI):
         values, run_dir = self._values, self.run_dir
         if values.trainer.logger is None:
             kwargs["logger"] = [JSONLLogger(run_dir), *_wandb_logger(values.wandb, run_dir)]
-        config = self.parser.dump(self.config, skip_none=False) if self.subcommand is None else self._parser(self.subcommand).dump(values)
+        config = (
+            self.parser.dump(self.config, skip_none=False)
+            if self.subcommand is None
+            else self._parser(self.subcommand).dump(values)
+        )
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
             RunRecord(run_dir, config),
@@ -108,7 +121,9 @@ class FdsrCLI(LightningCLI):
             if self.subcommand == "fit":
                 return None
             if not last.exists():
-                raise FdsrError(f"there is no checkpoint in '{self.run_dir}'; train first (fdsr fit) or give --ckpt_path")
+                raise FdsrError(
+                    f"there is no checkpoint in '{self.run_dir}'; train first (fdsr fit) or give --ckpt_path"
+                )
             path = str(last)
         if path == "last":
             path = str(last)
@@ -127,12 +142,16 @@ class FdsrCLI(LightningCLI):
         """Take network and statistics from a model folder; sampling settings stay those of the configuration."""
         loaded = load_module(folder)
         if type(loaded) is not type(self.model):
-            raise FdsrError(f"model folder '{folder}' holds a {type(loaded).__name__}, the configuration a {type(self.model).__name__}")
+            raise FdsrError(
+                f"model folder '{folder}' holds a {type(loaded).__name__}, the configuration a {type(self.model).__name__}"
+            )
         self.model.attach(loaded.spec)
         try:
             self.model.load_state_dict(loaded.state_dict())
         except RuntimeError as error:
-            raise FdsrError(f"model folder '{folder}' has another network than the configuration; use the configuration it names") from error
+            raise FdsrError(
+                f"model folder '{folder}' has another network than the configuration; use the configuration it names"
+            ) from error
         if self.datamodule is not None:
             if self._values.data.init_args.get("low"):
                 self.datamodule.spec = loaded.spec
@@ -209,7 +228,9 @@ def _require_writable(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FdsrError(f"run directory '{run_dir}' cannot be made: {error.strerror}; choose a writable --run") from error
+        raise FdsrError(
+            f"run directory '{run_dir}' cannot be made: {error.strerror}; choose a writable --run"
+        ) from error
     if not os.access(run_dir, os.W_OK):
         raise FdsrError(f"run directory '{run_dir}' is not writable; choose another --run")
 

@@ -40,7 +40,9 @@ class PredictionWriter(Callback):
             try:
                 self._create(trainer, pl_module)
             except OSError as error:
-                raise FdsrError(f"output '{self.output}' cannot be written: {error.strerror or error}; choose a writable place") from error
+                raise FdsrError(
+                    f"output '{self.output}' cannot be written: {error.strerror or error}; choose a writable place"
+                ) from error
         trainer.strategy.barrier("prediction store created")
         self.group = zarr.open_group(str(self.partial), mode="r+")
 
@@ -77,7 +79,13 @@ class PredictionWriter(Callback):
             )
 
     def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         assert self.group is not None and isinstance(pl_module, DownscalingModule)
         # position among the predicted times: every rank takes its stride of them, one field a batch

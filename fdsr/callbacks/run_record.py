@@ -29,7 +29,9 @@ def code_version() -> str:
     root = Path(__file__).parents[2]
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")) != root:
@@ -62,7 +64,9 @@ class RunRecord(Callback):
 
     def _write(self, trainer: L.Trainer, module: Any, stage: str) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        name = "config.yaml" if stage == "fit" or not (self.run_dir / "config.yaml").exists() else f"config-{stage}.yaml"
+        name = (
+            "config.yaml" if stage == "fit" or not (self.run_dir / "config.yaml").exists() else f"config-{stage}.yaml"
+        )
         (self.run_dir / name).write_text(self.config)
         path = self.run_dir / "run.json"
         record = json.loads(path.read_text()) if path.exists() else {}

@@ -18,7 +18,19 @@ from fdsr.errors import FdsrError
 from fdsr.metrics import FieldMetrics
 from fdsr.modules.base import DownscalingModule, Ensemble
 
-TABLE_FIELDS = ("method", "variable", "metric", "value", "split", "members", "nfe", "seed", "n_times", "device", "commit")
+TABLE_FIELDS = (
+    "method",
+    "variable",
+    "metric",
+    "value",
+    "split",
+    "members",
+    "nfe",
+    "seed",
+    "n_times",
+    "device",
+    "commit",
+)
 
 
 class TestRecorder(Callback):
@@ -37,7 +49,9 @@ class TestRecorder(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "test" and (self.run_dir / "test_metrics.csv").exists() and not self.overwrite:
-            raise FdsrError(f"'{self.run_dir}/test_metrics.csv' exists already; add --overwrite, or choose another --run")
+            raise FdsrError(
+                f"'{self.run_dir}/test_metrics.csv' exists already; add --overwrite, or choose another --run"
+            )
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DownscalingModule)
@@ -48,7 +62,13 @@ class TestRecorder(Callback):
         self.members, self.n_times = 0, 0
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         assert self.metrics is not None and isinstance(pl_module, DownscalingModule)
         low = outputs["low"][..., HALO:-HALO, HALO:-HALO]
@@ -83,9 +103,13 @@ class TestRecorder(Callback):
                     continue
                 rows.append({**facts, "variable": variable, "metric": metric, "value": f"{value:.6g}"})
         _write_csv(self.run_dir / "test_metrics.csv", rows)
-        _spectra_dataset(spectra, pl_module.spec.high_channels).to_netcdf(self.run_dir / "test_spectra.nc", engine="scipy")
+        _spectra_dataset(spectra, pl_module.spec.high_channels).to_netcdf(
+            self.run_dir / "test_spectra.nc", engine="scipy"
+        )
         for logger in trainer.loggers:
-            logger.log_metrics({f"fdsr/{r['metric']}/{r['variable']}": float(r["value"]) for r in rows}, step=trainer.global_step)
+            logger.log_metrics(
+                {f"fdsr/{r['metric']}/{r['variable']}": float(r["value"]) for r in rows}, step=trainer.global_step
+            )
 
     def _write_example(self, module: DownscalingModule, outputs: Ensemble) -> None:
         """The first test time: coarse field, truth, two members, mean and spread."""
@@ -98,7 +122,10 @@ class TestRecorder(Callback):
                 "truth": (fine, outputs["truth"][0].cpu().numpy()),
                 "member": (("member", *fine), prediction[:2].numpy()),
                 "mean": (fine, prediction.mean(0).numpy()),
-                "spread": (fine, (prediction.std(0) if prediction.shape[0] > 1 else torch.zeros_like(prediction[0])).numpy()),
+                "spread": (
+                    fine,
+                    (prediction.std(0) if prediction.shape[0] > 1 else torch.zeros_like(prediction[0])).numpy(),
+                ),
             },
             coords={
                 "lat": spec.lat.numpy(),

@@ -41,7 +41,9 @@ class PatchSampler(Sampler[PatchKey]):
     ) -> None:
         for size, limit, f, axis in zip(patch, shape, factor, ("rows", "columns"), strict=True):
             if size % f or not 0 < size <= limit:
-                raise FdsrError(f"patch has {size} {axis}; it must be a multiple of the factor {f} and at most the grid's {limit}")
+                raise FdsrError(
+                    f"patch has {size} {axis}; it must be a multiple of the factor {f} and at most the grid's {limit}"
+                )
         self.block, self.shape, self.patch, self.factor = block, shape, patch, factor
         self.periodic, self.patches_per_step, self.seed = periodic, patches_per_step, seed
         self.rank, self.world_size = rank, world_size

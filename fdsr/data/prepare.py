@@ -87,7 +87,9 @@ def prepare(config: PrepareConfig, target: str | Path) -> Path:
     require_variables(source, [*config.variables, *config.static], config.source)
     for name in config.variables:
         if set(source[name].dims) != {"time", "lat", "lon"}:
-            raise FdsrError(f"'{config.source}': variable '{name}' has dimensions {source[name].dims}; time, lat, lon are needed")
+            raise FdsrError(
+                f"'{config.source}': variable '{name}' has dimensions {source[name].dims}; time, lat, lon are needed"
+            )
 
     latitude, longitude = source.lat.values.astype(np.float64), source.lon.values.astype(np.float64)
     fy, fx = config.factor
@@ -126,7 +128,9 @@ def prepare(config: PrepareConfig, target: str | Path) -> Path:
         )
         partial.rename(target)
     except OSError as error:
-        raise FdsrError(f"pair store '{target}' cannot be written: {error.strerror or error}; choose a writable place") from error
+        raise FdsrError(
+            f"pair store '{target}' cannot be written: {error.strerror or error}; choose a writable place"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
@@ -149,7 +153,11 @@ def _create(path: Path, config: PrepareConfig, source: xr.Dataset, lat: NDArray,
     degrees_north = {"standard_name": "latitude", "units": "degrees_north"}
     degrees_east = {"standard_name": "longitude", "units": "degrees_east"}
     tile = tile_size((lat.size, lon.size))
-    static = np.stack([_plane(source, name) for name in config.static]) if config.static else np.zeros((0, lat.size, lon.size))
+    static = (
+        np.stack([_plane(source, name) for name in config.static])
+        if config.static
+        else np.zeros((0, lat.size, lon.size))
+    )
     names = np.array(list(config.variables), dtype=object)
     xr.Dataset(
         {"static": (("static_channel", "lat", "lon"), static.astype(np.float32))},
@@ -221,8 +229,13 @@ def _train_statistics(
         return apply_forward(transforms, torch.from_numpy(np.asarray(group[array][i])))
 
     steps = range(*block)
-    high = sum((Moments.of(transformed("high", i).numpy()) for i in steps[1:]), Moments.of(transformed("high", steps[0]).numpy()))
-    low = sum((Moments.of(transformed("low", i).numpy()) for i in steps[1:]), Moments.of(transformed("low", steps[0]).numpy()))
+    high = sum(
+        (Moments.of(transformed("high", i).numpy()) for i in steps[1:]),
+        Moments.of(transformed("high", steps[0]).numpy()),
+    )
+    low = sum(
+        (Moments.of(transformed("low", i).numpy()) for i in steps[1:]), Moments.of(transformed("low", steps[0]).numpy())
+    )
     if not (high.std > 0).all():
         name = config.variables[int(np.argmin(high.std > 0))]
         raise FdsrError(f"'{config.source}': variable '{name}' is constant over the train block; leave it out")

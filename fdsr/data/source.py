@@ -73,5 +73,7 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     lat_min, lat_max, lon_min, lon_max = crop
     cut = ds.sel(lat=slice(lat_max, lat_min), lon=slice(lon_min, lon_max))
     if cut.lat.size == 0 or cut.lon.size == 0:
-        raise FdsrError(f"crop {tuple(crop)} leaves no grid point; give LAT_MIN,LAT_MAX,LON_MIN,LON_MAX in the source's degrees")
+        raise FdsrError(
+            f"crop {tuple(crop)} leaves no grid point; give LAT_MIN,LAT_MAX,LON_MIN,LON_MAX in the source's degrees"
+        )
     return cut

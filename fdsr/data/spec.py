@@ -107,7 +107,9 @@ class FieldSpec:
         """Raise FdsrError naming what differs between a checkpoint (`self`) and a store (`other`)."""
         found = self.differences(other)
         if found:
-            raise FdsrError(f"checkpoint does not match the store '{where}': {'; '.join(found)}; use the store it was trained on")
+            raise FdsrError(
+                f"checkpoint does not match the store '{where}': {'; '.join(found)}; use the store it was trained on"
+            )
 
 
 def _axis(values: Tensor) -> str:

@@ -36,7 +36,9 @@ def split_blocks(times: NDArray, split: Mapping[str, object], gap: int) -> dict[
             number = float(value)  # type: ignore[arg-type]
             begin, end = start, start + (round(number * n) if isinstance(value, float) else int(number))
         if not 0 <= begin < end <= n:
-            raise FdsrError(f"split '{name}' = {value} asks for snapshots {begin}…{end - 1} of {n} (gap {gap}); shorten the blocks")
+            raise FdsrError(
+                f"split '{name}' = {value} asks for snapshots {begin}…{end - 1} of {n} (gap {gap}); shorten the blocks"
+            )
         blocks[name] = (begin, end)
         start = end + gap
     ordered = sorted(blocks.items(), key=lambda item: item[1])

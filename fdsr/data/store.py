@@ -30,10 +30,14 @@ class PairStore:
         try:
             self.group = zarr.open_group(self.path, mode="r")
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
-            raise FdsrError(f"pair store '{path}' does not exist; make it with 'fdsr prepare' or give data.source") from error
+            raise FdsrError(
+                f"pair store '{path}' does not exist; make it with 'fdsr prepare' or give data.source"
+            ) from error
         version = self.group.attrs.get("version")
         if version != STORE_VERSION:
-            raise FdsrError(f"'{path}' is not a finished pair store of version {STORE_VERSION} (found {version}); prepare it anew")
+            raise FdsrError(
+                f"'{path}' is not a finished pair store of version {STORE_VERSION} (found {version}); prepare it anew"
+            )
         with xr.open_zarr(self.path, chunks=None, consolidated=False) as ds:
             self.times: NDArray = ds.time.values
             self.spec = _read_spec(ds, dict(self.group.attrs))
@@ -70,6 +74,9 @@ def _read_spec(ds: xr.Dataset, attributes: dict) -> FieldSpec:
         lon_low=tensor("lon_low"),
         static_channels=[str(v) for v in ds.static_channel.values],
         static=tensor("static"),
-        **{n: tensor(n) for n in ("high_mean", "high_std", "low_mean", "low_std", "residual_std", "power_field", "power_residual")},
+        **{
+            n: tensor(n)
+            for n in ("high_mean", "high_std", "low_mean", "low_std", "residual_std", "power_field", "power_residual")
+        },
         fingerprint=attributes["fingerprint"],
     )

@@ -159,7 +159,12 @@ class WeatherDataModule(L.LightningDataModule):
         if store is None and source is None and low is None:
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
         self.low, self.patch, self.batch_size = low, patch, batch_size
-        self.patches_per_step, self.cached_steps, self.num_workers, self.seed = patches_per_step, cached_steps, num_workers, seed
+        self.patches_per_step, self.cached_steps, self.num_workers, self.seed = (
+            patches_per_step,
+            cached_steps,
+            num_workers,
+            seed,
+        )
         self.config: PrepareConfig | None = None
         if source is not None:
             self.config = PrepareConfig(
@@ -185,7 +190,9 @@ class WeatherDataModule(L.LightningDataModule):
         if self.store is not None:
             return self.store.spec
         if self._spec is None:
-            raise FdsrError("no pair store is open; predictions from coarse fields (--low) need --ckpt_path, which knows the grid")
+            raise FdsrError(
+                "no pair store is open; predictions from coarse fields (--low) need --ckpt_path, which knows the grid"
+            )
         return self._spec
 
     @spec.setter
@@ -219,7 +226,9 @@ class WeatherDataModule(L.LightningDataModule):
         return FieldDataset(self.store, self.store.splits[split])
 
     def train_dataloader(self) -> DataLoader:
-        if self.patch is None or (self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False)):
+        if self.patch is None or (
+            self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False)
+        ):
             return self._whole_fields("train")
         assert self.store is not None
         spec = self.store.spec
@@ -229,7 +238,9 @@ class WeatherDataModule(L.LightningDataModule):
             world_size=self.trainer.world_size if self.trainer else 1,
         )  # fmt: skip
         if len(sampler) < self.batch_size:
-            raise FdsrError(f"an epoch has {len(sampler)} patches a process, fewer than batch_size {self.batch_size}; raise patches_per_step")
+            raise FdsrError(
+                f"an epoch has {len(sampler)} patches a process, fewer than batch_size {self.batch_size}; raise patches_per_step"
+            )
         # a run that resumes in mid-epoch goes on where it stopped
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed if self.trainer else 0
         if done < len(sampler) // self.batch_size:
@@ -263,7 +274,9 @@ class WeatherDataModule(L.LightningDataModule):
     def _evaluation_loader(self, dataset: FieldDataset | CoarseDataset) -> DataLoader:
         """Every field once, in uneven shares between processes; one field a batch."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return DataLoader(dataset, batch_size=1, sampler=range(rank, len(dataset), world), pin_memory=torch.cuda.is_available())
+        return DataLoader(
+            dataset, batch_size=1, sampler=range(rank, len(dataset), world), pin_memory=torch.cuda.is_available()
+        )
 
 
 def _seconds(time: np.datetime64) -> Tensor:

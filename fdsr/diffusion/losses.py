@@ -164,7 +164,7 @@ class RobustSpectralLoss(_ErrorLoss):
 
 @dataclass(frozen=True)
 class SpectrumNormLoss:
-    """`SimpleLoss` + strength · E mean_b min(SNR_t, 1) (ln(P̂_b + floor) − ln(P_b + floor))² (after Singh et al. 2019).
+    """`SimpleLoss` + strength · E mean_b min(SNR_t, 1) (ln(P̂_b + floor) − ln(P_b + floor))² (after Singh 2019).
 
     P_b and P̂_b are the mean squared coefficients of x_0 and of x̂_0 in wavenumber bin b, one for each sample and
     channel. Power is averaged over a bin *before* the logarithm: ln|c|² of a single Gaussian coefficient has variance

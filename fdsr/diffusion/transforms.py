@@ -64,8 +64,8 @@ class RealFourier(Transform):
 
     Takes the field as periodic along both axes: fit for a full circle of longitude.
 
-    >>> RealFourier().forward(torch.ones(2, 3))[0, 0].item() ** 2  # the energy 6 of a constant field is in DC
-    6.0
+    >>> RealFourier().forward(torch.ones(4, 4)).square()[0, :2]  # the energy 16 of a constant field is in DC
+    tensor([16.,  0.])
     """
 
     def __init__(self) -> None:

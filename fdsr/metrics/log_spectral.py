@@ -111,7 +111,7 @@ class SpectralScores(SumMetric):
             lsd[:, i] = (ratio * (10.0 / math.log(10.0))).square().mean(1)
             melr[:, i] = ratio.abs().mean(1)
         used = [i for i, rings in enumerate(self.rings) if rings.scored.any()]
-        area = lsd.new_tensor([1.0 for i in used])
+        area = lsd.new_tensor([self.bands[i].area for i in used])
         return {
             "lsd": torch.sqrt((lsd[:, used] * area).sum(1) / area.sum()),
             "melr": (melr[:, used] * area).sum(1) / area.sum(),

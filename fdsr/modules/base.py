@@ -36,7 +36,9 @@ class DownscalingModule(L.LightningModule):
 
     trains_on_whole_fields = False  # read by the data module: patches otherwise
 
-    def __init__(self, target: str = "residual", members: int = 1, seed: int = 0, interpolation: str | None = None) -> None:
+    def __init__(
+        self, target: str = "residual", members: int = 1, seed: int = 0, interpolation: str | None = None
+    ) -> None:
         super().__init__()
         # every argument of the subclass at hand, so that a checkpoint can be rebuilt from itself
         self.save_hyperparameters(logger=False)
@@ -52,7 +54,9 @@ class DownscalingModule(L.LightningModule):
     @property
     def fields(self) -> FieldCodec:
         if self.codec is None:
-            raise FdsrError("the module knows no grid yet; attach a FieldSpec, load a checkpoint, or run it in a Trainer")
+            raise FdsrError(
+                "the module knows no grid yet; attach a FieldSpec, load a checkpoint, or run it in a Trainer"
+            )
         return self.codec
 
     def attach(self, spec: FieldSpec) -> None:
@@ -102,7 +106,13 @@ class DownscalingModule(L.LightningModule):
     @torch.no_grad()
     def test_step(self, batch: WeatherBatch, batch_idx: int) -> Ensemble:
         prediction = self.generate(batch, self.members, self.seed)
-        return {"prediction": prediction, "truth": batch["high"], "low": batch["low"], "time": batch["time"], "index": batch["index"]}
+        return {
+            "prediction": prediction,
+            "truth": batch["high"],
+            "low": batch["low"],
+            "time": batch["time"],
+            "index": batch["index"],
+        }
 
     @torch.no_grad()
     def predict_step(self, batch: WeatherBatch, batch_idx: int) -> Ensemble:

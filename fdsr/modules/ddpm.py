@@ -63,7 +63,12 @@ class DDPMModule(NetworkModule):
         self.schedule = choose(SCHEDULES, schedule, "model.schedule")(timesteps)
         self.parametrisation = choose(PARAMETRISATIONS, prediction, "model.prediction")
         self.sampler = choose(SAMPLERS, sampler, "model.sampler")
-        self.steps, self.spacing, self.reverse_variance, self.member_batch = steps, spacing, reverse_variance, member_batch
+        self.steps, self.spacing, self.reverse_variance, self.member_batch = (
+            steps,
+            spacing,
+            reverse_variance,
+            member_batch,
+        )
 
     def input_channels(self, fields: FieldCodec) -> int:
         return len(fields.spec.high_channels)

@@ -56,7 +56,11 @@ class DressedModule(DownscalingModule):
         self._reset()
 
     def _reset(self) -> None:
-        self._count, self._variance, self._power = 0, torch.zeros_like(self.local_std).double(), torch.zeros_like(self.power).double()
+        self._count, self._variance, self._power = (
+            0,
+            torch.zeros_like(self.local_std).double(),
+            torch.zeros_like(self.power).double(),
+        )
 
     def _error(self, batch: WeatherBatch) -> Tensor:
         """Error of the mean forecast (B, C, H, W) in standardised, transformed values."""
@@ -73,7 +77,9 @@ class DressedModule(DownscalingModule):
             self._variance += error.double().square().sum(0)
         else:
             for field in error / self.local_std:
-                self._power += torch.from_numpy(cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))).to(self._power)
+                self._power += torch.from_numpy(cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))).to(
+                    self._power
+                )
 
     def on_train_epoch_end(self) -> None:
         count = self.trainer.strategy.reduce(torch.tensor(float(self._count), device=self.device), reduce_op="sum")
@@ -81,7 +87,9 @@ class DressedModule(DownscalingModule):
             variance = self.trainer.strategy.reduce(self._variance, reduce_op="sum") / count
             side = self.smoothing // 2
             mode = "circular" if self.spec.periodic else "replicate"
-            padded = functional.pad(functional.pad(variance, (side, side, 0, 0), mode=mode), (0, 0, side, side), mode="replicate")
+            padded = functional.pad(
+                functional.pad(variance, (side, side, 0, 0), mode=mode), (0, 0, side, side), mode="replicate"
+            )
             smooth = functional.avg_pool2d(padded, self.smoothing, stride=1)
             # a cell without error would divide by zero; a thousandth of the mean is invisible
             self.local_std = smooth.clamp(min=1e-6 * float(smooth.mean())).sqrt().float()

@@ -50,7 +50,9 @@ FOURIER_MODES: dict[str, FourierMode] = {
     # both terms of the joint loss; equal in expectation to DDPM with two draws a sample
     "reference": FourierMode(_white, lambda fields, s: FourierReferenceLoss(s.transform)),
     # a finite network is told which scales to spend itself on
-    "weighted": FourierMode(_white, lambda fields, s: SpectralWeightedLoss(s.transform, PowerLawWeight(s.weight_exponent))),
+    "weighted": FourierMode(
+        _white, lambda fields, s: SpectralWeightedLoss(s.transform, PowerLawWeight(s.weight_exponent))
+    ),
     # noise with the target's own spectrum: every scale loses its signal at the same rate
     "coloured": FourierMode(_coloured, lambda fields, s: SimpleLoss()),
 }

@@ -82,7 +82,9 @@ class NetworkModule(DownscalingModule):
 
     def configure_optimizers(self) -> Any:
         fused = self.device.type == "cuda"
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused
+        )
         total = max(1, int(self.trainer.estimated_stepping_batches))
 
         def factor(step: int) -> float:

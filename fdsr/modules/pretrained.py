@@ -27,7 +27,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise FdsrError(f"checkpoint '{path}' carries code or foreign objects and was not loaded; use one written by fdsr") from error
+        raise FdsrError(
+            f"checkpoint '{path}' carries code or foreign objects and was not loaded; use one written by fdsr"
+        ) from error
     except (RuntimeError, EOFError) as error:
         raise FdsrError(f"checkpoint '{path}' is not a readable checkpoint ({str(error).splitlines()[0]})") from error
     if SPEC_KEY not in checkpoint:
@@ -79,7 +81,12 @@ def _read_folder(folder: Path) -> tuple[str, dict[str, Any], FieldSpec, dict[str
     except OSError as error:
         raise FdsrError(f"'{folder}' is not a model folder: {error.strerror or error}") from error
     spec = FieldSpec.from_dict(config["spec"] | {k[5:]: v for k, v in tensors.items() if k.startswith("spec.")})
-    return config["class"], config["hyper_parameters"], spec, {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+    return (
+        config["class"],
+        config["hyper_parameters"],
+        spec,
+        {k[6:]: v for k, v in tensors.items() if k.startswith("model.")},
+    )
 
 
 def _module_class(name: str) -> type[DownscalingModule]:

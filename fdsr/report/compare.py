@@ -33,4 +33,7 @@ def read_metrics(run: Path) -> list[Row]:
     if not path.is_file():
         raise FdsrError(f"run '{run}' has no test_metrics.csv; score it first with 'fdsr test'")
     with path.open(newline="") as file:
-        return [Row(r["method"], r["variable"], r["metric"], float(r["value"]), int(r["members"]), int(r["nfe"])) for r in csv.DictReader(file)]
+        return [
+            Row(r["method"], r["variable"], r["metric"], float(r["value"]), int(r["members"]), int(r["nfe"]))
+            for r in csv.DictReader(file)
+        ]

@@ -33,12 +33,18 @@ def draw_run(run: Path, path: Path) -> Path:
     ds = ds.isel(lat=window[0], lon=window[1])
     south, north = float(ds.lat.min()), float(ds.lat.max())
     west, east = float(ds.lon.min()), float(ds.lon.max())
-    coarse = ds.coarse.where((ds.lat_low > south) & (ds.lat_low < north) & (ds.lon_low > west) & (ds.lon_low < east), drop=True)
+    coarse = ds.coarse.where(
+        (ds.lat_low > south) & (ds.lat_low < north) & (ds.lon_low > west) & (ds.lon_low < east), drop=True
+    )
     single = int(ds.attrs["members"]) == 1
-    panels = ["coarse", "truth", "prediction"] if single else ["coarse", "truth", "member 1", "member 2", "mean", "spread"]
+    panels = (
+        ["coarse", "truth", "prediction"] if single else ["coarse", "truth", "member 1", "member 2", "mean", "spread"]
+    )
     names = [str(v) for v in ds.variable.values]
     columns = len(panels) + 1
-    fig, axes = plt.subplots(len(names), columns, figsize=(3.1 * columns, 2.3 * len(names) + 0.6), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        len(names), columns, figsize=(3.1 * columns, 2.3 * len(names) + 0.6), squeeze=False, layout="constrained"
+    )
     for row, name in zip(axes, names, strict=True):
         fields = ds.sel(variable=name)
         maps = {
@@ -56,7 +62,11 @@ def draw_run(run: Path, path: Path) -> Path:
             if field is None:
                 ax.set_axis_off()
                 continue
-            limits = {"vmin": 0.0, "vmax": float(np.quantile(field, 0.995)) or 1.0} if panel == "spread" else {"vmin": low, "vmax": high}
+            limits = (
+                {"vmin": 0.0, "vmax": float(np.quantile(field, 0.995)) or 1.0}
+                if panel == "spread"
+                else {"vmin": low, "vmax": high}
+            )
             image = ax.imshow(field.values, extent=(west, east, south, north), aspect="auto", interpolation="nearest",
                               cmap="magma" if panel == "spread" else "viridis", **limits)  # fmt: skip
             ax.set_xticks([])
@@ -83,7 +93,9 @@ def draw_spectra(runs: list[Path], path: Path) -> Path:
     """Power of each run's members over the truth's, by wavelength, one panel a variable."""
     opened = {run.name: _open(run, "test_spectra.nc") for run in runs}
     names = [str(v) for v in next(iter(opened.values())).variable.values]
-    fig, axes = plt.subplots(1, len(names), figsize=(3.4 * len(names), 3.2), sharey=True, squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        1, len(names), figsize=(3.4 * len(names), 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
     for ax, name in zip(axes[0], names, strict=True):
         for label, spectra in opened.items():
             band = _band(spectra.sel(variable=name))

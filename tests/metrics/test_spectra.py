@@ -43,7 +43,8 @@ def test_plane_is_removed(height: int, width: int, a: float, b: float, c: float)
 
 
 @pytest.mark.parametrize(
-    ("shape", "spacing"), [((32, 48), (2.0, 1.5)), ((31, 45), (1.0, 1.0)), ((15, 40), (111.0, 42.0))]
+    ("shape", "spacing"),
+    [((32, 48), (2.0, 1.5)), ((16, 16), (1.0, 1.0)), ((31, 45), (1.0, 1.0)), ((15, 40), (111.0, 42.0))],
 )
 def test_ring_mean_is_the_mean_over_the_full_plane(shape: tuple[int, int], spacing: tuple[float, float]) -> None:
     x = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))

@@ -1,0 +1,36 @@
+# Two commands matter to a newcomer: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# waiting threads sleep instead of spinning: much faster where cores are shared, no slower elsewhere
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help install demo test test-fast lint clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fdsr needs Python 3.11 or newer; set PYTHON=python3.x" >&2; exit 1; }
+	@echo "Installing into $(VENV) (PyTorch is large: a few minutes on a fresh machine)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed ## set up .venv with everything, tests included
+
+demo: install ## train, evaluate and predict on the embedded ERA5 sample (about ten minutes on two cores)
+	@$(BIN)/python experiments/demo.py
+
+test: install ## run every test
+	@$(BIN)/python -m pytest
+
+test-fast: install ## run the tests that need no training (a minute or two)
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: install ## ruff, mypy and the import rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+clean: ## remove the environment, caches and prepared stores; runs/ is kept
+	rm -rf $(VENV) cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

@@ -1,0 +1,62 @@
+"""The main job on the embedded sample, start to finish: every step is a command that a user could type.
+
+Run by `make demo`. A step whose result exists is skipped, so an interrupted demo goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+RUNS = Path("runs/demo")
+METHODS = ("bicubic", "bicubic_dressed", "regression", "fourier_sr")  # in the order of the table
+
+
+def steps() -> list[tuple[list[str], Path]]:
+    """(command, the file that shows it was done)."""
+    out: list[tuple[list[str], Path]] = []
+    for name in METHODS:
+        common = ["--config", f"experiments/{name}.yaml", "--run", str(RUNS / name)]
+        last = RUNS / name / "checkpoints" / "last.ckpt"
+        if name != "bicubic":
+            # a fit that was cut off is continued from its last checkpoint
+            resume = ["--ckpt_path", "last"] if last.exists() else []
+            out.append((["fit", *common, *resume], RUNS / name / "fit.done"))
+        out.append((["test", *common], RUNS / name / "test_metrics.csv"))
+    fourier = RUNS / "fourier_sr"
+    predict = [
+        "predict",
+        "--config",
+        "experiments/fourier_sr.yaml",
+        "--run",
+        str(fourier),
+        "--output",
+        str(fourier / "prediction.zarr"),
+    ]
+    out.append((predict, fourier / "prediction.zarr"))
+    return out
+
+
+def main() -> int:
+    from fdsr.cli import main as fdsr
+
+    begin = time.monotonic()
+    for command, result in steps():
+        if result.exists():
+            continue
+        minutes, seconds = divmod(int(time.monotonic() - begin), 60)
+        print(f"\n[{minutes:02d}:{seconds:02d}] $ fdsr {' '.join(command)}", flush=True)
+        status = fdsr(command)
+        if status:
+            return status
+        if not result.exists():
+            result.touch()
+    print(f"\n$ fdsr report {' '.join(str(RUNS / m) for m in METHODS)}", flush=True)
+    status = fdsr(["report", *(str(RUNS / m) for m in METHODS)])
+    print(f"zarr:   {RUNS / 'fourier_sr' / 'prediction.zarr'}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
