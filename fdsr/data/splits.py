@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def split_blocks(times: NDArray, split: Mapping[str, object], gap: int) -> dict[
         blocks[name] = (begin, end)
         start = end + gap
     ordered = sorted(blocks.items(), key=lambda item: item[1])
-    for (left, (_, end)), (right, (begin, _)) in zip(ordered, ordered[1:], strict=False):
+    for (left, (_, end)), (right, (begin, _)) in pairwise(ordered):
         if begin - end < gap:
             raise FdsrError(f"splits '{left}' and '{right}' are {begin - end} snapshots apart; the gap asks for {gap}")
     return blocks

@@ -280,7 +280,7 @@ class WeatherDataModule(L.LightningDataModule):
 
 
 def _seconds(time: np.datetime64) -> Tensor:
-    return torch.tensor(int(np.datetime64(time, "s").astype(np.int64)))
+    return torch.tensor(int(time.astype("datetime64[s]").astype(np.int64)))
 
 
 def _is_pair_store(path: str) -> bool:

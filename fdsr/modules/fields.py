@@ -36,6 +36,8 @@ class FieldCodec(nn.Module):
     low_mean: Tensor
     low_std: Tensor
     target_std: Tensor
+    index: Tensor
+    has_base: Tensor
 
     def __init__(self, spec: FieldSpec, target: str = "residual", interpolation: str | None = None) -> None:
         super().__init__()

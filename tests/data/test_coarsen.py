@@ -1,0 +1,78 @@
+"""Coarsening conserves the mean over the sphere, whatever the grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fdsr.data.coarsen import block_means, coarsen, rows_kept
+from fdsr.errors import FdsrError
+from fdsr.geometry import latitude_weights
+
+
+def grids(blocks: int, factor: int) -> dict[str, np.ndarray]:
+    n = blocks * factor
+    centred = 90 - 180 / n * (np.arange(n) + 0.5)
+    return {
+        "cell-centred": centred,
+        "ascending": centred[::-1].copy(),
+        "pole to pole": np.linspace(90, -90, n + 1),
+        "one pole": 90 - 0.5 * np.arange(n),
+        "regional": 57.3 - 0.25 * np.arange(n),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(list(grids(2, 2))), blocks=st.integers(2, 9), factor=st.integers(1, 6), across=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_the_mean_over_the_area_is_kept(kind: str, blocks: int, factor: int, across: int, seed: int) -> None:
+    latitude = grids(blocks, factor)[kind]
+    rows, dropped = rows_kept(latitude, factor)
+    assert rows == blocks * factor + (1 if factor == 1 and kind == "pole to pole" else 0)
+    weights = latitude_weights(latitude)[:rows]
+    field = np.random.default_rng(seed).normal(size=(2, rows, 3 * across)).astype(np.float32) + latitude[:rows, None] / 10
+    low = coarsen(field, weights, (factor, across))
+    assert low.shape == (2, rows // factor, 3) and low.dtype == np.float32
+    low_weights = weights.reshape(-1, factor).sum(1)
+    fine_mean = np.average(field.mean(-1), axis=-1, weights=weights)
+    low_mean = np.average(low.astype(np.float64).mean(-1), axis=-1, weights=low_weights)
+    np.testing.assert_allclose(low_mean, fine_mean, rtol=0, atol=1e-6)
+
+
+def test_a_constant_stays_and_a_row_counts_by_its_area() -> None:
+    latitude = np.array([75.0, 45.0, 15.0, -15.0, -45.0, -75.0])
+    weights = latitude_weights(latitude)
+    np.testing.assert_allclose(coarsen(np.full((1, 6, 4), 3.5), weights, (2, 2)), 3.5, rtol=1e-7)
+    field = np.zeros((1, 6, 2))
+    field[0, 0] = 1.0  # the polar half of the northern block: sin 90° − sin 60° of sin 90° − sin 30°
+    expected = (1 - np.sin(np.pi / 3)) / (1 - np.sin(np.pi / 6))
+    np.testing.assert_allclose(coarsen(field, weights, (2, 2))[0, :, 0], [expected, 0, 0], atol=1e-7)
+
+
+def test_the_cell_of_a_pole_is_a_cap() -> None:
+    weights = latitude_weights(np.linspace(90, -90, 25))
+    assert weights.sum() == pytest.approx(2.0, abs=1e-12)
+    assert weights[0] == pytest.approx(1 - np.sin(np.deg2rad(86.25)), abs=1e-12)
+
+
+def test_pole_rule() -> None:
+    assert rows_kept(np.linspace(90, -90, 181), 4) == (180, 1)
+    assert rows_kept(np.linspace(90, -90, 25), 4) == (24, 1)
+    assert rows_kept(np.linspace(60, 30, 24), 4) == (24, 0)
+
+
+@pytest.mark.parametrize(
+    ("latitude", "factor"), [(np.linspace(90, -90, 23), 4), (np.linspace(60, 30, 25), 4), (np.linspace(90, -30, 25), 4)]
+)
+def test_any_other_remainder_names_crop(latitude: np.ndarray, factor: int) -> None:
+    with pytest.raises(FdsrError, match=r"--crop") as caught:
+        rows_kept(latitude, factor)
+    assert str(latitude.size) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_block_means() -> None:
+    np.testing.assert_allclose(block_means(np.arange(8.0), 4), [1.5, 5.5])

@@ -1,0 +1,126 @@
+"""A tiny world for the tests: a gridded source, its pair-store configuration, small models, and reference formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from fdsr.data import PrepareConfig
+
+SPLIT = {"train": 10, "val": 2, "test": 3}
+TINY_UNET = {"width": 8, "multipliers": [1, 2], "groups": 4}
+
+
+def latitudes(rows: int, poles: bool = False) -> np.ndarray:
+    """North-first global rows: cell-centred, or with a row on each pole."""
+    return np.linspace(90, -90, rows) if poles else 90 - 180 / rows * (np.arange(rows) + 0.5)
+
+
+def smooth_field(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+    """Random fields (..., H, W) of unit variance with a red spectrum, periodic in both axes."""
+    k = np.hypot(np.fft.fftfreq(shape[-2])[:, None], np.fft.rfftfreq(shape[-1])[None, :])
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal(shape)) / (k**2 + 0.1**2), s=tuple(shape[-2:]))
+    return field / field.std()
+
+
+def make_source(
+    times: int = 18, rows: int = 24, columns: int = 48, poles: bool = False, variables: Sequence[str] = ("t2m", "u10"), seed: int = 0
+) -> xr.Dataset:
+    """Hourly smooth fields on a global grid with CF coordinates, and a static orography."""
+    rng = np.random.default_rng(seed)
+    lat, lon = latitudes(rows, poles), 360 / columns * np.arange(columns)
+    scales = {"t2m": (280.0, 10.0, "K"), "u10": (1.0, 5.0, "m s-1"), "msl": (1.01e5, 800.0, "Pa"), "tp": (0.0, 1e-3, "m")}
+    ds = xr.Dataset(
+        coords={
+            "time": np.datetime64("2020-01-01T00", "ns") + np.arange(times) * np.timedelta64(6, "h"),
+            "latitude": ("latitude", lat, {"standard_name": "latitude", "units": "degrees_north"}),
+            "longitude": ("longitude", lon, {"standard_name": "longitude", "units": "degrees_east"}),
+        }
+    )
+    for name in variables:
+        offset, scale, units = scales[name]
+        values = offset + scale * smooth_field(rng, (times, rows, columns))
+        values = np.maximum(values, 0) if name == "tp" else values
+        ds[name] = (("time", "latitude", "longitude"), values.astype(np.float32), {"units": units, "long_name": name})
+    relief = 500 * smooth_field(rng, (rows, columns)).astype(np.float32)
+    ds["orography"] = (("latitude", "longitude"), relief, {"units": "m"})
+    return ds
+
+
+def write_source(ds: xr.Dataset, path: Path) -> str:
+    ds.to_zarr(path, zarr_format=3, consolidated=False)
+    return str(path)
+
+
+def pair_config(source: str, **changes: Any) -> PrepareConfig:
+    """The configuration that the tests' pair stores share, with changes."""
+    values: dict[str, Any] = {"variables": ["t2m", "u10"], "factor": (4, 4), "split": SPLIT, "gap": 1, "static": ["orography"]}
+    return PrepareConfig(source=source, **(values | changes))
+
+
+def run_config(source: str, method: str = "FourierDDPMModule", **changes: Any) -> dict[str, Any]:
+    """A configuration file's content: `method` on the tiny source; changes reach into sections by `section__key`."""
+    network = {"backbone": "unet", "backbone_args": dict(TINY_UNET), "warmup_steps": 2}
+    arguments: dict[str, dict[str, Any]] = {
+        "FourierDDPMModule": network | {"steps": 2, "members": 2},
+        "DDPMModule": network | {"steps": 2, "members": 2},
+        "RegressionModule": network | {"backbone_args": TINY_UNET | {"time_embedding": False}},
+    }
+    config: dict[str, Any] = {
+        "seed_everything": 0,
+        "data": {
+            "class_path": "fdsr.data.WeatherDataModule",
+            "init_args": {
+                "source": source, "variables": ["t2m", "u10"], "static": ["orography"], "factor": 4, "split": dict(SPLIT),
+                "gap": 1, "patch": [8, 16], "batch_size": 4, "patches_per_step": 4,
+            },
+        },
+        "model": {"class_path": f"fdsr.modules.{method}", "init_args": dict(arguments.get(method, {}))},
+        "trainer": {"max_steps": 3, "accelerator": "cpu", "log_every_n_steps": 1, "enable_progress_bar": False},
+    }  # fmt: skip
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        place = config[section] if section in ("trainer", "checkpoint", "ema") else config[section]["init_args"]
+        place[name] = value
+    return config
+
+
+def interpolation_matrix(n: int, factor: int, method: str, periodic: bool) -> np.ndarray:
+    """W (n·factor, n) with fine = W @ coarse along one axis: cell-centred, edges wrapped or repeated.
+
+    Bicubic is Keys' convolution kernel with a = −0.75, as PyTorch and OpenCV have it.
+    """
+
+    def cubic(x: float, a: float = -0.75) -> float:
+        x = abs(x)
+        if x <= 1:
+            return (a + 2) * x**3 - (a + 3) * x**2 + 1
+        return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+    kernel = cubic if method == "bicubic" else lambda x: max(0.0, 1 - abs(x))
+    matrix = np.zeros((n * factor, n))
+    for i in range(n * factor):
+        centre = (i + 0.5) / factor - 0.5
+        for j in range(int(np.floor(centre)) - 1, int(np.floor(centre)) + 3):
+            matrix[i, j % n if periodic else min(max(j, 0), n - 1)] += kernel(centre - j)
+    return matrix
+
+
+def interpolate(low: np.ndarray, factor: tuple[int, int], method: str, periodic: bool) -> np.ndarray:
+    """Coarse fields (..., h, w) on the fine grid, by `interpolation_matrix` along both axes."""
+    rows = interpolation_matrix(low.shape[-2], factor[0], method, periodic=False)
+    columns = interpolation_matrix(low.shape[-1], factor[1], method, periodic)
+    return np.einsum("ai,...ij,bj->...ab", rows, low.astype(np.float64), columns)
+
+
+def randomise(module: torch.nn.Module, scale: float = 0.1, seed: int = 0) -> None:
+    """Give every parameter a random value: networks start with an output of zero, which would hide much."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.copy_(scale * torch.randn(p.shape, generator=rng))
