@@ -56,7 +56,7 @@ class WhiteNoise(Noise):
 
 
 class ColouredNoise(Noise):
-    """C = fᵀ Λ^p f with Λ the power spectrum of the data: with p = 1 every scale loses its signal at the same rate.
+    """C = fᵀ Λ^p f / ⟨Λ^p⟩ with Λ the power spectrum of the data: with p = 1 every scale loses its signal at the same rate.
 
     transform: f.
     power: (C, Ky, Kx), mean square orthonormal coefficient of the normalised target at the wavenumbers
@@ -70,7 +70,8 @@ class ColouredNoise(Noise):
     scaled to mean 1 on the *stored* grid only. Rescaling it for each size would give one wavenumber a different noise
     level in each size, and a network trained on patches would be wrong on whole fields. The mean over another grid (the
     variance of the noise at a point, p = 1) is therefore only near 1: the less of the power lies in the lowest stored
-    wavenumbers, the nearer. For 0 < p < 1 that variance is the mean of Λ^p, at most 1.
+    wavenumbers, the nearer. Λ^p is scaled to mean 1 on the stored grid likewise, so that the noise keeps its variance,
+    and a schedule its meaning, for every p.
 
     Half precision is computed and returned in float32. Raises ValueError for bad power (see `normalise_power`) or p,
     and when a field has another number of channels than power.
@@ -112,7 +113,9 @@ class ColouredNoise(Noise):
         key = (shape, device, dtype)
         if key not in self._amplitudes:
             with torch.inference_mode(False), torch.no_grad():  # see the note on caches in axes.py
-                self._amplitudes[key] = (self.spectrum(shape) ** (self.exponent / 2)).to(device, dtype)
+                stored = normalise_power(self.power.cpu(), self.floor) ** self.exponent
+                variance = self.spectrum(shape) ** self.exponent / stored.mean((1, 2), keepdim=True)
+                self._amplitudes[key] = variance.sqrt().to(device, dtype)
         return self._amplitudes[key]
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdsr.data.patches import PatchKey, PatchSampler
+from fdsr.data.patches import PatchSampler
 from fdsr.errors import FdsrError
 
 
@@ -89,7 +89,3 @@ def test_columns_reach_across_the_date_line_only_on_a_circle() -> None:
 def test_refused(patch: tuple[int, int]) -> None:
     with pytest.raises(FdsrError, match="multiple of the factor 4"):
         sampler(patch=patch)
-
-
-def test_key_fields() -> None:
-    assert PatchKey(1, 2, 3)._asdict() == {"time": 1, "row": 2, "column": 3}

@@ -1,0 +1,190 @@
+"""WeatherDataModule: batches, whole fields, shares of processes, and coarse fields from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from synthetic import SPLIT, pair_config, write_source
+
+import fdsr.data.weather as weather
+from fdsr.data import PairStore, WeatherDataModule, prepare
+from fdsr.data.interpolate import HALO
+from fdsr.errors import FdsrError
+
+
+def rank(data: WeatherDataModule, r: int, world_size: int) -> None:
+    """Pretend to be process r of world_size."""
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(completed=0))))
+    data.trainer = SimpleNamespace(global_rank=r, world_size=world_size, lightning_module=None, fit_loop=loop)  # type: ignore[assignment]
+
+
+def test_training_batches(data: WeatherDataModule) -> None:
+    loader = data.train_dataloader()
+    batches = list(loader)
+    assert len(batches) == len(loader) == 10
+    for batch in batches:
+        assert batch["high"].shape == (4, 2, 8, 16)
+        assert batch["low"].shape == (4, 2, 2 + 2 * HALO, 4 + 2 * HALO)
+        assert batch["conditioning"].shape == (4, 4, 8, 16)
+        assert batch["time"].shape == batch["index"].shape == (4,)
+        assert all(batch[name].dtype == torch.float32 for name in ("high", "low", "conditioning"))
+    seen = torch.cat([b["index"] for b in batches])
+    assert sorted(seen.tolist()) == sorted(4 * list(range(10)))
+
+
+@pytest.mark.parametrize(("stage", "block"), [("val", range(11, 13)), ("test", range(14, 17)), ("predict", range(14, 17))])
+def test_whole_fields(data: WeatherDataModule, source_data: xr.Dataset, stage: str, block: range) -> None:
+    batches = list(getattr(data, f"{stage}_dataloader")())
+    assert [int(b["index"]) for b in batches] == list(block)
+    for batch, i in zip(batches, block, strict=True):
+        assert batch["high"].shape == (1, 2, 24, 48) and batch["low"].shape == (1, 2, 6 + 2 * HALO, 12 + 2 * HALO)
+        np.testing.assert_array_equal(batch["high"][0, 0], source_data.t2m[i])
+        assert np.datetime64(int(batch["time"]), "s") == source_data.time.values[i]
+
+
+def test_whole_fields_in_training(store_path: str) -> None:
+    data = WeatherDataModule(store=store_path, patch=None)
+    data.setup("fit")
+    assert [b["high"].shape[-2:] for b in data.train_dataloader()] == [(24, 48)] * 10
+
+
+def test_conditioning_is_static_and_position(store: PairStore, source_data: xr.Dataset) -> None:
+    static, x, y, z = store.spec.conditioning().double().numpy()
+    assert static.mean() == pytest.approx(0, abs=1e-6) and static.std(ddof=1) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(x**2 + y**2 + z**2, 1, rtol=1e-6)
+    assert np.corrcoef(static.ravel(), source_data.orography.values.ravel())[0, 1] == pytest.approx(1)
+    np.testing.assert_allclose(np.rad2deg(np.arcsin(z[:, 0])), source_data.latitude, atol=1e-4)
+    np.testing.assert_allclose(np.rad2deg(np.arctan2(y, x))[5] % 360, source_data.longitude, atol=1e-4)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_every_field_goes_to_one_process(data: WeatherDataModule, world_size: int) -> None:
+    """Three fields: uneven shares, and none at all for the fourth process."""
+    shares = []
+    for r in range(world_size):
+        rank(data, r, world_size)
+        shares.append([int(b["index"]) for b in data.test_dataloader()])
+    assert sorted(i for s in shares for i in s) == [14, 15, 16]
+    assert [len(s) for s in shares] == ([2, 1] if world_size == 2 else [1, 1, 1, 0])
+
+
+def test_training_shares_are_equal(data: WeatherDataModule) -> None:
+    rank(data, 0, 1)
+    whole = [i for b in data.train_dataloader() for i in b["index"].tolist()]
+    shares = []
+    for r in (0, 1):
+        rank(data, r, 2)
+        shares.append([i for b in data.train_dataloader() for i in b["index"].tolist()])
+    assert [len(s) for s in shares] == [20, 20]
+    assert [i for pair in zip(*shares, strict=True) for i in pair] == whole
+
+
+def test_too_few_patches(store_path: str) -> None:
+    data = WeatherDataModule(store=store_path, patch=(8, 16), batch_size=64, patches_per_step=4)
+    data.setup("fit")
+    with pytest.raises(FdsrError, match="raise patches_per_step"):
+        data.train_dataloader()
+
+
+def module(source: str, cache: Path, **changes: Any) -> WeatherDataModule:
+    arguments: dict[str, Any] = {"variables": ["t2m", "u10"], "factor": 4, "split": dict(SPLIT), "static": ["orography"]}
+    return WeatherDataModule(source=source, cache=str(cache), **(arguments | changes))
+
+
+def test_the_store_is_made_once_in_the_cache(tmp_path: Path, source_path: str, store: PairStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def counted(*args: Any) -> Path:
+        calls.append(args)
+        return prepare(*args)
+
+    monkeypatch.setattr(weather, "prepare", counted)
+    for _ in range(2):
+        first = module(source_path, tmp_path)
+        first.prepare_data()
+        first.setup("fit")
+        assert first.spec.fingerprint == store.spec.fingerprint
+    assert len(calls) == 1 and len(list(tmp_path.iterdir())) == 1
+    other = module(source_path, tmp_path, factor=2)
+    other.prepare_data()
+    assert len(calls) == 2 and len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setenv("FDSR_CACHE", str(tmp_path / "elsewhere"))
+    assert WeatherDataModule(source=source_path, variables=["t2m"]).path.startswith(str(tmp_path / "elsewhere"))  # type: ignore[union-attr]
+
+
+def test_a_store_at_its_own_path(tmp_path: Path, source_path: str) -> None:
+    data = module(source_path, tmp_path, store=str(tmp_path / "mine.zarr"))
+    data.prepare_data()
+    assert PairStore(tmp_path / "mine.zarr").splits["test"] == (14, 17)
+
+
+def coarse(store_path: str, path: Path, **changes: Any) -> str:
+    """The pair store's coarse fields as anybody's CF dataset, south first."""
+    with xr.open_zarr(store_path, consolidated=False) as ds:
+        low = ds.low.load()
+    fields = xr.Dataset({str(n): low.sel(low_channel=n, drop=True) for n in low.low_channel.values})
+    fields = fields.rename(lat_low="latitude", lon_low="longitude").isel(latitude=slice(None, None, -1)).drop_encoding()
+    return write_source(fields.assign_coords(changes), path)
+
+
+def test_predict_from_coarse_fields(tmp_path: Path, data: WeatherDataModule, store_path: str) -> None:
+    plain = coarse(store_path, tmp_path / "coarse.zarr")
+    expected = list(data.predict_dataloader())
+    for low in (plain, store_path):
+        other = WeatherDataModule(low=low)
+        other.spec = data.spec
+        other.setup("predict")
+        batches = list(other.predict_dataloader())
+        assert len(batches) == 18 and "high" not in batches[0]
+        for want in expected:
+            have = batches[int(want["index"])]
+            for name in ("low", "conditioning", "time"):
+                assert torch.equal(have[name], want[name]), name
+
+
+def test_coarse_fields_of_another_grid(tmp_path: Path, store: PairStore, store_path: str, source_path: str) -> None:
+    data = WeatherDataModule(low=coarse(store_path, tmp_path / "shifted.zarr", longitude=30 * np.arange(12.0)))
+    data.spec = store.spec
+    with pytest.raises(FdsrError, match="12 lon points from 0 to 330; the model was trained for 12 from 11.25"):
+        data.predict_dataloader()
+    data.low = source_path
+    with pytest.raises(FdsrError, match="24 lat points"):
+        data.predict_dataloader()
+    data.low = str(prepare(pair_config(source_path, factor=(2, 2)), tmp_path / "pairs.zarr"))
+    with pytest.raises(FdsrError, match="factor"):
+        data.predict_dataloader()
+
+
+def test_coarse_fields_with_holes(tmp_path: Path, store: PairStore, store_path: str) -> None:
+    path = coarse(store_path, tmp_path / "coarse.zarr")
+    ds = xr.open_zarr(path, consolidated=False).load()
+    ds.u10[2, 1, 1] = np.nan
+    data = WeatherDataModule(low=write_source(ds, tmp_path / "holes.zarr"))
+    data.spec = store.spec
+    with pytest.raises(FdsrError, match="u10.*2020-01-01T12"):
+        list(data.predict_dataloader())
+    data.low = write_source(ds.drop_vars("t2m"), tmp_path / "lacking.zarr")
+    with pytest.raises(FdsrError, match="no variable 't2m'"):
+        data.predict_dataloader()
+
+
+def test_refused(tmp_path: Path, store_path: str, source_path: str) -> None:
+    with pytest.raises(FdsrError, match=r"data\.store"):
+        WeatherDataModule()
+    with pytest.raises(FdsrError, match="does not exist"):
+        WeatherDataModule(store=str(tmp_path / "none.zarr")).setup("fit")
+    with pytest.raises(FdsrError, match="no variable 'msl'"):
+        WeatherDataModule(store=store_path, source=source_path, variables=["msl"]).setup("fit")
+    with pytest.raises(FdsrError, match="--ckpt_path"):
+        _ = WeatherDataModule(low=store_path).spec
+    only_train = WeatherDataModule(store=str(prepare(pair_config(source_path, split={"train": 10}), tmp_path / "pairs.zarr")))
+    only_train.setup("test")
+    assert only_train.val_dataloader() == []
+    with pytest.raises(FdsrError, match="no 'test' block"):
+        only_train.test_dataloader()
