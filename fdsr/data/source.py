@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,10 @@ def open_source(path: str) -> xr.Dataset:
         raise FdsrError(f"source '{path}' does not exist; check the path (data.source or --source)")
     try:
         is_netcdf = path.endswith((".nc", ".nc4", ".cdf"))
-        ds = xr.open_dataset(path) if is_netcdf else xr.open_zarr(path, chunks=None)
+        with warnings.catch_warnings():
+            # stores without consolidated metadata are common and fine here
+            warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated", RuntimeWarning)
+            ds = xr.open_dataset(path) if is_netcdf else xr.open_zarr(path, chunks=None)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FdsrError(f"source '{path}' cannot be opened as Zarr or NetCDF: {reason}") from error

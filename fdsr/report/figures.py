@@ -45,8 +45,8 @@ def draw_run(run: Path, path: Path) -> Path:
     fig, axes = plt.subplots(
         len(names), columns, figsize=(3.1 * columns, 2.3 * len(names) + 0.6), squeeze=False, layout="constrained"
     )
-    for row, name in zip(axes, names, strict=True):
-        fields = ds.sel(variable=name)
+    for i, name in enumerate(names):
+        row, fields = axes[i], ds.sel(variable=name)
         maps = {
             "coarse": coarse.sel(low_variable=name) if name in coarse.low_variable else None,
             "truth": fields.truth,
@@ -71,7 +71,7 @@ def draw_run(run: Path, path: Path) -> Path:
                               cmap="magma" if panel == "spread" else "viridis", **limits)  # fmt: skip
             ax.set_xticks([])
             ax.set_yticks([])
-            if row is axes[0]:
+            if i == 0:
                 ax.set_title(panel)
             if panel in ("truth", "spread", "prediction"):
                 fig.colorbar(image, ax=ax, shrink=0.85, pad=0.01)
@@ -80,10 +80,10 @@ def draw_run(run: Path, path: Path) -> Path:
         _spectrum(row[-1], spectra.sel(variable=name), "members" if not single else "prediction", "power", "C1")
         if not single:
             _spectrum(row[-1], spectra.sel(variable=name), "error of the mean", "error", "C0")
-        if row is axes[0]:
-            row[-1].set_title(f"power density at {float(_band(spectra).latitude):.0f}°")
+        if i == 0:
+            row[-1].set_title(f"spectra at {float(_band(spectra).latitude):.0f}°")
             row[-1].legend(fontsize=7)
-    axes[-1, -1].set_xlabel("cycles per km")
+    axes[-1, -1].set_xlabel("wavelength (km)")
     when = np.datetime_as_string(ds.time.values, unit="m").replace("T", " ")
     fig.suptitle(f"{ds.attrs['method']}, {when} UTC, {south:g}° to {north:g}°N, {west:g}° to {east:g}°E")
     return _save(fig, path)
@@ -122,6 +122,9 @@ def _spectrum(ax: Axes, spectra: xr.Dataset, label: str, name: str, colour: str)
     band = _band(spectra)
     keep = np.isfinite(band.wavenumber.values) & (band.wavenumber.values > 0)
     ax.loglog(band.wavenumber.values[keep], band[name].values[keep], color=colour, label=label)
+    ax.set_xticks([5e-4, 1e-3, 2e-3, 5e-3], ["2000 km", "1000", "500", "200"])
+    ax.set_xticks([], minor=True)
+    ax.set_xlim(band.wavenumber.values[keep][0], band.wavenumber.values[keep][-1])
     ax.tick_params(labelsize=7)
 
 

@@ -1,0 +1,140 @@
+"""Modules from files give identical predictions; files that do not fit, or carry code, are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from synthetic import pair_config
+
+from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
+from fdsr.errors import FdsrError
+from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
+from fdsr.modules.pretrained import read_checkpoint
+
+Build = Callable[..., DownscalingModule]
+METHODS = ["InterpolationModule", "RegressionModule", "DDPMModule", "FourierDDPMModule"]
+
+
+@pytest.fixture
+def checkpoint(build: Build, data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer], tmp_path: Path) -> Callable[[str], tuple]:
+    """checkpoint(method): (the module after two steps of training, the checkpoint's path)."""
+
+    def make(name: str) -> tuple[DownscalingModule, Path]:
+        module = build(name)
+        trainer = quiet_trainer(max_steps=2, limit_val_batches=0)
+        trainer.fit(module, datamodule=data)
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+        return module.eval(), tmp_path / "a.ckpt"
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["RegressionModule", "FourierDDPMModule"])
+def test_checkpoint_round_trip(checkpoint: Callable[[str], tuple], field_batch: WeatherBatch, name: str) -> None:
+    module, path = checkpoint(name)
+    loaded = load_module(path)
+    assert type(loaded) is type(module) and not loaded.training
+    assert torch.equal(loaded.generate(field_batch, 2, 3), module.generate(field_batch, 2, 3))
+    assert not loaded.spec.differences(module.spec)
+    torch.load(path, weights_only=True)  # plain containers and tensors alone
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_folder_round_trip(build: Build, field_batch: WeatherBatch, tmp_path: Path, name: str) -> None:
+    module = build(name)
+    folder = save_pretrained(module, tmp_path / "model")
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+    loaded = load_module(folder)
+    assert torch.equal(loaded.generate(field_batch, 2, 3), module.generate(field_batch, 2, 3))
+    assert loaded.spec.fingerprint == module.spec.fingerprint and json.dumps(loaded.hparams) == json.dumps(module.hparams)
+    with pytest.raises(FdsrError, match="exists already"):
+        save_pretrained(module, folder)
+
+
+def test_the_loaded_settings_are_the_saved_ones(build: Build, tmp_path: Path) -> None:
+    module = build("DDPMModule", steps=7, sampler="ancestral", members=3, timesteps=50, target="full")
+    loaded = load_module(save_pretrained(module, tmp_path / "model"))
+    assert (loaded.steps, loaded.members, loaded.process.T, loaded.target) == (7, 3, 50, "full")
+    assert loaded.sampler is module.sampler
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"variables": ["u10", "t2m"]}, ["variables", "['t2m', 'u10'] against ['u10', 't2m']"]),
+        ({"variables": ["t2m"]}, ["variables", "['t2m']"]),
+        ({"factor": (2, 2)}, ["factor (4, 4) against (2, 2)"]),
+        ({"crop": (-90, 90, -1, 355)}, ["fingerprint"]),  # cuts nothing, but is another configuration
+        ({"crop": (0, 90, 0, 360)}, ["latitudes 86.25…-86.25 (24) against 86.25…3.75 (12)"]),
+        ({"static": []}, ["static fields ['orography'] against []"]),
+        ({"split": {"train": 9, "test": 3}}, ["fingerprint", "other statistics or splits"]),
+    ],
+)
+def test_other_data_are_refused_in_one_line(
+    build: Build, source_path: str, tmp_path: Path, changes: dict, words: list[str]
+) -> None:
+    other = PairStore(prepare(pair_config(source_path, **changes), tmp_path / "other.zarr"))
+    saved: dict = {}
+    build("RegressionModule").on_save_checkpoint(saved)
+    module = build("RegressionModule")
+    module.on_load_checkpoint(saved)  # its own are welcome
+    module = RegressionModule(backbone_args=module.hparams["backbone_args"])
+    module.attach(other.spec)
+    with pytest.raises(FdsrError, match="does not match the store") as caught:
+        module.on_load_checkpoint(saved)
+    message = str(caught.value)
+    assert "\n" not in message and all(word in message for word in words), message
+
+
+class Code:
+    """Unpickles to a call that leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("form", ["torch", "pickle"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, form: str) -> None:
+    path, trace = tmp_path / "evil.ckpt", tmp_path / "trace"
+    content = {"fdsr_spec": {}, "state_dict": Code(trace)}
+    if form == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    for load in (read_checkpoint, load_module):
+        with pytest.raises(FdsrError, match="carries code") as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
+    assert not trace.exists()
+    if form == "pickle":
+        pickle.loads(path.read_bytes())  # the trap is real
+        assert trace.exists()
+
+
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(FdsrError, match="does not exist"):
+        load_module(tmp_path / "none.ckpt")
+    for name, content in (("empty", b""), ("text", b"hello"), ("half", b"PK\x03\x04broken")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FdsrError) as caught:
+            load_module(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(FdsrError, match="not written by fdsr"):
+        load_module(tmp_path / "foreign.ckpt")
+    torch.save([1, 2], tmp_path / "list.ckpt")
+    with pytest.raises(FdsrError, match="not written by fdsr"):
+        load_module(tmp_path / "list.ckpt")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FdsrError, match="not a model folder"):
+        load_module(tmp_path / "folder")

@@ -1,0 +1,150 @@
+"""DDPM and Fourier modules: losses from a seed, and ensembles that do not depend on how they were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+from synthetic import TINY_UNET
+from torch import Tensor
+
+from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
+from fdsr.diffusion import ColouredNoise, WhiteNoise
+from fdsr.errors import FdsrError
+from fdsr.modules import DDPMModule, DownscalingModule, FourierDDPMModule
+from fdsr.modules.fourier import FOURIER_MODES
+
+Build = Callable[..., DownscalingModule]
+METHODS: list[tuple[str, dict[str, Any]]] = [
+    ("DDPMModule", {}),
+    ("DDPMModule", {"sampler": "ancestral", "prediction": "eps"}),
+    *(("FourierDDPMModule", {"mode": mode}) for mode in FOURIER_MODES),
+]
+methods = pytest.mark.parametrize(("name", "arguments"), METHODS, ids=lambda v: v if isinstance(v, str) else "-".join(v.values()))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def patches(data: WeatherDataModule) -> WeatherBatch:
+    return cast(WeatherBatch, next(iter(data.train_dataloader())))
+
+
+@methods
+def test_loss_comes_from_its_generator_alone(build: Build, patches: WeatherBatch, name: str, arguments: dict[str, Any]) -> None:
+    module = build(name, **arguments)
+    loss = module.loss(patches, seeded(0))
+    first = loss.detach()
+    torch.manual_seed(99)
+    assert torch.equal(module.loss(patches, seeded(0)), first)
+    assert not torch.equal(module.loss(patches, seeded(1)), first)
+    assert first.ndim == 0 and 0.1 < float(first) < 10
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+@methods
+def test_ensemble_does_not_depend_on_batching(build: Build, field_batch: WeatherBatch, name: str, arguments: dict[str, Any]) -> None:
+    module = build(name, **arguments, member_batch=6)
+    together = module.generate(field_batch, 3, 7)
+    assert together.shape == (2, 3, 2, 24, 48)
+    torch.manual_seed(99)
+    for size in (1, 2, 4):
+        module.member_batch = size
+        torch.testing.assert_close(module.generate(field_batch, 3, 7), together, rtol=1e-5, atol=1e-3)
+    for i in (0, 1):
+        alone = cast(WeatherBatch, {k: v[i : i + 1] for k, v in field_batch.items()})
+        torch.testing.assert_close(module.generate(alone, 3, 7), together[i : i + 1], rtol=1e-5, atol=1e-3)
+    # a larger ensemble begins with the smaller one
+    torch.testing.assert_close(module.generate(field_batch, 2, 7), together[:, :2], rtol=1e-5, atol=1e-3)
+
+
+@methods
+def test_members_seeds_and_times_differ(build: Build, field_batch: WeatherBatch, name: str, arguments: dict[str, Any]) -> None:
+    module = build(name, **arguments)
+    same = cast(WeatherBatch, {k: v[[0, 0]] for k, v in field_batch.items()})
+    same["time"] = field_batch["time"]  # one coarse field at two times: the noise alone may tell them apart
+    a = module.generate(same, 3, 7)
+    b = module.generate(same, 3, 8)
+    fields = [a[0, 0], a[0, 1], a[0, 2], a[1, 0], b[0, 0]]
+    deviation = a[0].std(0).mean()
+    assert deviation > 0.01
+    for i, x in enumerate(fields):
+        for y in fields[:i]:
+            assert (x - y).abs().mean() > 0.1 * deviation
+
+
+def test_modes_choose_noise_and_objective(build: Build) -> None:
+    assert isinstance(build("FourierDDPMModule", mode="coloured").process.noise, ColouredNoise)
+    for mode in ("reference", "weighted"):
+        assert isinstance(build("FourierDDPMModule", mode=mode).process.noise, WhiteNoise)
+    assert isinstance(build("DDPMModule").process.noise, WhiteNoise)
+
+
+@pytest.mark.parametrize("transform", ["fourier", "cosine", "haar"])
+@pytest.mark.parametrize("mode", list(FOURIER_MODES))
+def test_every_mode_takes_every_transform(build: Build, patches: WeatherBatch, mode: str, transform: str) -> None:
+    assert build("FourierDDPMModule", mode=mode, transform=transform).loss(patches, seeded(0)).isfinite()
+
+
+@pytest.mark.parametrize("target", ["residual", "full"])
+def test_noise_has_the_colour_of_the_target(store: PairStore, target: str) -> None:
+    module = FourierDDPMModule(backbone_args=TINY_UNET, target=target)
+    module.attach(store.spec)
+    power = store.spec.power_residual if target == "residual" else store.spec.power_field
+    noise = cast(ColouredNoise, module.process.noise)
+    torch.testing.assert_close(noise.power, power.float())
+
+
+@pytest.mark.parametrize(("mode", "rows"), [("coloured", 4), ("weighted", 4), ("reference", 8)])
+def test_what_a_loss_costs(build: Build, patches: WeatherBatch, mode: str, rows: int) -> None:
+    """The reference loss asks the network for two noisy copies of every sample."""
+    module = build("FourierDDPMModule", mode=mode)
+    seen: list[tuple[int, Tensor]] = []
+    module.network.register_forward_pre_hook(lambda _, args: seen.append((args[0].shape[0], args[1])))
+    module.loss(patches, seeded(0))
+    assert sum(n for n, _ in seen) == rows
+    assert all(((t > 0) & (t <= 1000)).all() for _, t in seen)
+
+
+def test_the_network_is_asked_as_often_as_promised(build: Build, field_batch: WeatherBatch) -> None:
+    module = build("DDPMModule", steps=5, member_batch=8)
+    calls: list[int] = []
+    module.network.register_forward_pre_hook(lambda _, args: calls.append(args[0].shape[0]))
+    module.generate(field_batch, 2, 0)
+    assert calls == [4] * 5 and module.evaluations_per_member == 5
+
+
+def test_initial_weights_do_not_depend_on_what_ran_before(store: PairStore) -> None:
+    states = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        module = DDPMModule(backbone_args=TINY_UNET)
+        module.attach(store.spec)
+        states.append(module.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*(s.values() for s in states), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "words"),
+    [
+        (DDPMModule, {"schedule": "cubic"}, "model.schedule 'cubic' is unknown.*vp"),
+        (DDPMModule, {"sampler": "euler"}, "model.sampler.*ddim"),
+        (DDPMModule, {"prediction": "u"}, "model.prediction.*eps"),
+        (FourierDDPMModule, {"mode": "pink"}, "model.mode.*coloured"),
+        (FourierDDPMModule, {"transform": "wavelet"}, "model.transform.*haar"),
+        (DDPMModule, {"backbone": "resnet"}, "unet"),
+        (DDPMModule, {"backbone_args": {"wdith": 8}}, "wdith"),
+        (DDPMModule, {"backbone_args": {"width": 0}}, "width"),
+        (DDPMModule, {"timesteps": 0}, "timesteps|T"),
+        (DDPMModule, {"reverse_variance": "large"}, "reverse_variance"),
+        (FourierDDPMModule, {"colour": 2.0}, "exponent|colour"),
+    ],
+)
+def test_bad_settings(store: PairStore, cls: type[DDPMModule], arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(FdsrError, match=words):
+        cls(**arguments).attach(store.spec)
