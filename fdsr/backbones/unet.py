@@ -145,11 +145,9 @@ class UNet(nn.Module):
     attention_levels: levels (0 is the finest) with self-attention after each block.
     attention_heads: number of heads there.
     dropout: inside the residual blocks.
-    norm: "pixel" normalises the channels of each pixel, so that nothing depends on how far the field extends and a
-        network trained on patches serves whole fields; "group" is ADM's group normalisation over the whole field.
-    groups: number of groups of the latter.
-    patch_size: p > 1 folds p × p pixels into channels in front and unfolds them at the end (space to depth), so that
-        every level works on 1/p of the resolution at 1/p² of the cost.
+    norm: "group" is ADM's group normalisation, over the whole field; "pixel" normalises the channels of each pixel, so
+        that the output at a point does not depend on how far the field extends.
+    groups: number of groups of the former; width must be a multiple of it.
     time_embedding: False builds a network without time, as for regression; t must then be None.
     time_scale: multiplies t before its embedding, see `TimeEmbedding`.
     """
@@ -165,7 +163,7 @@ class UNet(nn.Module):
         attention_levels: Sequence[int] = (),
         attention_heads: int = 4,
         dropout: float = 0.0,
-        norm: Literal["pixel", "group"] = "pixel",
+        norm: Literal["group", "pixel"] = "group",
         groups: int = 8,
         patch_size: int = 1,
         time_embedding: bool = True,
@@ -244,8 +242,8 @@ def _check(
     """Raises ValueError, in one line, for settings of which no U-Net can be built."""
     if min(width, blocks, groups, patch_size, attention_heads, *multipliers) < 1 or not multipliers:
         raise ValueError("unet: width, multipliers, blocks, groups, patch_size and attention_heads must be at least 1")
-    if norm not in ("pixel", "group"):
-        raise ValueError(f"unet: norm {norm!r} is neither 'pixel' nor 'group'")
+    if norm not in ("group", "pixel"):
+        raise ValueError(f"unet: norm {norm!r} is neither 'group' nor 'pixel'")
     if norm == "group" and width % groups:
         raise ValueError(f"unet: width {width} must be a multiple of groups {groups}")
     for level in attention_levels:

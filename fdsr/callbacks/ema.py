@@ -93,4 +93,6 @@ class EMACallback(Callback):
         state, raw = checkpoint["state_dict"], checkpoint["fdsr_raw_weights"]
         self.average = {k: state[k].clone() for k in raw}
         self.updates = int(checkpoint["fdsr_ema_updates"])
-        state.update(raw)
+        # Lightning has put the average in place by now: it restores the module before the callbacks
+        for name, value in self._parameters(pl_module).items():
+            value.copy_(raw[name])

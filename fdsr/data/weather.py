@@ -241,8 +241,8 @@ class WeatherDataModule(L.LightningDataModule):
             raise FdsrError(
                 f"an epoch has {len(sampler)} patches a process, fewer than batch_size {self.batch_size}; raise patches_per_step"
             )
-        # a run that resumes in mid-epoch goes on where it stopped
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed if self.trainer else 0
+        # a run that resumes in mid-epoch goes on where it stopped; checkpoints are saved before a batch counts as completed
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer else 0
         if done < len(sampler) // self.batch_size:
             sampler.skip = done * self.batch_size
         return DataLoader(

@@ -11,12 +11,12 @@ from torch import nn
 
 from fdsr.backbones import build_backbone
 
-UNET = {"width": 8, "attention_heads": 2}
+UNET = {"width": 8, "groups": 4, "attention_heads": 2}
 CONFIGURATIONS = {
     "unet": ("unet", UNET),
     "unet-attention": ("unet", {**UNET, "attention_levels": (1,), "multipliers": (1, 2)}),
     "unet-patch": ("unet", {**UNET, "patch_size": 2, "multipliers": (1, 2), "blocks": 2}),
-    "unet-group": ("unet", {**UNET, "norm": "group", "groups": 4, "multipliers": (1, 2), "attention_levels": (1,)}),
+    "unet-pixel": ("unet", {**UNET, "norm": "pixel", "multipliers": (1, 2), "attention_levels": (1,)}),
     "unet-one-level": ("unet", {**UNET, "multipliers": (1,), "attention_levels": (0,)}),
     "dit": ("dit", {"width": 16, "depth": 2, "heads": 2, "patch_size": 2}),
 }

@@ -33,6 +33,18 @@ def test_without_time() -> None:
         net(torch.randn(1, 3, 8, 8), 1)
 
 
+@pytest.mark.parametrize(("norm", "local"), [("pixel", True), ("group", False)])
+def test_pixel_norm_is_blind_to_what_is_far_away(norm: str, local: bool) -> None:
+    net = build_backbone("unet", in_channels=3, out_channels=2, width=8, multipliers=(1,), norm=norm)
+    for parameter in net.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(1, 3, 40, 4)
+    with torch.no_grad():
+        difference = (net(x, 1)[..., :20, :] - net(x[..., :36, :], 1)[..., :20, :]).abs().max()
+    assert (difference < 1e-5) == local
+
+
 def test_dropout_acts_in_training_only() -> None:
     net = build_backbone("unet", in_channels=3, out_channels=2, width=8, dropout=0.5)
     for parameter in net.parameters():
@@ -47,10 +59,10 @@ def test_dropout_acts_in_training_only() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"width": 30, "norm": "group"}, "width 30 must be a multiple of groups 8"),
+        ({"width": 30}, "width 30 must be a multiple of groups 8"),
         ({"attention_levels": (3,)}, "attention level 3 does not exist; levels are 0…2"),
         ({"attention_levels": (0,), "attention_heads": 5}, "32 channels do not divide into 5 heads"),
-        ({"norm": "batch"}, "norm 'batch' is neither 'pixel' nor 'group'"),
+        ({"norm": "batch"}, "norm 'batch' is neither 'group' nor 'pixel'"),
         ({"blocks": 0}, "at least 1"),
         ({"multipliers": ()}, "multipliers"),
     ],

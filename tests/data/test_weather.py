@@ -20,7 +20,7 @@ from fdsr.errors import FdsrError
 
 def rank(data: WeatherDataModule, r: int, world_size: int) -> None:
     """Pretend to be process r of world_size."""
-    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(completed=0))))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(processed=0))))
     data.trainer = SimpleNamespace(global_rank=r, world_size=world_size, lightning_module=None, fit_loop=loop)  # type: ignore[assignment]
 
 
