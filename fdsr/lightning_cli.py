@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from fdsr.callbacks import EMACallback, JSONLLogger, PredictionWriter, RunRecord, TestRecorder
 from fdsr.errors import FdsrError
@@ -96,7 +97,7 @@ class FdsrCLI(LightningCLI):
             RunRecord(run_dir, config),
             TestRecorder(run_dir, run_dir.name, values.overwrite),
             PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
-            TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 50),
+            *([] if values.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 50)]),
         ]
         # samplers here know ranks themselves
         return super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
@@ -160,6 +161,10 @@ class FdsrCLI(LightningCLI):
                 self.datamodule.setup(self.subcommand)
                 loaded.spec.require_same(self.datamodule.spec, self.datamodule.path)
 
+    def after_validate(self) -> None:
+        if self.trainer.is_global_zero:
+            print("  ".join(f"{name} {float(value):.6g}" for name, value in self.trainer.callback_metrics.items()))
+
     def after_test(self) -> None:
         if self.trainer.is_global_zero:
             from fdsr.report.compare import compare_runs
@@ -182,9 +187,10 @@ def run(verb: str, arguments: list[str]) -> None:
     """Run one of Lightning's verbs with fdsr's defaults. Raises FdsrError for whatever the user can mend."""
     # advice that is not about the user's run: loaders have their own caches, baselines have no validation or optimiser
     for text in ("does not have many workers", "have no `validation_step`", "no optimizer", "isinstance\\(treespec",
-                 "smaller than the logging interval", "already configured with model summary"):  # fmt: skip
+                 "smaller than the logging interval", "already configured with model summary", "your dataloader is not resumable"):  # fmt: skip
         warnings.filterwarnings("ignore", f".*{text}.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     argv = [verb]
     for argument in arguments:
         flag, equals, value = argument.partition("=")
@@ -205,8 +211,17 @@ def run(verb: str, arguments: list[str]) -> None:
             trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
             parser_kwargs={"exit_on_error": False},
         )
-    except jsonargparse.ArgumentError as error:
+    except (jsonargparse.ArgumentError, MisconfigurationException) as error:
         raise FdsrError(f"configuration: {_one_line(str(error))}") from error
+    except ValueError as error:
+        # a constructor that refuses its arguments, as the parser wraps it
+        if not str(error).startswith("Does not validate against"):
+            raise
+        raise FdsrError(f"configuration: {_one_line(str(_first_cause(error)))}") from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _first_cause(error.__cause__)
 
 
 def _require_files(argv: list[str]) -> None:
