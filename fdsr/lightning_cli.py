@@ -187,7 +187,8 @@ def run(verb: str, arguments: list[str]) -> None:
     """Run one of Lightning's verbs with fdsr's defaults. Raises FdsrError for whatever the user can mend."""
     # advice that is not about the user's run: loaders have their own caches, baselines have no validation or optimiser
     for text in ("does not have many workers", "have no `validation_step`", "no optimizer", "isinstance\\(treespec",
-                 "smaller than the logging interval", "already configured with model summary", "your dataloader is not resumable"):  # fmt: skip
+                 "smaller than the logging interval", "already configured with model summary", "your dataloader is not resumable",
+                 "The dirpath has changed"):  # fmt: skip
         warnings.filterwarnings("ignore", f".*{text}.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -218,6 +219,10 @@ def run(verb: str, arguments: list[str]) -> None:
         if not str(error).startswith("Does not validate against"):
             raise
         raise FdsrError(f"configuration: {_one_line(str(_first_cause(error)))}") from error
+    except RuntimeError as error:
+        if "in loading state_dict" not in str(error):
+            raise
+        raise FdsrError("the checkpoint holds another network than the configuration; use the configuration it was trained with") from error
 
 
 def _first_cause(error: BaseException) -> BaseException:

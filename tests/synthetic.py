@@ -29,12 +29,22 @@ def smooth_field(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
 
 
 def make_source(
-    times: int = 18, rows: int = 24, columns: int = 48, poles: bool = False, variables: Sequence[str] = ("t2m", "u10"), seed: int = 0
+    times: int = 18,
+    rows: int = 24,
+    columns: int = 48,
+    poles: bool = False,
+    variables: Sequence[str] = ("t2m", "u10"),
+    seed: int = 0,
 ) -> xr.Dataset:
     """Hourly smooth fields on a global grid with CF coordinates, and a static orography."""
     rng = np.random.default_rng(seed)
     lat, lon = latitudes(rows, poles), 360 / columns * np.arange(columns)
-    scales = {"t2m": (280.0, 10.0, "K"), "u10": (1.0, 5.0, "m s-1"), "msl": (1.01e5, 800.0, "Pa"), "tp": (0.0, 1e-3, "m")}
+    scales = {
+        "t2m": (280.0, 10.0, "K"),
+        "u10": (1.0, 5.0, "m s-1"),
+        "msl": (1.01e5, 800.0, "Pa"),
+        "tp": (0.0, 1e-3, "m"),
+    }
     ds = xr.Dataset(
         coords={
             "time": np.datetime64("2020-01-01T00", "ns") + np.arange(times) * np.timedelta64(6, "h"),
@@ -59,7 +69,13 @@ def write_source(ds: xr.Dataset, path: Path) -> str:
 
 def pair_config(source: str, **changes: Any) -> PrepareConfig:
     """The configuration that the tests' pair stores share, with changes."""
-    values: dict[str, Any] = {"variables": ["t2m", "u10"], "factor": (4, 4), "split": SPLIT, "gap": 1, "static": ["orography"]}
+    values: dict[str, Any] = {
+        "variables": ["t2m", "u10"],
+        "factor": (4, 4),
+        "split": SPLIT,
+        "gap": 1,
+        "static": ["orography"],
+    }
     return PrepareConfig(source=source, **(values | changes))
 
 
@@ -85,7 +101,7 @@ def run_config(source: str, method: str = "FourierDDPMModule", **changes: Any) -
     }  # fmt: skip
     for key, value in changes.items():
         section, _, name = key.partition("__")
-        place = config[section] if section in ("trainer", "checkpoint", "ema") else config[section]["init_args"]
+        place = config[section]["init_args"] if section in ("data", "model") else config.setdefault(section, {})
         place[name] = value
     return config
 

@@ -61,7 +61,9 @@ def test_average_is_the_closed_form(
     build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, decay: float, accumulate: int
 ) -> None:
     ema, history = EMACallback(decay), History()
-    trainer = quiet_trainer(max_steps=5, callbacks=[ema, history], accumulate_grad_batches=accumulate, limit_val_batches=0)
+    trainer = quiet_trainer(
+        max_steps=5, callbacks=[ema, history], accumulate_grad_batches=accumulate, limit_val_batches=0
+    )
     trainer.fit(build("RegressionModule", warmup_steps=0, lr=1e-2), datamodule=data)
     assert len(history.raw) == 6 and ema.updates == 5
     assert_same(ema.average, closed_form(history.raw, decay), rtol=1e-4, atol=1e-6)
@@ -74,7 +76,9 @@ def test_validation_sees_the_average_and_training_goes_on_from_the_raw_weights(
     histories = []
     for callbacks in ([], [EMACallback()]):
         history = History()
-        trainer = quiet_trainer(max_steps=4, callbacks=[*callbacks, history], val_check_interval=2, check_val_every_n_epoch=None)
+        trainer = quiet_trainer(
+            max_steps=4, callbacks=[*callbacks, history], val_check_interval=2, check_val_every_n_epoch=None
+        )
         trainer.fit(build("RegressionModule"), datamodule=data)
         histories.append(history)
     plain, averaged = histories
@@ -94,7 +98,9 @@ def test_checkpoint_holds_the_average_and_a_resumed_fit_the_raw_weights(
     trainer.fit(build("RegressionModule"), datamodule=data)
 
     first, first_ema = History(), EMACallback()
-    trainer = quiet_trainer(max_steps=6, callbacks=[first_ema, first, _StopAt(3, tmp_path / "a.ckpt")], limit_val_batches=0)
+    trainer = quiet_trainer(
+        max_steps=6, callbacks=[first_ema, first, _StopAt(3, tmp_path / "a.ckpt")], limit_val_batches=0
+    )
     trainer.fit(build("RegressionModule"), datamodule=data)
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
     state = {k: v for k, v in checkpoint["state_dict"].items() if k.startswith("network.")}
@@ -133,7 +139,9 @@ def test_a_checkpoint_saved_while_validating_holds_both(
         def on_validation_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
             trainer.save_checkpoint(tmp_path / "v.ckpt")
 
-    trainer = quiet_trainer(max_steps=3, callbacks=[ema, history, Save()], val_check_interval=3, check_val_every_n_epoch=None)
+    trainer = quiet_trainer(
+        max_steps=3, callbacks=[ema, history, Save()], val_check_interval=3, check_val_every_n_epoch=None
+    )
     trainer.fit(build("RegressionModule"), datamodule=data)
     checkpoint = torch.load(tmp_path / "v.ckpt", weights_only=True)
     assert_same(checkpoint["fdsr_raw_weights"], history.raw[3])

@@ -26,7 +26,9 @@ MakeTrainer = Callable[..., L.Trainer]
 def written(build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path) -> Path:
     """A folder with prediction.zarr and the files of a test of the same module, M = 3."""
     module = build("FourierDDPMModule", members=3)
-    quiet_trainer(callbacks=[PredictionWriter(tmp_path / "prediction.zarr")]).predict(module, datamodule=data, return_predictions=False)
+    quiet_trainer(callbacks=[PredictionWriter(tmp_path / "prediction.zarr")]).predict(
+        module, datamodule=data, return_predictions=False
+    )
     quiet_trainer(callbacks=[TestRecorder(tmp_path, "tiny")]).test(module, datamodule=data, verbose=False)
     return tmp_path
 
@@ -61,7 +63,9 @@ def test_prediction_holds_what_the_module_generates(written: Path, build: Build,
     batch = list(data.test_dataloader())[1]
     expected = module.generate(batch, 3, 0)[0]
     with xr.open_zarr(written / "prediction.zarr", consolidated=False) as ds:
-        np.testing.assert_allclose(ds[["t2m", "u10"]].isel(time=1).to_array().transpose("member", ...), expected, rtol=1e-6, atol=1e-5)
+        np.testing.assert_allclose(
+            ds[["t2m", "u10"]].isel(time=1).to_array().transpose("member", ...), expected, rtol=1e-6, atol=1e-5
+        )
 
 
 def test_table_is_evaluate_on_the_prediction(written: Path, store: PairStore) -> None:
@@ -76,7 +80,14 @@ def test_table_is_evaluate_on_the_prediction(written: Path, store: PairStore) ->
     for r in rows:
         want = float(expected[r["metric"]].sel(variable=r["variable"]))
         assert float(r["value"]) == pytest.approx(want, rel=2e-4, abs=1e-4), (r["metric"], r["variable"])
-        assert (r["method"], r["split"], r["members"], r["nfe"], r["seed"], r["n_times"]) == ("tiny", "test", "3", "2", "0", "3")
+        assert (r["method"], r["split"], r["members"], r["nfe"], r["seed"], r["n_times"]) == (
+            "tiny",
+            "test",
+            "3",
+            "2",
+            "0",
+            "3",
+        )
         assert "CPU" in r["device"] and r["commit"]
 
 
@@ -101,7 +112,9 @@ def test_a_deterministic_method_lists_no_ensemble_scores(
     assert "rmse" in metrics and not metrics & {"crps", "spread_skill"}
 
 
-def test_existing_results_are_kept(written: Path, build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer) -> None:
+def test_existing_results_are_kept(
+    written: Path, build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer
+) -> None:
     module = build("InterpolationModule")
     before = (written / "test_metrics.csv").read_text()
     with pytest.raises(FdsrError, match="prediction.zarr' exists already; add --overwrite"):
@@ -134,11 +147,15 @@ def test_an_unfinished_prediction_is_not_taken_for_a_finished_one(
         quiet_trainer(callbacks=[writer]).predict(module, datamodule=data, return_predictions=False)
     assert not (tmp_path / "prediction.zarr").exists()
     monkeypatch.undo()
-    quiet_trainer(callbacks=[PredictionWriter(tmp_path / "prediction.zarr")]).predict(module, datamodule=data, return_predictions=False)
+    quiet_trainer(callbacks=[PredictionWriter(tmp_path / "prediction.zarr")]).predict(
+        module, datamodule=data, return_predictions=False
+    )
     assert [p.name for p in tmp_path.iterdir() if "prediction" in p.name] == ["prediction.zarr"]
 
 
 def test_unwritable_output(build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FdsrError, match="cannot be written|not writable|cannot be made"):
-        quiet_trainer(callbacks=[PredictionWriter(tmp_path / "file" / "p.zarr")]).predict(build("InterpolationModule"), datamodule=data)
+        quiet_trainer(callbacks=[PredictionWriter(tmp_path / "file" / "p.zarr")]).predict(
+            build("InterpolationModule"), datamodule=data
+        )

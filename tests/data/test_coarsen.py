@@ -34,7 +34,9 @@ def test_the_mean_over_the_area_is_kept(kind: str, blocks: int, factor: int, acr
     rows, dropped = rows_kept(latitude, factor)
     assert rows == blocks * factor + (1 if factor == 1 and kind == "pole to pole" else 0)
     weights = latitude_weights(latitude)[:rows]
-    field = np.random.default_rng(seed).normal(size=(2, rows, 3 * across)).astype(np.float32) + latitude[:rows, None] / 10
+    field = (
+        np.random.default_rng(seed).normal(size=(2, rows, 3 * across)).astype(np.float32) + latitude[:rows, None] / 10
+    )
     low = coarsen(field, weights, (factor, across))
     assert low.shape == (2, rows // factor, 3) and low.dtype == np.float32
     low_weights = weights.reshape(-1, factor).sum(1)

@@ -31,7 +31,12 @@ def statistics(store: PairStore) -> dict[str, np.ndarray]:
 def assert_fields_match(ds: xr.Dataset, store: PairStore, rows: int, edges: np.ndarray) -> None:
     """`store` against xarray's own coarsening of `ds` (north first), with areas from the rows' edges in degrees."""
     area = np.abs(np.diff(np.sin(np.deg2rad(edges))))[:rows]
-    kept = ds[["t2m", "u10"]].to_array("channel").transpose("time", "channel", "latitude", "longitude").isel(latitude=slice(0, rows))
+    kept = (
+        ds[["t2m", "u10"]]
+        .to_array("channel")
+        .transpose("time", "channel", "latitude", "longitude")
+        .isel(latitude=slice(0, rows))
+    )
     weighted = (kept.astype("float64") * area[:, None]).coarsen(latitude=4, longitude=4)
     expected = weighted.sum() / (4 * area.reshape(-1, 4).sum(1))[:, None]
     group = store.group
@@ -70,7 +75,9 @@ def test_pole_to_pole_grid_loses_its_southernmost_row(tmp_path: Path) -> None:
 
 
 def test_orientation_and_names_do_not_matter(tmp_path: Path, source_data: xr.Dataset, store: PairStore) -> None:
-    turned = source_data.isel(latitude=slice(None, None, -1)).rename({"latitude": "lat", "longitude": "lon", "time": "valid_time"})
+    turned = source_data.isel(latitude=slice(None, None, -1)).rename(
+        {"latitude": "lat", "longitude": "lon", "time": "valid_time"}
+    )
     turned.valid_time.attrs["standard_name"] = "time"
     other = made(turned.transpose("lon", "valid_time", "lat"), tmp_path)
     assert not store.spec.differences(other.spec)
@@ -107,13 +114,17 @@ def test_statistics_are_those_of_the_train_block(tmp_path: Path, source_data: xr
 
     standard = (high - mean[:, None, None]) / std[:, None, None]
     np.testing.assert_allclose(found["power_field"], power(standard), rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(found["power_residual"], power(residual / deviation[:, None, None]), rtol=1e-2, atol=1e-4)
+    np.testing.assert_allclose(
+        found["power_residual"], power(residual / deviation[:, None, None]), rtol=1e-2, atol=1e-4
+    )
     # Parseval: the mean square coefficient is the mean square of the standardised values
     np.testing.assert_allclose(found["power_field"].mean((1, 2)), 1, rtol=1e-6)
     np.testing.assert_allclose(found["power_residual"].mean((1, 2)), 1, rtol=1e-6)
 
 
-def test_other_blocks_cannot_leak_into_the_statistics(tmp_path: Path, source_data: xr.Dataset, store: PairStore) -> None:
+def test_other_blocks_cannot_leak_into_the_statistics(
+    tmp_path: Path, source_data: xr.Dataset, store: PairStore
+) -> None:
     changed = source_data.copy(deep=True)
     changed.t2m[10:] = 5 * changed.t2m[10:] + 17  # gap, validation, test
     for name, values in statistics(made(changed, tmp_path, "outside")).items():
@@ -140,13 +151,21 @@ def test_fingerprint_tells_configurations_apart(tmp_path: Path, source_path: str
     assert again.spec.fingerprint == store.spec.fingerprint
     found = {store.spec.fingerprint}
     for i, changes in enumerate(
-        ({"split": {"train": 9, "test": 3}}, {"factor": (2, 2)}, {"interpolation": "bilinear"}, {"static": []}, {"variables": ["u10"]})
+        (
+            {"split": {"train": 9, "test": 3}},
+            {"factor": (2, 2)},
+            {"interpolation": "bilinear"},
+            {"static": []},
+            {"variables": ["u10"]},
+        )
     ):
         found.add(PairStore(prepare(pair_config(source_path, **changes), tmp_path / f"{i}.zarr")).spec.fingerprint)
     assert len(found) == 6
 
 
-def test_nothing_is_left_of_a_preparation_that_failed(tmp_path: Path, source_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_of_a_preparation_that_failed(
+    tmp_path: Path, source_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object) -> None:
         assert any(tmp_path.iterdir())  # it had begun to write
         raise RuntimeError("power cut")
@@ -183,7 +202,7 @@ def _bad(kind: str) -> xr.Dataset:
     elif kind == "unsorted":
         ds = ds.isel(time=[1, 0, *range(2, 18)])
     elif kind == "uneven":
-        ds = ds.isel(latitude=[*range(0, 10), *range(11, 24)])
+        ds = ds.isel(latitude=[*range(10), *range(11, 24)])
     elif kind == "rows":
         ds = ds.isel(latitude=slice(0, 22))
     elif kind == "columns":

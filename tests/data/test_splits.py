@@ -16,7 +16,9 @@ sizes = st.one_of(st.integers(1, 60), st.floats(0.01, 0.6))
 
 
 @given(train=sizes, val=st.none() | sizes, test=st.none() | sizes, gap=st.integers(0, 10), n=st.integers(1, 100))
-def test_blocks_are_disjoint_and_a_gap_apart(train: float, val: float | None, test: float | None, gap: int, n: int) -> None:
+def test_blocks_are_disjoint_and_a_gap_apart(
+    train: float, val: float | None, test: float | None, gap: int, n: int
+) -> None:
     split = {name: size for name, size in (("test", test), ("val", val), ("train", train)) if size is not None}
     try:
         blocks = split_blocks(TIMES[:n], split, gap)

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from fdsr.data.values import ValueTransform, apply_forward, apply_inverse
 from fdsr.errors import FdsrError
 
-amounts = st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=20).map(lambda v: torch.tensor(v, dtype=torch.float64))
+amounts = st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=20).map(
+    lambda v: torch.tensor(v, dtype=torch.float64)
+)
 
 
 @given(x=amounts, name=st.sampled_from(["none", "log1p", "sqrt", "cbrt"]), scale=st.floats(1e-3, 1e3))
@@ -33,7 +35,10 @@ def test_known_values() -> None:
     assert ValueTransform("log1p", 1.0).forward(x).tolist() == pytest.approx([0.0, 2.833213])
 
 
-@given(y=st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=20), name=st.sampled_from(["none", "log1p", "sqrt", "cbrt"]))
+@given(
+    y=st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=20),
+    name=st.sampled_from(["none", "log1p", "sqrt", "cbrt"]),
+)
 def test_lower_bound(y: list[float], name: str) -> None:
     assert ValueTransform(name, lower=0.0).inverse(torch.tensor(y)).min() >= 0
 

@@ -20,7 +20,9 @@ from fdsr.errors import FdsrError
 
 def rank(data: WeatherDataModule, r: int, world_size: int) -> None:
     """Pretend to be process r of world_size."""
-    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(processed=0))))
+    loop = SimpleNamespace(
+        epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(processed=0)))
+    )
     data.trainer = SimpleNamespace(global_rank=r, world_size=world_size, lightning_module=None, fit_loop=loop)  # type: ignore[assignment]
 
 
@@ -38,7 +40,9 @@ def test_training_batches(data: WeatherDataModule) -> None:
     assert sorted(seen.tolist()) == sorted(4 * list(range(10)))
 
 
-@pytest.mark.parametrize(("stage", "block"), [("val", range(11, 13)), ("test", range(14, 17)), ("predict", range(14, 17))])
+@pytest.mark.parametrize(
+    ("stage", "block"), [("val", range(11, 13)), ("test", range(14, 17)), ("predict", range(14, 17))]
+)
 def test_whole_fields(data: WeatherDataModule, source_data: xr.Dataset, stage: str, block: range) -> None:
     batches = list(getattr(data, f"{stage}_dataloader")())
     assert [int(b["index"]) for b in batches] == list(block)
@@ -93,11 +97,18 @@ def test_too_few_patches(store_path: str) -> None:
 
 
 def module(source: str, cache: Path, **changes: Any) -> WeatherDataModule:
-    arguments: dict[str, Any] = {"variables": ["t2m", "u10"], "factor": 4, "split": dict(SPLIT), "static": ["orography"]}
+    arguments: dict[str, Any] = {
+        "variables": ["t2m", "u10"],
+        "factor": 4,
+        "split": dict(SPLIT),
+        "static": ["orography"],
+    }
     return WeatherDataModule(source=source, cache=str(cache), **(arguments | changes))
 
 
-def test_the_store_is_made_once_in_the_cache(tmp_path: Path, source_path: str, store: PairStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_made_once_in_the_cache(
+    tmp_path: Path, source_path: str, store: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[object] = []
 
     def counted(*args: Any) -> Path:
@@ -183,7 +194,9 @@ def test_refused(tmp_path: Path, store_path: str, source_path: str) -> None:
         WeatherDataModule(store=store_path, source=source_path, variables=["msl"]).setup("fit")
     with pytest.raises(FdsrError, match="--ckpt_path"):
         _ = WeatherDataModule(low=store_path).spec
-    only_train = WeatherDataModule(store=str(prepare(pair_config(source_path, split={"train": 10}), tmp_path / "pairs.zarr")))
+    only_train = WeatherDataModule(
+        store=str(prepare(pair_config(source_path, split={"train": 10}), tmp_path / "pairs.zarr"))
+    )
     only_train.setup("test")
     assert only_train.val_dataloader() == []
     with pytest.raises(FdsrError, match="no 'test' block"):

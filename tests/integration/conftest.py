@@ -42,7 +42,11 @@ def refused(program: Callable[..., int], capfd: pytest.CaptureFixture[str]) -> C
         assert status == 2, (status, out, err)
         assert "Traceback" not in out + err
         # progress bars redraw themselves on the same stream
-        lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip() and "step/s" not in line and "?step" not in line]
+        lines = [
+            line
+            for line in err.replace("\r", "\n").splitlines()
+            if line.strip() and "step/s" not in line and "?step" not in line
+        ]
         assert len(lines) == 1 and lines[0].startswith("fdsr: error: "), err
         return lines[0].removeprefix("fdsr: error: ")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -15,7 +16,14 @@ from torch.nn import functional
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.data.interpolate import HALO
 from fdsr.errors import FdsrError
-from fdsr.modules import DownscalingModule, DressedModule, InterpolationModule, RegressionModule, load_module, save_pretrained
+from fdsr.modules import (
+    DownscalingModule,
+    DressedModule,
+    InterpolationModule,
+    RegressionModule,
+    load_module,
+    save_pretrained,
+)
 
 Build = Callable[..., DownscalingModule]
 
@@ -80,7 +88,10 @@ def test_dressed_ensemble_has_the_spread_of_that_error(
     k = np.hypot(np.arange(24)[:, None] / 48, np.arange(48)[None, :] / 96)
     for low, high in ((0.05, 0.12), (0.12, 0.2), (0.2, 0.35), (0.35, 0.71)):
         ring = (k >= low) & (k < high)
-        power = [(dctn(x, axes=(-2, -1), norm="ortho") ** 2).mean(0)[:, ring].mean(1) for x in (noise.numpy(), train_residual)]
+        power = [
+            (dctn(x, axes=(-2, -1), norm="ortho") ** 2).mean(0)[:, ring].mean(1)
+            for x in (noise.numpy(), train_residual)
+        ]
         np.testing.assert_allclose(power[0], power[1], rtol=0.35)
 
 
@@ -94,7 +105,7 @@ def test_dressed_members_are_seeded_by_time_and_number(dressed: DressedModule, f
     assert not torch.allclose(noise[0], noise[1], rtol=0.1)
 
 
-def test_dressed_survives_saving(dressed: DressedModule, field_batch: WeatherBatch, tmp_path) -> None:
+def test_dressed_survives_saving(dressed: DressedModule, field_batch: WeatherBatch, tmp_path: Path) -> None:
     before = dressed.generate(field_batch, 2, 0)
     again = load_module(save_pretrained(dressed, tmp_path / "model"))
     torch.testing.assert_close(again.generate(field_batch, 2, 0), before)
@@ -107,7 +118,9 @@ def test_unfitted_dressing_says_so(build: Build, field_batch: WeatherBatch, stor
         module.generate(field_batch, 2, 0)
 
 
-def test_regression_is_deterministic_and_starts_at_interpolation(build: Build, field_batch: WeatherBatch, store: PairStore) -> None:
+def test_regression_is_deterministic_and_starts_at_interpolation(
+    build: Build, field_batch: WeatherBatch, store: PairStore
+) -> None:
     module = build("RegressionModule")
     a, b = module.generate(field_batch, 8, 0), module.generate(field_batch, 1, 5)
     assert a.shape == (2, 1, 2, 24, 48) and torch.equal(a, b)

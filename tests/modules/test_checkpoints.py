@@ -23,7 +23,9 @@ METHODS = ["InterpolationModule", "RegressionModule", "DDPMModule", "FourierDDPM
 
 
 @pytest.fixture
-def checkpoint(build: Build, data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer], tmp_path: Path) -> Callable[[str], tuple]:
+def checkpoint(
+    build: Build, data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer], tmp_path: Path
+) -> Callable[[str], tuple]:
     """checkpoint(method): (the module after two steps of training, the checkpoint's path)."""
 
     def make(name: str) -> tuple[DownscalingModule, Path]:
@@ -53,7 +55,9 @@ def test_folder_round_trip(build: Build, field_batch: WeatherBatch, tmp_path: Pa
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
     loaded = load_module(folder)
     assert torch.equal(loaded.generate(field_batch, 2, 3), module.generate(field_batch, 2, 3))
-    assert loaded.spec.fingerprint == module.spec.fingerprint and json.dumps(loaded.hparams) == json.dumps(module.hparams)
+    assert loaded.spec.fingerprint == module.spec.fingerprint and json.dumps(loaded.hparams) == json.dumps(
+        module.hparams
+    )
     with pytest.raises(FdsrError, match="exists already"):
         save_pretrained(module, folder)
 

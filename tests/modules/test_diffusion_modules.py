@@ -22,7 +22,9 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("DDPMModule", {"sampler": "ancestral", "prediction": "eps"}),
     *(("FourierDDPMModule", {"mode": mode}) for mode in FOURIER_MODES),
 ]
-methods = pytest.mark.parametrize(("name", "arguments"), METHODS, ids=lambda v: v if isinstance(v, str) else "-".join(v.values()))
+methods = pytest.mark.parametrize(
+    ("name", "arguments"), METHODS, ids=lambda v: v if isinstance(v, str) else "-".join(v.values())
+)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -35,7 +37,9 @@ def patches(data: WeatherDataModule) -> WeatherBatch:
 
 
 @methods
-def test_loss_comes_from_its_generator_alone(build: Build, patches: WeatherBatch, name: str, arguments: dict[str, Any]) -> None:
+def test_loss_comes_from_its_generator_alone(
+    build: Build, patches: WeatherBatch, name: str, arguments: dict[str, Any]
+) -> None:
     module = build(name, **arguments)
     loss = module.loss(patches, seeded(0))
     first = loss.detach()
@@ -48,7 +52,9 @@ def test_loss_comes_from_its_generator_alone(build: Build, patches: WeatherBatch
 
 
 @methods
-def test_ensemble_does_not_depend_on_batching(build: Build, field_batch: WeatherBatch, name: str, arguments: dict[str, Any]) -> None:
+def test_ensemble_does_not_depend_on_batching(
+    build: Build, field_batch: WeatherBatch, name: str, arguments: dict[str, Any]
+) -> None:
     module = build(name, **arguments, member_batch=6)
     together = module.generate(field_batch, 3, 7)
     assert together.shape == (2, 3, 2, 24, 48)
@@ -64,7 +70,9 @@ def test_ensemble_does_not_depend_on_batching(build: Build, field_batch: Weather
 
 
 @methods
-def test_members_seeds_and_times_differ(build: Build, field_batch: WeatherBatch, name: str, arguments: dict[str, Any]) -> None:
+def test_members_seeds_and_times_differ(
+    build: Build, field_batch: WeatherBatch, name: str, arguments: dict[str, Any]
+) -> None:
     module = build(name, **arguments)
     same = cast(WeatherBatch, {k: v[[0, 0]] for k, v in field_batch.items()})
     same["time"] = field_batch["time"]  # one coarse field at two times: the noise alone may tell them apart

@@ -1,0 +1,102 @@
+"""A fit that is killed and resumed is the fit that was never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+# the program, slowed so that the kill comes in the midst of an epoch
+SLOW_PROGRAM = """
+import functools, sys, time
+from fdsr.modules.network import NetworkModule
+step = NetworkModule.training_step
+@functools.wraps(step)
+def slow(self, batch, batch_idx):
+    time.sleep(0.15)
+    return step(self, batch, batch_idx)
+NetworkModule.training_step = slow
+from fdsr.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+SETTINGS = {
+    "trainer__max_steps": 26, "trainer__val_check_interval": 8, "trainer__check_val_every_n_epoch": None,
+}  # fmt: skip
+
+
+def losses(run: Path) -> dict[int, list[float]]:
+    """Every loss logged for each step; a killed line at the end is left out."""
+    found: dict[int, list[float]] = {}
+    for text in (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if "train_loss" in line:
+            found.setdefault(line["step"], []).append(line["train_loss"])
+    return found
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 150) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "the program made no progress"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_killed_fit_follows_the_uninterrupted_one(
+    program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path, world: Path
+) -> None:
+    """Ten batches an epoch; checkpoints every three steps; killed after step 14, in the middle of the second epoch."""
+    config = configure(checkpoint__every_n_train_steps=3, **SETTINGS)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert program("fit", "--config", config, "--run", whole) == 0
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FDSR_CACHE": str(world / "cache")}
+    command = [sys.executable, "-c", SLOW_PROGRAM, "fit", "--config", str(config), "--run", str(killed)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: max(losses(killed), default=0) >= 13, process)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    before = losses(killed)
+    checkpoint = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)
+    step = checkpoint["global_step"]
+    assert 9 <= step <= max(before) + 1 < 26 and step % 10, "the kill came too late to show anything"
+
+    assert program("fit", "--config", config, "--run", killed, "--ckpt_path", "last") == 0
+    after, expected = losses(killed), losses(whole)
+    assert sorted(expected) == sorted(after) == list(range(26))
+    # steps after the checkpoint ran twice; both times, and all others, to the last bit
+    assert [len(after[s]) for s in range(26)] == [1 + (step <= s <= max(before)) for s in range(26)]
+    for s in range(26):
+        assert after[s] == expected[s] * len(after[s]), s
+    ends = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, killed)]
+    for part in ("state_dict", "fdsr_raw_weights"):
+        assert all(torch.equal(ends[0][part][name], ends[1][part][name]) for name in ends[0][part]), part
+
+
+def test_a_finished_fit_can_be_lengthened(
+    program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Not a resumption: training ends an epoch early, so the further steps see other patches than one long fit."""
+    config, run = configure(**SETTINGS), tmp_path / "run"
+    assert program("fit", "--config", config, "--run", run, "--trainer.max_steps", 13) == 0
+    first = losses(run)
+    assert program("fit", "--config", config, "--run", run, "--ckpt_path", "last") == 0
+    assert sorted(losses(run)) == list(range(26)) and all(losses(run)[s] == first[s] for s in range(13))
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == checkpoint["fdsr_ema_updates"] == 26
