@@ -97,7 +97,11 @@ class FdsrCLI(LightningCLI):
             RunRecord(run_dir, config),
             TestRecorder(run_dir, run_dir.name, values.overwrite),
             PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
-            *([] if values.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 50)]),
+            *(
+                []
+                if values.trainer.enable_progress_bar is False
+                else [TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 50)]
+            ),
         ]
         # samplers here know ranks themselves
         return super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
@@ -222,7 +226,9 @@ def run(verb: str, arguments: list[str]) -> None:
     except RuntimeError as error:
         if "in loading state_dict" not in str(error):
             raise
-        raise FdsrError("the checkpoint holds another network than the configuration; use the configuration it was trained with") from error
+        raise FdsrError(
+            "the checkpoint holds another network than the configuration; use the configuration it was trained with"
+        ) from error
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from zarr.codecs import BloscCodec
 
 from fdsr.callbacks.run_record import code_version
+from fdsr.data.arrays import array_of
 from fdsr.errors import FdsrError
 from fdsr.modules.base import DownscalingModule
 
@@ -92,7 +93,7 @@ class PredictionWriter(Callback):
         row = trainer.global_rank + batch_idx * trainer.world_size
         fields = outputs["prediction"].float().cpu().numpy()[0]
         for c, name in enumerate(pl_module.spec.high_channels):
-            self.group[name][row] = fields[:, c]
+            array_of(self.group, name)[row] = fields[:, c]
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.strategy.barrier("prediction written")

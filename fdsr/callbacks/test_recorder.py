@@ -108,7 +108,7 @@ class TestRecorder(Callback):
         )
         for logger in trainer.loggers:
             logger.log_metrics(
-                {f"fdsr/{r['metric']}/{r['variable']}": float(r["value"]) for r in rows}, step=trainer.global_step
+                {f"fdsr/{r['metric']}/{r['variable']}": float(str(r["value"])) for r in rows}, step=trainer.global_step
             )
 
     def _write_example(self, module: DownscalingModule, outputs: Ensemble) -> None:

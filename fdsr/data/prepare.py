@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from zarr.codecs import BloscCodec
 
+from fdsr.data.arrays import array_of
 from fdsr.data.coarsen import block_means, coarsen, rows_kept
 from fdsr.data.interpolate import add_halo, upsample
 from fdsr.data.source import crop_region, open_source, require_variables
@@ -60,7 +62,7 @@ class PrepareConfig:
         text = json.dumps(self.to_dict(), sort_keys=True, default=str)
         return hashlib.sha256(f"{STORE_VERSION}:{text}".encode()).hexdigest()[:12]
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "source": str(Path(self.source).resolve()) if "://" not in self.source else self.source,
             "variables": list(self.variables),
@@ -205,6 +207,7 @@ def _plane(source: xr.Dataset, name: str) -> NDArray:
 
 def _write_fields(group: zarr.Group, config: PrepareConfig, source: xr.Dataset, row_weights: NDArray) -> None:
     """Fill `high` and `low`, a time step at a time; a NaN anywhere is an error that names its variable and time."""
+    high_array, low_array = array_of(group, "high"), array_of(group, "low")
     for i in tqdm(range(source.time.size), desc="preparing pairs", unit="step"):
         step = source[list(config.variables)].isel(time=i).load()
         high = np.stack([step[n].transpose("lat", "lon").values for n in config.variables]).astype(np.float32)
@@ -215,8 +218,8 @@ def _write_fields(group: zarr.Group, config: PrepareConfig, source: xr.Dataset, 
                     f"'{config.source}': variable '{name}' has {int((~np.isfinite(plane)).sum())} missing or infinite values "
                     f"at {when}; fill them or leave that time out"
                 )
-        group["high"][i] = high
-        group["low"][i] = coarsen(high, row_weights, config.factor)
+        high_array[i] = high
+        low_array[i] = coarsen(high, row_weights, config.factor)
 
 
 def _train_statistics(
@@ -226,7 +229,7 @@ def _train_statistics(
     transforms = [config.transforms.get(n, ValueTransform()) for n in config.variables]
 
     def transformed(array: str, i: int) -> torch.Tensor:
-        return apply_forward(transforms, torch.from_numpy(np.asarray(group[array][i])))
+        return apply_forward(transforms, torch.from_numpy(np.asarray(array_of(group, array)[i])))
 
     steps = range(*block)
     high = sum(
@@ -241,7 +244,8 @@ def _train_statistics(
         raise FdsrError(f"'{config.source}': variable '{name}' is constant over the train block; leave it out")
 
     mean, std = high.mean[:, None, None], high.std[:, None, None]
-    tile = tile_size(group["high"].shape[-2:])
+    height, width = array_of(group, "high").shape[-2:]
+    tile = tile_size((height, width))
     residual_square = np.zeros(len(transforms))
     power_field = np.zeros((len(transforms), *tile))
     power_residual = np.zeros_like(power_field)
@@ -277,7 +281,7 @@ def _fingerprint(
     """Hash over all that a model depends on; the source's place does not count, its values do through the statistics."""
     described = {k: v for k, v in config.to_dict().items() if k != "source"}
     digest = hashlib.sha256(json.dumps([STORE_VERSION, described, blocks], sort_keys=True, default=str).encode())
-    for values in (lat, lon, np.asarray(group["static"][:])):
+    for values in (lat, lon, np.asarray(array_of(group, "static")[:])):
         digest.update(np.ascontiguousarray(values, dtype=np.float64).tobytes())
     for name in sorted(statistics):
         # rounded: summation order may differ between machines in the last bits

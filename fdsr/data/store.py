@@ -12,6 +12,7 @@ import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdsr.data.arrays import array_of
 from fdsr.data.prepare import STORE_VERSION
 from fdsr.data.spec import FieldSpec
 from fdsr.data.values import ValueTransform
@@ -42,6 +43,7 @@ class PairStore:
             self.times: NDArray = ds.time.values
             self.spec = _read_spec(ds, dict(self.group.attrs))
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
+        self._high, self._low = array_of(self.group, "high"), array_of(self.group, "low")
         self._cached = lru_cache(maxsize=cached_steps)(self._decode)
 
     def read(self, i: int) -> tuple[Tensor, Tensor]:
@@ -49,7 +51,7 @@ class PairStore:
         return self._cached(i)
 
     def _decode(self, i: int) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(np.asarray(self.group["high"][i])), torch.from_numpy(np.asarray(self.group["low"][i]))
+        return torch.from_numpy(np.asarray(self._high[i])), torch.from_numpy(np.asarray(self._low[i]))
 
 
 def _read_spec(ds: xr.Dataset, attributes: dict) -> FieldSpec:

@@ -117,9 +117,9 @@ def test_existing_results_are_kept(
 ) -> None:
     module = build("InterpolationModule")
     before = (written / "test_metrics.csv").read_text()
-    with pytest.raises(FdsrError, match="prediction.zarr' exists already; add --overwrite"):
+    with pytest.raises(FdsrError, match=r"prediction\.zarr' exists already; add --overwrite"):
         quiet_trainer(callbacks=[PredictionWriter(written / "prediction.zarr")]).predict(module, datamodule=data)
-    with pytest.raises(FdsrError, match="test_metrics.csv' exists already; add --overwrite"):
+    with pytest.raises(FdsrError, match=r"test_metrics\.csv' exists already; add --overwrite"):
         quiet_trainer(callbacks=[TestRecorder(written, "bicubic")]).test(module, datamodule=data, verbose=False)
     assert (written / "test_metrics.csv").read_text() == before
     quiet_trainer(callbacks=[PredictionWriter(written / "prediction.zarr", overwrite=True)]).predict(
@@ -155,7 +155,7 @@ def test_an_unfinished_prediction_is_not_taken_for_a_finished_one(
 
 def test_unwritable_output(build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FdsrError, match="cannot be written|not writable|cannot be made"):
+    with pytest.raises(FdsrError, match="cannot be written"):
         quiet_trainer(callbacks=[PredictionWriter(tmp_path / "file" / "p.zarr")]).predict(
             build("InterpolationModule"), datamodule=data
         )

@@ -31,7 +31,7 @@ def grids(blocks: int, factor: int) -> dict[str, np.ndarray]:
 )  # fmt: skip
 def test_the_mean_over_the_area_is_kept(kind: str, blocks: int, factor: int, across: int, seed: int) -> None:
     latitude = grids(blocks, factor)[kind]
-    rows, dropped = rows_kept(latitude, factor)
+    rows, _ = rows_kept(latitude, factor)
     assert rows == blocks * factor + (1 if factor == 1 and kind == "pole to pole" else 0)
     weights = latitude_weights(latitude)[:rows]
     field = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -238,13 +237,13 @@ def test_bad_sources(tmp_path: Path, kind: str, words: list[str]) -> None:
         prepare(pair_config(source), tmp_path / "pairs.zarr")
     message = str(caught.value)
     assert "\n" not in message and all(word in message for word in words), message
-    assert os.listdir(tmp_path) == ["source.zarr"]
+    assert [p.name for p in tmp_path.iterdir()] == ["source.zarr"]
 
 
 def test_missing_source_and_variables(tmp_path: Path, source_path: str) -> None:
     with pytest.raises(FdsrError, match=r"nowhere\.zarr' does not exist"):
         prepare(pair_config(str(tmp_path / "nowhere.zarr")), tmp_path / "pairs.zarr")
-    with pytest.raises(FdsrError, match="no variable 'q'; it has .*t2m"):
+    with pytest.raises(FdsrError, match=r"no variable 'q'; it has .*t2m"):
         prepare(pair_config(source_path, variables=["t2m", "q"]), tmp_path / "pairs.zarr")
     with pytest.raises(FdsrError, match="no variable 'land'"):
         prepare(pair_config(source_path, static=["land"]), tmp_path / "pairs.zarr")

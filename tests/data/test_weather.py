@@ -162,7 +162,7 @@ def test_predict_from_coarse_fields(tmp_path: Path, data: WeatherDataModule, sto
 def test_coarse_fields_of_another_grid(tmp_path: Path, store: PairStore, store_path: str, source_path: str) -> None:
     data = WeatherDataModule(low=coarse(store_path, tmp_path / "shifted.zarr", longitude=30 * np.arange(12.0)))
     data.spec = store.spec
-    with pytest.raises(FdsrError, match="12 lon points from 0 to 330; the model was trained for 12 from 11.25"):
+    with pytest.raises(FdsrError, match=r"12 lon points from 0 to 330; the model was trained for 12 from 11\.25"):
         data.predict_dataloader()
     data.low = source_path
     with pytest.raises(FdsrError, match="24 lat points"):
@@ -178,7 +178,7 @@ def test_coarse_fields_with_holes(tmp_path: Path, store: PairStore, store_path: 
     ds.u10[2, 1, 1] = np.nan
     data = WeatherDataModule(low=write_source(ds, tmp_path / "holes.zarr"))
     data.spec = store.spec
-    with pytest.raises(FdsrError, match="u10.*2020-01-01T12"):
+    with pytest.raises(FdsrError, match=r"u10.*2020-01-01T12"):
         list(data.predict_dataloader())
     data.low = write_source(ds.drop_vars("t2m"), tmp_path / "lacking.zarr")
     with pytest.raises(FdsrError, match="no variable 't2m'"):

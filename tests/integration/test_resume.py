@@ -89,6 +89,7 @@ def test_killed_fit_follows_the_uninterrupted_one(
         assert all(torch.equal(ends[0][part][name], ends[1][part][name]) for name in ends[0][part]), part
 
 
+@pytest.mark.slow
 def test_a_finished_fit_can_be_lengthened(
     program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path
 ) -> None:
