@@ -50,6 +50,8 @@ class PredictionWriter(Callback):
     def _create(self, trainer: L.Trainer, module: DownscalingModule) -> None:
         spec = module.spec
         times = trainer.predict_dataloaders.dataset.times  # type: ignore[union-attr]
+        # --trainer.limit_predict_batches predicts the first times alone
+        times = times[: int(trainer.num_predict_batches[0]) * trainer.world_size]
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         xr.Dataset(

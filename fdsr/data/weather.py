@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import lightning as L
 import numpy as np
@@ -242,7 +242,8 @@ class WeatherDataModule(L.LightningDataModule):
                 f"an epoch has {len(sampler)} patches a process, fewer than batch_size {self.batch_size}; raise patches_per_step"
             )
         # a run that resumes in mid-epoch goes on where it stopped; checkpoints are saved before a batch counts as completed
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer else 0
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current if self.trainer else None
+        done = progress.processed if progress else 0
         if done < len(sampler) // self.batch_size:
             sampler.skip = done * self.batch_size
         return DataLoader(

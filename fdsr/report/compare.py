@@ -22,9 +22,16 @@ def compare_runs(runs: list[Path], output: Path) -> None:
         table = comparison_table(rows)
         print(table)
         (output / "comparison.txt").write_text(table + "\n")
-        print(f"table:  {output / 'comparison.txt'}")
+        _join([run / "test_metrics.csv" for run in runs], output / "comparison.csv")
+        print(f"table:  {output / 'comparison.csv'} and comparison.txt")
         print(f"figure: {draw_spectra(runs, output / 'spectra.png')}")
     print(f"figure: {draw_run(runs[-1], output / 'figure.png')}")
+
+
+def _join(tables: list[Path], path: Path) -> None:
+    """One CSV of several with the same header."""
+    texts = [t.read_text().splitlines() for t in tables]
+    path.write_text("\n".join([texts[0][0], *(line for text in texts for line in text[1:])]) + "\n")
 
 
 def read_metrics(run: Path) -> list[Row]:
