@@ -35,7 +35,7 @@ def split_blocks(times: NDArray, split: Mapping[str, object], gap: int) -> dict[
             begin, end = int(inside[0]), int(inside[-1]) + 1
         else:
             number = float(value)  # type: ignore[arg-type]
-            begin, end = start, start + (round(number * n) if isinstance(value, float) else int(number))
+            begin, end = start, start + (int(number * n + 1e-9) if isinstance(value, float) else int(number))
         if not 0 <= begin < end <= n:
             raise FdsrError(
                 f"split '{name}' = {value} asks for snapshots {begin}…{end - 1} of {n} (gap {gap}); shorten the blocks"

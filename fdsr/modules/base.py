@@ -63,7 +63,11 @@ class DownscalingModule(L.LightningModule):
         """Give the module its grid and statistics, and build what depends on them. Once only."""
         if self.codec is None:
             self.codec = FieldCodec(spec, self.target, self.interpolation)
-            self.build(self.codec)
+            try:
+                self.build(self.codec)
+            except ValueError as error:  # a setting that the mathematics or a backbone refuses
+                self.codec = None
+                raise FdsrError(f"model: {error}") from error
 
     def build(self, fields: FieldCodec) -> None:
         """Make networks for these fields. Nothing by default."""

@@ -42,8 +42,8 @@ class DDPMModule(NetworkModule):
         schedule: str = "vp",
         timesteps: int = 1000,
         prediction: str = "v",
-        sampler: str = "ddim",
-        steps: int = 24,
+        sampler: str = "dpmsolver++",
+        steps: int = 12,
         spacing: str = "uniform",
         reverse_variance: str = "posterior",
         lr: float = 1e-3,
@@ -60,7 +60,10 @@ class DDPMModule(NetworkModule):
             backbone, backbone_args, lr=lr, weight_decay=weight_decay, betas=betas, warmup_steps=warmup_steps,
             final_lr_fraction=final_lr_fraction, target=target, members=members, seed=seed,
         )  # fmt: skip
-        self.schedule = choose(SCHEDULES, schedule, "model.schedule")(timesteps)
+        try:
+            self.schedule = choose(SCHEDULES, schedule, "model.schedule")(timesteps)
+        except ValueError as error:
+            raise FdsrError(f"model: {error}") from error
         self.parametrisation = choose(PARAMETRISATIONS, prediction, "model.prediction")
         self.sampler = choose(SAMPLERS, sampler, "model.sampler")
         self.steps, self.spacing, self.reverse_variance, self.member_batch = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -41,7 +43,7 @@ class DressedModule(DownscalingModule):
         # its own life cycle (grid, device) follows this module's; kept out of the module tree until it is built
         interpolation = mean in ("bicubic", "bilinear")
         self.mean_module: DownscalingModule = InterpolationModule(mean) if interpolation else load_module(mean)
-        self.noise: ColouredNoise | None = None
+        self._noise: tuple[ColouredNoise, ...] = ()  # in a tuple: derived from `power`, so no part of the state dict
 
     def build(self, fields: FieldCodec) -> None:
         spec = fields.spec
@@ -95,6 +97,7 @@ class DressedModule(DownscalingModule):
             self.local_std = smooth.clamp(min=1e-6 * float(smooth.mean())).sqrt().float()
         else:
             self.power = (self.trainer.strategy.reduce(self._power, reduce_op="sum") / count).float()
+        self._noise = ()
         self._reset()
 
     def configure_optimizers(self) -> None:
@@ -104,19 +107,26 @@ class DressedModule(DownscalingModule):
     def evaluations_per_member(self) -> int:
         return self.mean_module.evaluations_per_member
 
+    def _unit_noise(self) -> Callable[[Tensor], Tensor]:
+        """White fields to noise with the error's spectrum and exactly unit variance on this grid."""
+        if not self._noise:
+            self._noise = (ColouredNoise(RealFourier(), self.power.cpu()).to(self.device),)
+        (noise,) = self._noise
+        scale = noise.spectrum(self.spec.shape).mean((1, 2), keepdim=True).sqrt().to(self.device, torch.float32)
+        return lambda white: noise.colour(white) / scale
+
     @torch.no_grad()
     def generate(self, batch: WeatherBatch, members: int, seed: int) -> Tensor:
         if not bool(self.local_std.any()):
             raise FdsrError("this dressed baseline has not been fitted; run 'fdsr fit' with its configuration first")
-        if self.noise is None:
-            self.noise = ColouredNoise(RealFourier(), self.power.cpu()).to(self.device)
         fields = self.fields
+        noise = self._unit_noise()
         mean = self.mean_module.generate(batch, 1, 0)[:, 0]
         x = fields.to_target(mean, torch.zeros_like(mean))
         out = []
         for i, time in enumerate(batch["time"]):
             rngs = [generator(x.device, seed, "member", int(time), m) for m in range(members)]
             white = torch.stack([torch.randn(x.shape[1:], generator=rng, device=x.device) for rng in rngs])
-            ensemble = x[i] + self.local_std * self.noise.colour(white)
+            ensemble = x[i] + self.local_std * noise(white)
             out.append(fields.from_target(ensemble, torch.zeros_like(ensemble)))
         return torch.stack(out)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from fdsr.backbones import build_backbone
 from fdsr.data.weather import WeatherBatch
-from fdsr.errors import FdsrError
 from fdsr.modules.base import DownscalingModule
 from fdsr.modules.fields import FieldCodec
 from fdsr.modules.seeding import generator
@@ -55,15 +54,12 @@ class NetworkModule(DownscalingModule):
         # the same initial weights whatever ran before: a method's result must not depend on its neighbours
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            try:
-                self.network = build_backbone(
-                    self.backbone,
-                    in_channels=self.input_channels(fields) + fields.condition_channels,
-                    out_channels=len(fields.spec.high_channels),
-                    **self.backbone_args,
-                )
-            except ValueError as error:
-                raise FdsrError(f"model: {error}") from error
+            self.network = build_backbone(
+                self.backbone,
+                in_channels=self.input_channels(fields) + fields.condition_channels,
+                out_channels=len(fields.spec.high_channels),
+                **self.backbone_args,
+            )
 
     def loss(self, batch: WeatherBatch, rng: torch.Generator) -> Tensor:
         """Scalar training loss of a batch, with all randomness from `rng`."""
@@ -71,6 +67,8 @@ class NetworkModule(DownscalingModule):
 
     def training_step(self, batch: WeatherBatch, batch_idx: int) -> Tensor:
         step = self.trainer.fit_loop.total_batch_idx
+        # dropout draws from the global generator: seeded by the step as well, a resumed run repeats it
+        torch.manual_seed(generator("cpu", self.seed, "dropout", step, self.global_rank).initial_seed())
         loss = self.loss(batch, generator(self.device, self.seed, "train", step, self.global_rank))
         self.log("train_loss", loss, prog_bar=True, batch_size=batch["low"].shape[0])
         return loss

@@ -30,8 +30,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FdsrError(
             f"checkpoint '{path}' carries code or foreign objects and was not loaded; use one written by fdsr"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise FdsrError(f"checkpoint '{path}' is not a readable checkpoint ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way
+        raise FdsrError(
+            f"checkpoint '{path}' is not a readable checkpoint ({str(error).partition(chr(10))[0] or 'it is empty'})"
+        ) from error
     if SPEC_KEY not in checkpoint:
         raise FdsrError(f"checkpoint '{path}' holds no grid or statistics; it was not written by fdsr")
     return checkpoint
@@ -67,10 +69,15 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
         "spec": {k: v for k, v in spec.items() if not isinstance(v, Tensor)},
     }
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    save_file(tensors, str(partial / WEIGHTS))
-    (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    partial.rename(folder)
+    try:
+        partial.mkdir(parents=True)
+        save_file(tensors, str(partial / WEIGHTS))
+        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        partial.rename(folder)
+    except OSError as error:
+        raise FdsrError(
+            f"folder '{folder}' cannot be written: {error.strerror or error}; choose a writable place"
+        ) from error
     return folder
 
 

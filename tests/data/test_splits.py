@@ -23,7 +23,7 @@ def test_blocks_are_disjoint_and_a_gap_apart(
     try:
         blocks = split_blocks(TIMES[:n], split, gap)
     except FdsrError:
-        wanted = [round(s * n) if isinstance(s, float) else s for s in split.values()]
+        wanted = [int(s * n + 1e-9) if isinstance(s, float) else s for s in split.values()]
         # refused only if it is not to be had
         assert min(wanted) == 0 or sum(wanted) + gap * (len(wanted) - 1) > n
         return
@@ -33,7 +33,7 @@ def test_blocks_are_disjoint_and_a_gap_apart(
     for name, (begin, end) in blocks.items():
         assert begin == ends[-1] + gap  # laid out in this order, no more than the gap lost
         size = split[name]
-        assert end - begin == (round(size * n) if isinstance(size, float) else size) > 0
+        assert end - begin == (int(size * n + 1e-9) if isinstance(size, float) else size) > 0
         ends.append(end)
     assert ends[-1] <= n
 
