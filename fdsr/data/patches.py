@@ -12,11 +12,16 @@ from fdsr.errors import FdsrError
 
 
 class PatchKey(NamedTuple):
-    """A patch of one time step, in fine cells; `column` may run past the date line of a periodic grid."""
+    """A patch of one time step, in fine cells; its columns may run past the date line of a periodic grid.
+
+    `row` and `column` lie on coarse cells; the shifts, less than a coarse cell, move patch and coarse grid together.
+    """
 
     time: int
     row: int
     column: int
+    row_shift: int = 0
+    column_shift: int = 0
 
 
 class PatchSampler(Sampler[PatchKey]):
@@ -36,6 +41,7 @@ class PatchSampler(Sampler[PatchKey]):
         periodic: bool,
         patches_per_step: int,
         seed: int,
+        shift: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -45,7 +51,7 @@ class PatchSampler(Sampler[PatchKey]):
                     f"patch has {size} {axis}; it must be a multiple of the factor {f} and at most the grid's {limit}"
                 )
         self.block, self.shape, self.patch, self.factor = block, shape, patch, factor
-        self.periodic, self.patches_per_step, self.seed = periodic, patches_per_step, seed
+        self.periodic, self.patches_per_step, self.seed, self.shift = periodic, patches_per_step, seed, shift
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self.skip = 0  # samples of the current epoch already used, when a run resumes in its middle
@@ -62,11 +68,19 @@ class PatchSampler(Sampler[PatchKey]):
         steps = self.block[1] - self.block[0]
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(steps * self.patches_per_step)[:n]
-        positions = rng.random((n, 2))
+        positions, shifts = rng.random((n, 2)), rng.random((n, 2))
         skip, self.skip = self.skip, 0
         for i in range(self.rank + skip * self.world_size, n, self.world_size):
             row, column = self._corner(*positions[i])
-            yield PatchKey(self.block[0] + int(order[i]) % steps, row, column)
+            yield PatchKey(self.block[0] + int(order[i]) % steps, row, column, *self._shift(row, column, *shifts[i]))
+
+    def _shift(self, row: int, column: int, u: float, v: float) -> tuple[int, int]:
+        if not self.shift:
+            return 0, 0
+        rows, columns = int(u * self.factor[0]), int(v * self.factor[1])
+        if not self.periodic:
+            columns = min(columns, self.shape[1] - self.patch[1] - column)
+        return min(rows, self.shape[0] - self.patch[0] - row), columns
 
     def _corner(self, u: float, v: float) -> tuple[int, int]:
         (h, w), (fy, fx) = self.patch, self.factor

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from fdsr.data.coarsen import coarsen
 from fdsr.data.interpolate import HALO, add_halo
 from fdsr.data.patches import PatchKey, PatchSampler
 from fdsr.data.prepare import PrepareConfig, prepare
@@ -21,6 +22,7 @@ from fdsr.data.spec import FieldSpec
 from fdsr.data.store import PairStore
 from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
+from fdsr.geometry import latitude_weights
 
 
 class WeatherBatch(TypedDict, total=False):
@@ -39,19 +41,31 @@ class PatchDataset(Dataset[WeatherBatch]):
     def __init__(self, store: PairStore, patch: tuple[int, int]) -> None:
         self.store, self.patch = store, patch
         self.conditioning = store.spec.conditioning()
+        self.row_weights = latitude_weights(store.spec.lat.numpy())
 
     def __getitem__(self, key: PatchKey) -> WeatherBatch:
         spec = self.store.spec
         high, low = self.store.read(key.time)
         (h, w), (fy, fx) = self.patch, spec.factor
-        columns = torch.arange(key.column, key.column + w) % spec.shape[1]
-        rows = slice(key.row, key.row + h)
-        row, column = key.row // fy, key.column // fx
-        low_rows = torch.arange(row - HALO, row + h // fy + HALO).clamp(0, low.shape[-2] - 1)
-        low_columns = torch.arange(column - HALO, column + w // fx + HALO)
-        low_columns = low_columns % low.shape[-1] if spec.periodic else low_columns.clamp(0, low.shape[-1] - 1)
+        rows = slice(key.row + key.row_shift, key.row + key.row_shift + h)
+        columns = torch.arange(key.column + key.column_shift, key.column + key.column_shift + w) % spec.shape[1]
+        # coarse cells under the patch and its halo: rows beyond the poles repeat the last, columns wrap or repeat
+        cell_rows, cell_columns = (
+            torch.arange(corner // f - HALO, (corner + size) // f + HALO)
+            for corner, size, f in ((key.row, h, fy), (key.column, w, fx))
+        )
+        cell_rows = cell_rows.clamp(0, (spec.shape[0] - key.row_shift) // fy - 1)
+        whole_columns = spec.shape[1] // fx if spec.periodic else (spec.shape[1] - key.column_shift) // fx
+        cell_columns = cell_columns % whole_columns if spec.periodic else cell_columns.clamp(0, whole_columns - 1)
+        if key.row_shift or key.column_shift:
+            fine_rows = (cell_rows[:, None] * fy + key.row_shift + torch.arange(fy)).flatten()
+            fine_columns = (cell_columns[:, None] * fx + key.column_shift + torch.arange(fx)).flatten() % spec.shape[1]
+            fine = high[:, fine_rows][..., fine_columns].numpy()
+            coarse = torch.from_numpy(coarsen(fine, self.row_weights[fine_rows.numpy()], spec.factor))
+        else:
+            coarse = low[:, cell_rows][..., cell_columns]
         return {
-            "low": low[:, low_rows][..., low_columns],
+            "low": coarse,
             "high": high[:, rows][..., columns],
             "conditioning": self.conditioning[:, rows][..., columns],
             "time": _seconds(self.store.times[key.time]),
@@ -127,6 +141,8 @@ class WeatherDataModule(L.LightningDataModule):
         low: predict from the coarse fields of this store instead of the test block.
         patch: rows and columns of training patches, multiples of the factor; null trains on whole fields.
         batch_size: patches per batch and process; whole fields come one at a time.
+        shift: augment by moving the coarse grid a random part of a cell over the fine one, coarsening anew; of use where
+            training times are few. Needs coarse channels that are the coarsened fine ones.
         patches_per_step: patches drawn from each training time step in an epoch.
         cached_steps: decoded time steps kept in memory.
         num_workers: loader processes (started fresh, never forked).
@@ -150,6 +166,7 @@ class WeatherDataModule(L.LightningDataModule):
         patch: tuple[int, int] | None = (48, 48),
         batch_size: int = 16,
         patches_per_step: int = 32,
+        shift: bool = False,
         cached_steps: int = 64,
         num_workers: int = 0,
         seed: int = 0,
@@ -158,7 +175,7 @@ class WeatherDataModule(L.LightningDataModule):
         super().__init__()
         if store is None and source is None and low is None:
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
-        self.low, self.patch, self.batch_size = low, patch, batch_size
+        self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
         self.patches_per_step, self.cached_steps, self.num_workers, self.seed = (
             patches_per_step,
             cached_steps,
@@ -234,9 +251,12 @@ class WeatherDataModule(L.LightningDataModule):
         spec = self.store.spec
         sampler = PatchSampler(
             self.store.splits["train"], spec.shape, self.patch, spec.factor, spec.periodic, self.patches_per_step, self.seed,
+            shift=self.shift,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
         )  # fmt: skip
+        if self.shift and spec.low_channels != spec.high_channels:
+            raise FdsrError("data.shift needs coarse fields that are the coarsened fine ones; set it to false")
         if len(sampler) < self.batch_size:
             raise FdsrError(
                 f"an epoch has {len(sampler)} patches a process, fewer than batch_size {self.batch_size}; raise patches_per_step"

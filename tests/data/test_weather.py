@@ -14,8 +14,11 @@ from synthetic import SPLIT, pair_config, write_source
 
 import fdsr.data.weather as weather
 from fdsr.data import PairStore, WeatherDataModule, prepare
+from fdsr.data.coarsen import coarsen
 from fdsr.data.interpolate import HALO
+from fdsr.data.patches import PatchKey
 from fdsr.errors import FdsrError
+from fdsr.geometry import latitude_weights
 
 
 def rank(data: WeatherDataModule, r: int, world_size: int) -> None:
@@ -201,3 +204,31 @@ def test_refused(tmp_path: Path, store_path: str, source_path: str) -> None:
     assert only_train.val_dataloader() == []
     with pytest.raises(FdsrError, match="no 'test' block"):
         only_train.test_dataloader()
+
+
+def test_shifted_patches_carry_their_own_coarse_fields(store_path: str) -> None:
+    data = WeatherDataModule(store=store_path, patch=(8, 16), batch_size=4, patches_per_step=8, shift=True)
+    data.setup("fit")
+    spec = data.spec
+    keys = list(data.train_dataloader().sampler)
+    assert {k.row_shift for k in keys} == {0, 1, 2, 3} == {k.column_shift for k in keys}
+    dataset = weather.PatchDataset(data.store, (8, 16))  # type: ignore[arg-type]
+    weights = latitude_weights(spec.lat.numpy())
+    for key in keys[:40]:
+        item = dataset[key]
+        top = key.row + key.row_shift
+        assert 0 <= top <= spec.shape[0] - 8
+        own = coarsen(item["high"].numpy(), weights[top : top + 8], spec.factor)
+        np.testing.assert_allclose(item["low"][:, HALO:-HALO, HALO:-HALO], own, rtol=1e-5)
+
+
+def test_a_shift_by_nothing_reads_the_stored_coarse_fields(store_path: str) -> None:
+    """Coarsening anew and reading the store agree, halo and date line included."""
+    data = WeatherDataModule(store=store_path, patch=(8, 16), batch_size=4)
+    data.setup("fit")
+    dataset = weather.PatchDataset(data.store, (8, 16))  # type: ignore[arg-type]
+    for row, column in ((0, 0), (16, 44), (8, 20)):
+        stored = dataset[PatchKey(0, row, column)]["low"]
+        # moved by a whole coarse cell, the same cells are coarsened from the fine field
+        anew = dataset[PatchKey(0, row, column - 4, 0, 4)]["low"]
+        np.testing.assert_allclose(anew, stored, rtol=1e-5)
