@@ -36,6 +36,9 @@ class FdsrCLI(LightningCLI):
         parser.add_argument(
             "--wandb", type=Literal["off", "offline", "online"], default="off", help="Also log to Weights & Biases."
         )
+        # one seed for everything: weights, noise, patches
+        parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
         parser.add_lightning_class_args(EMACallback, "ema")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
@@ -87,21 +90,13 @@ class FdsrCLI(LightningCLI):
         values, run_dir = self._values, self.run_dir
         if values.trainer.logger is None:
             kwargs["logger"] = [JSONLLogger(run_dir), *_wandb_logger(values.wandb, run_dir)]
-        config = (
-            self.parser.dump(self.config, skip_none=False)
-            if self.subcommand is None
-            else self._parser(self.subcommand).dump(values)
-        )
+        progress = [] if values.trainer.enable_progress_bar is False else [_progress_bar()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
-            RunRecord(run_dir, config),
+            RunRecord(run_dir, self._parser(self.subcommand).dump(values)),
             TestRecorder(run_dir, run_dir.name, values.overwrite),
             PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
-            *(
-                []
-                if values.trainer.enable_progress_bar is False
-                else [TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 50)]
-            ),
+            *progress,
         ]
         # samplers here know ranks themselves
         return super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
@@ -229,6 +224,16 @@ def run(verb: str, arguments: list[str]) -> None:
         raise FdsrError(
             "the checkpoint holds another network than the configuration; use the configuration it was trained with"
         ) from error
+
+
+def _seed(value: bool | int) -> int:
+    """Lightning's `seed_everything` may also be true or false."""
+    return 0 if isinstance(value, bool) else value
+
+
+def _progress_bar() -> TQDMProgressBar:
+    """Redrawn often on a terminal, seldom where every redrawing is a line of a log."""
+    return TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 200)
 
 
 def _first_cause(error: BaseException) -> BaseException:

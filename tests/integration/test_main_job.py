@@ -59,8 +59,13 @@ def test_test_predict_report(
     assert program("test", "--config", configure("InterpolationModule", "bicubic"), "--run", bicubic) == 0
     assert program("report", bicubic, fourier, "--output", tmp_path / "report") == 0
     report = capsys.readouterr().out
-    assert (tmp_path / "report" / "comparison.txt").read_text().strip() in report
-    assert {p.name for p in (tmp_path / "report").iterdir()} == {"comparison.txt", "spectra.png", "figure.png"}
+    assert (tmp_path / "report" / "comparison.csv", "comparison.txt").read_text().strip() in report
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {
+        "comparison.csv",
+        "comparison.txt",
+        "spectra.png",
+        "figure.png",
+    }
     row = next(line for line in report.splitlines() if line.startswith("bicubic "))
     assert "1.000*" in row  # the first method's own error is the yardstick
     with (bicubic / "test_metrics.csv").open() as file:
