@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fdsr.callbacks import EMACallback, JSONLLogger, PredictionWriter, RunRecord, TestRecorder
+from fdsr.callbacks import EMACallback, JSONLLogger, PredictionWriter, RunRecord, ScoreRecorder
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
@@ -94,7 +94,7 @@ class FdsrCLI(LightningCLI):
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
             RunRecord(run_dir, self._parser(self.subcommand).dump(values)),
-            TestRecorder(run_dir, run_dir.name, values.overwrite),
+            ScoreRecorder(run_dir, run_dir.name, values.overwrite),
             PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
             *progress,
         ]

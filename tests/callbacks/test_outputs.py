@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fdsr.callbacks import PredictionWriter, TestRecorder
-from fdsr.callbacks.test_recorder import TABLE_FIELDS
+from fdsr.callbacks import PredictionWriter, ScoreRecorder
+from fdsr.callbacks.score_recorder import TABLE_FIELDS
 from fdsr.data import PairStore, WeatherDataModule
 from fdsr.errors import FdsrError
 from fdsr.metrics import evaluate
@@ -29,7 +29,7 @@ def written(build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, t
     quiet_trainer(callbacks=[PredictionWriter(tmp_path / "prediction.zarr")]).predict(
         module, datamodule=data, return_predictions=False
     )
-    quiet_trainer(callbacks=[TestRecorder(tmp_path, "tiny")]).test(module, datamodule=data, verbose=False)
+    quiet_trainer(callbacks=[ScoreRecorder(tmp_path, "tiny")]).test(module, datamodule=data, verbose=False)
     return tmp_path
 
 
@@ -105,7 +105,7 @@ def test_example_and_spectra(written: Path, store: PairStore) -> None:
 def test_a_deterministic_method_lists_no_ensemble_scores(
     build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
-    recorder = TestRecorder(tmp_path, "bicubic")
+    recorder = ScoreRecorder(tmp_path, "bicubic")
     quiet_trainer(callbacks=[recorder]).test(build("InterpolationModule"), datamodule=data, verbose=False)
     with (tmp_path / "test_metrics.csv").open(newline="") as file:
         metrics = {r["metric"] for r in csv.DictReader(file)}
@@ -120,7 +120,7 @@ def test_existing_results_are_kept(
     with pytest.raises(FdsrError, match=r"prediction\.zarr' exists already; add --overwrite"):
         quiet_trainer(callbacks=[PredictionWriter(written / "prediction.zarr")]).predict(module, datamodule=data)
     with pytest.raises(FdsrError, match=r"test_metrics\.csv' exists already; add --overwrite"):
-        quiet_trainer(callbacks=[TestRecorder(written, "bicubic")]).test(module, datamodule=data, verbose=False)
+        quiet_trainer(callbacks=[ScoreRecorder(written, "bicubic")]).test(module, datamodule=data, verbose=False)
     assert (written / "test_metrics.csv").read_text() == before
     quiet_trainer(callbacks=[PredictionWriter(written / "prediction.zarr", overwrite=True)]).predict(
         module, datamodule=data, return_predictions=False

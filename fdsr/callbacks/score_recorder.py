@@ -33,14 +33,12 @@ TABLE_FIELDS = (
 )
 
 
-class TestRecorder(Callback):
+class ScoreRecorder(Callback):
     """Scores a test over all ranks and writes `test_metrics.csv`, `test_spectra.nc` and `test_example.nc` to the run.
 
     The metrics live here, not in the module, so that they never reach a checkpoint. Every rank feeds its own share;
     sums are merged when the test ends.
     """
-
-    __test__ = False  # not a test case, whatever its name
 
     def __init__(self, run_dir: str | Path, method: str, overwrite: bool = False) -> None:
         self.run_dir, self.method, self.overwrite = Path(run_dir), method, overwrite
