@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import StrMethodFormatter
 
 from fdsr.errors import FdsrError
 
@@ -104,6 +105,9 @@ def draw_spectra(runs: list[Path], path: Path) -> Path:
             ax.plot(1 / band.wavenumber.values[scored], ratio.values[scored], marker=".", label=label)
         ax.axhline(0, color="k", lw=0.8)
         ax.set_xscale("log")
+        for axis_format in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            axis_format(StrMethodFormatter("{x:.0f}"))
+        ax.tick_params(axis="x", which="both", labelsize=7)
         ax.invert_xaxis()
         ax.set_ylim(-25, 8)
         ax.set_title(name)
