@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from zarr.codecs import BloscCodec
 
 from fdsr.callbacks.run_record import code_version
-from fdsr.data.arrays import array_of
+from fdsr.data.arrays import array_of, consolidate
 from fdsr.errors import FdsrError
 from fdsr.modules.base import DownscalingModule
 
@@ -100,6 +100,7 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.strategy.barrier("prediction written")
         if trainer.is_global_zero:
+            consolidate(str(self.partial))
             if self.output.exists():
                 shutil.rmtree(self.output)
             self.partial.rename(self.output)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from zarr.codecs import BloscCodec
 
-from fdsr.data.arrays import array_of
+from fdsr.data.arrays import array_of, consolidate
 from fdsr.data.coarsen import block_means, coarsen, rows_kept
 from fdsr.data.interpolate import add_halo, upsample
 from fdsr.data.source import crop_region, open_source, require_variables
@@ -128,6 +128,7 @@ def prepare(config: PrepareConfig, target: str | Path) -> Path:
                 "fingerprint": _fingerprint(group, config, blocks, latitude, longitude, statistics),
             }
         )
+        consolidate(str(partial))
         partial.rename(target)
     except OSError as error:
         raise FdsrError(
