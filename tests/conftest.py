@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,18 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from hypothesis import settings
 from synthetic import TINY_UNET, make_source, pair_config, randomise, run_config, write_source
 
 import fdsr.modules
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
 from fdsr.modules import DownscalingModule
+
+# The same examples every time, and no deadline: a test's verdict must not depend on luck or on the machine's load.
+# HYPOTHESIS_PROFILE=explore draws new examples.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(autouse=True, scope="session")
