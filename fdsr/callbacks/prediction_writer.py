@@ -48,7 +48,7 @@ class PredictionWriter(Callback):
         self.group = zarr.open_group(str(self.partial), mode="r+")
 
     def _create(self, trainer: L.Trainer, module: DownscalingModule) -> None:
-        spec = module.spec
+        spec = module.fields.spec
         times = trainer.predict_dataloaders.dataset.times  # type: ignore[union-attr]
         # --trainer.limit_predict_batches predicts the first times alone
         times = times[: int(trainer.num_predict_batches[0]) * trainer.world_size]
@@ -94,7 +94,7 @@ class PredictionWriter(Callback):
         # position among the predicted times: every rank takes its stride of them, one field a batch
         row = trainer.global_rank + batch_idx * trainer.world_size
         fields = outputs["prediction"].float().cpu().numpy()[0]
-        for c, name in enumerate(pl_module.spec.high_channels):
+        for c, name in enumerate(pl_module.fields.spec.high_channels):
             array_of(self.group, name)[row] = fields[:, c]
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -17,6 +17,7 @@ from fdsr.data.interpolate import HALO
 from fdsr.errors import FdsrError
 from fdsr.metrics import FieldMetrics
 from fdsr.modules.base import DownscalingModule, Ensemble
+from fdsr.modules.fields import FieldCodec
 
 TABLE_FIELDS = (
     "method",
@@ -53,7 +54,9 @@ class ScoreRecorder(Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DownscalingModule)
-        spec = pl_module.spec
+        if not isinstance(pl_module.codec, FieldCodec):
+            return  # images are judged as a set, by FIDCallback
+        spec = pl_module.codec.spec
         self.metrics = FieldMetrics(
             spec.lat.numpy(), spec.lon.numpy(), spec.high_channels, spec.factor, low_names=spec.low_channels
         ).to(pl_module.device)
@@ -68,7 +71,9 @@ class ScoreRecorder(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        assert self.metrics is not None and isinstance(pl_module, DownscalingModule)
+        if self.metrics is None:
+            return
+        assert isinstance(pl_module, DownscalingModule)
         low = outputs["low"][..., HALO:-HALO, HALO:-HALO]
         prediction, truth = outputs["prediction"].float(), outputs["truth"].float()
         self.metrics.update(prediction, truth, low)
@@ -77,7 +82,9 @@ class ScoreRecorder(Callback):
             self._write_example(pl_module, outputs)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert self.metrics is not None and isinstance(pl_module, DownscalingModule)
+        if self.metrics is None:
+            return
+        assert isinstance(pl_module, DownscalingModule)
         values = self.metrics.compute()
         spectra = self.metrics.spectra()
         count = trainer.strategy.reduce(torch.tensor(float(self.n_times), device=pl_module.device), reduce_op="sum")
@@ -101,7 +108,7 @@ class ScoreRecorder(Callback):
                     continue
                 rows.append({**facts, "variable": variable, "metric": metric, "value": f"{value:.6g}"})
         _write_csv(self.run_dir / "test_metrics.csv", rows)
-        _spectra_dataset(spectra, pl_module.spec.high_channels).to_netcdf(
+        _spectra_dataset(spectra, pl_module.fields.spec.high_channels).to_netcdf(
             self.run_dir / "test_spectra.nc", engine="scipy"
         )
         for logger in trainer.loggers:
@@ -111,7 +118,7 @@ class ScoreRecorder(Callback):
 
     def _write_example(self, module: DownscalingModule, outputs: Ensemble) -> None:
         """The first test time: coarse field, truth, two members, mean and spread."""
-        spec = module.spec
+        spec = module.fields.spec
         prediction = outputs["prediction"][0].float().cpu()
         fine, coarse = ("variable", "lat", "lon"), ("low_variable", "lat_low", "lon_low")
         ds = xr.Dataset(

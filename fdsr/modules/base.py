@@ -1,4 +1,4 @@
-"""What every downscaling method shares: its fields, its checkpoint, and how it is evaluated."""
+"""What every method shares: its data's codec, its checkpoint, and how it is evaluated."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from fdsr.data.spec import FieldSpec
-from fdsr.data.weather import WeatherBatch
 from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.fields import FieldCodec
+from fdsr.modules.kinds import Spec, kind_of, make_codec, read_spec
 
 SPEC_KEY = "fdsr_spec"
+KIND_KEY = "fdsr_spec_kind"
 CLASS_KEY = "fdsr_class"
 
 
 class Ensemble(TypedDict, total=False):
-    """What a test or prediction step returns, in physical units."""
+    """What a test or prediction step returns of weather fields, in physical units; nothing of images."""
 
     prediction: Tensor  # (B, M, C, H, W)
     truth: Tensor  # (B, C, H, W), in tests
@@ -31,7 +32,8 @@ class DownscalingModule(L.LightningModule):
     """Base of all methods: subclasses implement `generate`, and `build` where they have networks.
 
     The grid, channels and statistics (`FieldSpec`) come from the data module when a run begins, or from the checkpoint;
-    they are saved in every checkpoint, and a checkpoint refuses data that differ.
+    they are saved in every checkpoint, and a checkpoint refuses data that differ. Methods that need no coarse field
+    serve images (`ImageSpec`) too, without a condition.
     """
 
     trains_on_whole_fields = False  # read by the data module: patches otherwise
@@ -43,51 +45,66 @@ class DownscalingModule(L.LightningModule):
         # every argument of the subclass at hand, so that a checkpoint can be rebuilt from itself
         self.save_hyperparameters(logger=False)
         self.target, self.members, self.seed, self.interpolation = target, members, seed, interpolation
-        self.codec: FieldCodec | None = None
+        self._codec: Codec | None = None
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
     @property
-    def spec(self) -> FieldSpec:
-        return self.fields.spec
+    def attached(self) -> bool:
+        """Whether the module knows its data yet."""
+        return self._codec is not None
 
     @property
-    def fields(self) -> FieldCodec:
-        if self.codec is None:
+    def codec(self) -> Codec:
+        if self._codec is None:
             raise FdsrError(
                 "the module knows no grid yet; attach a FieldSpec, load a checkpoint, or run it in a Trainer"
             )
+        return self._codec
+
+    @property
+    def fields(self) -> FieldCodec:
+        """The codec of weather fields. Raises FdsrError for images."""
+        if not isinstance(self.codec, FieldCodec):
+            raise FdsrError(f"{type(self).__name__} was given images where only weather fields will do")
         return self.codec
 
-    def attach(self, spec: FieldSpec) -> None:
+    @property
+    def spec(self) -> Any:
+        """What describes the data: a FieldSpec or an ImageSpec."""
+        return self.codec.spec
+
+    def attach(self, spec: Spec) -> None:
         """Give the module its grid and statistics, and build what depends on them. Once only."""
-        if self.codec is None:
-            self.codec = FieldCodec(spec, self.target, self.interpolation)
+        if self._codec is None:
+            self._codec = make_codec(spec, self.target, self.interpolation)
             try:
-                self.build(self.codec)
+                self.build(self._codec)
             except ValueError as error:  # a setting that the mathematics or a backbone refuses
-                self.codec = None
+                self._codec = None
                 raise FdsrError(f"model: {error}") from error
 
-    def build(self, fields: FieldCodec) -> None:
-        """Make networks for these fields. Nothing by default."""
+    def build(self, codec: Codec) -> None:
+        """Make networks for these data. Nothing by default."""
 
     def configure_model(self) -> None:
-        if self.codec is None:
+        if not self.attached:
             self.attach(self.trainer.datamodule.spec)  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[SPEC_KEY] = self.spec.to_dict()
+        checkpoint[SPEC_KEY], checkpoint[KIND_KEY] = self.spec.to_dict(), kind_of(self.spec)
         checkpoint[CLASS_KEY] = type(self).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if SPEC_KEY not in checkpoint:
             raise FdsrError("the checkpoint holds no grid or statistics; it was not written by fdsr")
-        saved = FieldSpec.from_dict(checkpoint[SPEC_KEY])
-        if self.codec is None:
+        saved = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
+        if not self.attached:
             self.attach(saved)
-        elif self.spec is not saved:
-            saved.require_same(self.spec, getattr(self._datamodule(), "path", None) or "data")
+            return
+        if kind_of(saved) != kind_of(self.spec):
+            raise FdsrError(f"the checkpoint was trained on {kind_of(saved)}, the data are {kind_of(self.spec)}")
+        saved.require_same(self.spec, getattr(self._datamodule(), "path", None) or "data")
 
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None) if self._trainer else None
@@ -99,7 +116,7 @@ class DownscalingModule(L.LightningModule):
         """Network evaluations (NFE) that one member costs."""
         return 0
 
-    def generate(self, batch: WeatherBatch, members: int, seed: int) -> Tensor:
+    def generate(self, batch: Batch, members: int, seed: int) -> Tensor:
         """An ensemble of fine fields (B, M, C, H, W) in physical units.
 
         Members are seeded by (seed, time, member): the result does not depend on batch size or process count. M is 1
@@ -108,7 +125,9 @@ class DownscalingModule(L.LightningModule):
         raise NotImplementedError
 
     @torch.no_grad()
-    def test_step(self, batch: WeatherBatch, batch_idx: int) -> Ensemble:
+    def test_step(self, batch: Batch, batch_idx: int) -> Ensemble:
+        if not isinstance(self.codec, FieldCodec):
+            return {}  # images are judged as a set of samples, not one by one
         prediction = self.generate(batch, self.members, self.seed)
         return {
             "prediction": prediction,
@@ -119,6 +138,6 @@ class DownscalingModule(L.LightningModule):
         }
 
     @torch.no_grad()
-    def predict_step(self, batch: WeatherBatch, batch_idx: int) -> Ensemble:
+    def predict_step(self, batch: Batch, batch_idx: int) -> Ensemble:
         prediction = self.generate(batch, self.members, self.seed)
         return {"prediction": prediction, "low": batch["low"], "time": batch["time"], "index": batch["index"]}

@@ -1,19 +1,17 @@
-"""DDPMModule: conditional denoising diffusion with white noise."""
+"""DDPMModule: denoising diffusion with white noise, of weather fields or of images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdsr.data.weather import WeatherBatch
 from fdsr.diffusion import PARAMETRISATIONS, SAMPLERS, SCHEDULES, GaussianDiffusion, SimpleLoss, WhiteNoise
 from fdsr.errors import FdsrError
-from fdsr.modules.fields import FieldCodec
-from fdsr.modules.network import NetworkModule
-from fdsr.modules.seeding import generator
+from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.generative import GenerativeModule
 
 
 def choose(table: dict[str, Any], name: str, what: str) -> Any:
@@ -23,8 +21,10 @@ def choose(table: dict[str, Any], name: str, what: str) -> Any:
     return table[name]
 
 
-class DDPMModule(NetworkModule):
+class DDPMModule(GenerativeModule):
     """Denoising diffusion (Ho et al. 2020) of the target, given the coarse field, static fields and position.
+
+    On images there is no condition, and the sampler cuts every estimate of x_0 to [−1, 1], as the authors' own code does.
 
     Args beyond those of NetworkModule:
         schedule, timesteps: `vp`, `linear` or `cosine` over T steps.
@@ -32,7 +32,7 @@ class DDPMModule(NetworkModule):
         sampler, steps, spacing: reverse process, its network evaluations and how they spread over T; see
             `fdsr.diffusion.samplers`.
         reverse_variance: `posterior` (β̃_t) or `beta` (β_t), for the ancestral sampler.
-        member_batch: members denoised at once in evaluation; bounds memory, does not change results.
+        member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
     """
 
     def __init__(
@@ -73,19 +73,19 @@ class DDPMModule(NetworkModule):
             member_batch,
         )
 
-    def input_channels(self, fields: FieldCodec) -> int:
-        return len(fields.spec.high_channels)
+    def input_channels(self, codec: Codec) -> int:
+        return codec.channels
 
-    def build(self, fields: FieldCodec) -> None:
-        super().build(fields)
-        self.process = GaussianDiffusion(self.schedule, self.make_noise(fields), self.reverse_variance)
-        self.objective = self.make_objective(fields)
+    def build(self, codec: Codec) -> None:
+        super().build(codec)
+        self.process = GaussianDiffusion(self.schedule, self.make_noise(codec), self.reverse_variance)
+        self.objective = self.make_objective(codec)
 
-    def make_noise(self, fields: FieldCodec) -> Any:
+    def make_noise(self, codec: Codec) -> Any:
         """The diffusion's noise; white here."""
         return WhiteNoise()
 
-    def make_objective(self, fields: FieldCodec) -> Callable[..., Tensor]:
+    def make_objective(self, codec: Codec) -> Callable[..., Tensor]:
         """The loss, a callable of `fdsr.diffusion.losses`."""
         return SimpleLoss()
 
@@ -95,11 +95,11 @@ class DDPMModule(NetworkModule):
         if copies > 1:
             condition = condition.repeat(copies, 1, 1, 1)
         time = t * (1000.0 / self.process.T)
-        return self.network(torch.cat([x_t, condition], dim=1), time, wrap=self.fields.wraps(x_t)).float()
+        return self.network(torch.cat([x_t, condition], dim=1), time, wrap=self.codec.wraps(x_t)).float()
 
-    def loss(self, batch: WeatherBatch, rng: torch.Generator) -> Tensor:
-        encoded = self.fields.encode(batch)
-        x_0 = self.fields.to_target(batch["high"], encoded.base)
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        encoded = self.codec.encode(batch)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
         # stratified over the batch (Kingma et al. 2021): every batch sees the whole range of t, which steadies the loss
         n = x_0.shape[0]
         u = (torch.rand(1, generator=rng, device=x_0.device) + torch.arange(n, device=x_0.device) / n) % 1.0
@@ -117,29 +117,13 @@ class DDPMModule(NetworkModule):
     def evaluations_per_member(self) -> int:
         return self.steps
 
-    @torch.no_grad()
-    def generate(self, batch: WeatherBatch, members: int | None = None, seed: int | None = None) -> Tensor:
-        members, seed = members or self.members, self.seed if seed is None else seed
-        encoded = self.fields.encode(batch)
-        places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in range(members)]
-        samples = []
-        for start in range(0, len(places), self.member_batch):
-            chunk = places[start : start + self.member_batch]
-            rows = torch.tensor([i for i, _, _ in chunk], device=encoded.base.device)
-            rngs = [generator(encoded.base.device, seed, "member", time, m) for _, time, m in chunk]
-            x_0 = self.sample(encoded.condition[rows], encoded.base.shape[1:], rngs)
-            samples.append(self.fields.from_target(x_0, encoded.base[rows]))
-        return torch.cat(samples).unflatten(0, (-1, members))
-
-    def sample(self, condition: Tensor, shape: torch.Size, rngs: list[torch.Generator]) -> Tensor:
-        """x_0 (N, *shape) by the reverse process, sample i with all its noise from rngs[i]."""
-
+    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
         def noise() -> Tensor:
             white = torch.stack([torch.randn(shape, generator=rng, device=condition.device) for rng in rngs])
             return self.process.noise.colour(white)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.parametrisation.to_x_0(self.process, self.predict(x_t, t, condition), x_t, t)
+            return self.codec.clip(self.parametrisation.to_x_0(self.process, self.predict(x_t, t, condition), x_t, t))
 
         try:
             return self.sampler(denoise, noise, self.process, self.steps, spacing=self.spacing)

@@ -13,7 +13,7 @@ from fdsr.data.weather import WeatherBatch
 from fdsr.diffusion import ColouredNoise, RealFourier
 from fdsr.errors import FdsrError
 from fdsr.modules.base import DownscalingModule
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.codec import Codec
 from fdsr.modules.interpolation import InterpolationModule
 from fdsr.modules.pretrained import load_module
 from fdsr.modules.seeding import generator
@@ -45,9 +45,9 @@ class DressedModule(DownscalingModule):
         self.mean_module: DownscalingModule = InterpolationModule(mean) if interpolation else load_module(mean)
         self._noise: tuple[ColouredNoise, ...] = ()  # in a tuple: derived from `power`, so no part of the state dict
 
-    def build(self, fields: FieldCodec) -> None:
-        spec = fields.spec
-        if self.mean_module.codec is None:
+    def build(self, codec: Codec) -> None:
+        spec = self.fields.spec
+        if not self.mean_module.attached:
             self.mean_module.attach(spec)
         else:
             self.mean_module.spec.require_same(spec, "data")

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fdsr.data.interpolate import upsample
 from fdsr.data.spec import FieldSpec
 from fdsr.data.values import apply_forward, apply_inverse
-from fdsr.data.weather import WeatherBatch
 from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch, Codec, Encoded
 
 TARGETS = ("residual", "full")
 
 
-class Encoded(NamedTuple):
-    """What a network is given of a batch."""
-
-    base: Tensor  # (B, C, H, W) interpolated coarse field in standardised units of the high channels; 0 where none
-    condition: Tensor  # (B, D + S + 3, H, W) interpolated coarse channels, static fields, position
-
-
-class FieldCodec(nn.Module):
+class FieldCodec(Codec):
     """Standardises fields by the train block and turns them into the target a network predicts, and back.
 
     With target `residual` x_0 = (field − interpolated coarse field) / residual deviation, with `full` x_0 is the
@@ -44,6 +35,8 @@ class FieldCodec(nn.Module):
         if target not in TARGETS:
             raise FdsrError(f"target '{target}' is unknown; choose one of {', '.join(TARGETS)}")
         self.spec, self.target = spec, target
+        self.channels = len(spec.high_channels)
+        self.condition_channels = len(spec.low_channels) + len(spec.static_channels) + 3
         self.interpolation = interpolation or spec.interpolation
         column = {
             "mean": spec.high_mean,
@@ -58,10 +51,6 @@ class FieldCodec(nn.Module):
         self.register_buffer("has_base", (torch.tensor(spec.base_index) >= 0)[:, None, None], persistent=False)
 
     @property
-    def condition_channels(self) -> int:
-        return len(self.spec.low_channels) + len(self.spec.static_channels) + 3
-
-    @property
     def power(self) -> Tensor:
         """Climatological power of the target (C, K_y, K_x), mean square orthonormal coefficient."""
         return self.spec.power_residual if self.target == "residual" else self.spec.power_field
@@ -70,16 +59,19 @@ class FieldCodec(nn.Module):
         """Whether the rows of x are whole circles of longitude."""
         return self.spec.periodic and x.shape[-1] == self.spec.shape[1]
 
-    def encode(self, batch: WeatherBatch) -> Encoded:
+    def encode(self, batch: Batch) -> Encoded:
         low = apply_forward(self.spec.low_transforms, batch["low"])
         fine = upsample(low, self.spec.factor, self.interpolation)
         base = torch.where(self.has_base, (fine[:, self.index] - self.mean) / self.std, 0.0)
         condition = torch.cat([(fine - self.low_mean) / self.low_std, batch["conditioning"]], dim=1)
         return Encoded(base, condition)
 
-    def to_target(self, high: Tensor, base: Tensor) -> Tensor:
+    def truth(self, batch: Batch) -> Tensor:
+        return batch["high"]
+
+    def to_target(self, truth: Tensor, base: Tensor) -> Tensor:
         """Fields in physical units (B, C, H, W) to x_0."""
-        x = (apply_forward(self.spec.high_transforms, high) - self.mean) / self.std
+        x = (apply_forward(self.spec.high_transforms, truth) - self.mean) / self.std
         return (x - base) / self.target_std if self.target == "residual" else x
 
     def from_target(self, x_0: Tensor, base: Tensor) -> Tensor:

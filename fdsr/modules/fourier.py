@@ -17,8 +17,8 @@ from fdsr.diffusion import (
     SpectralWeightedLoss,
     WhiteNoise,
 )
+from fdsr.modules.codec import Codec
 from fdsr.modules.ddpm import DDPMModule, choose
-from fdsr.modules.fields import FieldCodec
 
 
 @dataclass(frozen=True)
@@ -34,27 +34,27 @@ class FourierSettings:
 class FourierMode:
     """How a mode departs from DDPM: its noise and its loss."""
 
-    noise: Callable[[FieldCodec, FourierSettings], Any]
-    objective: Callable[[FieldCodec, FourierSettings], Callable[..., Tensor]]
+    noise: Callable[[Codec, FourierSettings], Any]
+    objective: Callable[[Codec, FourierSettings], Callable[..., Tensor]]
 
 
-def _white(fields: FieldCodec, settings: FourierSettings) -> Any:
+def _white(codec: Codec, settings: FourierSettings) -> Any:
     return WhiteNoise()
 
 
-def _coloured(fields: FieldCodec, settings: FourierSettings) -> Any:
-    return ColouredNoise(settings.transform, fields.power.float(), exponent=settings.colour)
+def _coloured(codec: Codec, settings: FourierSettings) -> Any:
+    return ColouredNoise(settings.transform, codec.power.float(), exponent=settings.colour)
 
 
 FOURIER_MODES: dict[str, FourierMode] = {
     # both terms of the joint loss; equal in expectation to DDPM with two draws a sample
-    "reference": FourierMode(_white, lambda fields, s: FourierReferenceLoss(s.transform)),
+    "reference": FourierMode(_white, lambda codec, s: FourierReferenceLoss(s.transform)),
     # a finite network is told which scales to spend itself on
     "weighted": FourierMode(
-        _white, lambda fields, s: SpectralWeightedLoss(s.transform, PowerLawWeight(s.weight_exponent))
+        _white, lambda codec, s: SpectralWeightedLoss(s.transform, PowerLawWeight(s.weight_exponent))
     ),
     # noise with the target's own spectrum: every scale loses its signal at the same rate
-    "coloured": FourierMode(_coloured, lambda fields, s: SimpleLoss()),
+    "coloured": FourierMode(_coloured, lambda codec, s: SimpleLoss()),
 }
 
 
@@ -102,8 +102,8 @@ class FourierDDPMModule(DDPMModule):
         self.mode: FourierMode = choose(FOURIER_MODES, mode, "model.mode")
         self.settings = FourierSettings(choose(TRANSFORMS, transform, "model.transform")(), colour, weight_exponent)
 
-    def make_noise(self, fields: FieldCodec) -> Any:
-        return self.mode.noise(fields, self.settings)
+    def make_noise(self, codec: Codec) -> Any:
+        return self.mode.noise(codec, self.settings)
 
-    def make_objective(self, fields: FieldCodec) -> Callable[..., Tensor]:
-        return self.mode.objective(fields, self.settings)
+    def make_objective(self, codec: Codec) -> Callable[..., Tensor]:
+        return self.mode.objective(codec, self.settings)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fdsr.backbones import build_backbone
-from fdsr.data.weather import WeatherBatch
 from fdsr.modules.base import DownscalingModule
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.seeding import generator
 
 
@@ -46,36 +45,36 @@ class NetworkModule(DownscalingModule):
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
         self.warmup_steps, self.final_lr_fraction = warmup_steps, final_lr_fraction
 
-    def input_channels(self, fields: FieldCodec) -> int:
+    def input_channels(self, codec: Codec) -> int:
         """Channels of the network's input besides the condition."""
         return 0
 
-    def build(self, fields: FieldCodec) -> None:
+    def build(self, codec: Codec) -> None:
         # the same initial weights whatever ran before: a method's result must not depend on its neighbours
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network = build_backbone(
                 self.backbone,
-                in_channels=self.input_channels(fields) + fields.condition_channels,
-                out_channels=len(fields.spec.high_channels),
+                in_channels=self.input_channels(codec) + codec.condition_channels,
+                out_channels=codec.channels,
                 **self.backbone_args,
             )
 
-    def loss(self, batch: WeatherBatch, rng: torch.Generator) -> Tensor:
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Scalar training loss of a batch, with all randomness from `rng`."""
         raise NotImplementedError
 
-    def training_step(self, batch: WeatherBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         step = self.trainer.fit_loop.total_batch_idx
         # dropout draws from the global generator: seeded by the step as well, a resumed run repeats it
         torch.manual_seed(generator("cpu", self.seed, "dropout", step, self.global_rank).initial_seed())
         loss = self.loss(batch, generator(self.device, self.seed, "train", step, self.global_rank))
-        self.log("train_loss", loss, prog_bar=True, batch_size=batch["low"].shape[0])
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["index"]))
         return loss
 
-    def validation_step(self, batch: WeatherBatch, batch_idx: int) -> Tensor:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.loss(batch, generator(self.device, self.seed, "validate", int(batch["index"][0])))
-        self.log("val_loss", loss, prog_bar=True, batch_size=batch["low"].shape[0], sync_dist=True)
+        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["index"]), sync_dist=True)
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fdsr.data.spec import FieldSpec
 from fdsr.errors import FdsrError
-from fdsr.modules.base import CLASS_KEY, SPEC_KEY, DownscalingModule
+from fdsr.modules.base import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule
+from fdsr.modules.kinds import Spec, kind_of, read_spec
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -47,7 +47,8 @@ def load_module(path: str | Path) -> DownscalingModule:
     else:
         checkpoint = read_checkpoint(path)
         name, hyperparameters = checkpoint[CLASS_KEY], checkpoint["hyper_parameters"]
-        spec, state = FieldSpec.from_dict(checkpoint[SPEC_KEY]), checkpoint["state_dict"]
+        spec = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
+        state = checkpoint["state_dict"]
     module = _module_class(name)(**_own_arguments(_module_class(name), hyperparameters))
     module.attach(spec)
     module.load_state_dict(state)
@@ -66,6 +67,7 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     config = {
         "class": type(module).__name__,
         "hyper_parameters": hyperparameters,
+        "spec_kind": kind_of(module.spec),
         "spec": {k: v for k, v in spec.items() if not isinstance(v, Tensor)},
     }
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
@@ -81,13 +83,14 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     return folder
 
 
-def _read_folder(folder: Path) -> tuple[str, dict[str, Any], FieldSpec, dict[str, Tensor]]:
+def _read_folder(folder: Path) -> tuple[str, dict[str, Any], Spec, dict[str, Tensor]]:
     try:
         config = json.loads((folder / CONFIG).read_text())
         tensors = load_file(str(folder / WEIGHTS))
     except OSError as error:
         raise FdsrError(f"'{folder}' is not a model folder: {error.strerror or error}") from error
-    spec = FieldSpec.from_dict(config["spec"] | {k[5:]: v for k, v in tensors.items() if k.startswith("spec.")})
+    values = config["spec"] | {k[5:]: v for k, v in tensors.items() if k.startswith("spec.")}
+    spec = read_spec(values, config.get("spec_kind", "fields"))
     return (
         config["class"],
         config["hyper_parameters"],

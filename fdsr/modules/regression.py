@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fdsr.data.weather import WeatherBatch
-from fdsr.modules.fields import Encoded
+from fdsr.modules.codec import Batch, Codec, Encoded
 from fdsr.modules.network import NetworkModule
 
 
@@ -16,12 +15,16 @@ class RegressionModule(NetworkModule):
     Takes the arguments of NetworkModule. Deterministic: one member.
     """
 
+    def build(self, codec: Codec) -> None:
+        _ = self.fields  # images come without anything to regress on
+        super().build(codec)
+
     def forward(self, encoded: Encoded) -> Tensor:
         """x̂_0 (B, C, H, W)."""
         wrap = self.fields.wraps(encoded.condition)
         return self.network(encoded.condition, None, wrap=wrap).float()
 
-    def loss(self, batch: WeatherBatch, rng: torch.Generator) -> Tensor:
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         encoded = self.fields.encode(batch)
         target = self.fields.to_target(batch["high"], encoded.base)
         return (self(encoded) - target).square().mean()
@@ -31,6 +34,6 @@ class RegressionModule(NetworkModule):
         return 1
 
     @torch.no_grad()
-    def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
+    def generate(self, batch: Batch, members: int = 1, seed: int = 0) -> Tensor:
         encoded = self.fields.encode(batch)
         return self.fields.from_target(self(encoded), encoded.base)[:, None]

@@ -1,0 +1,63 @@
+"""Between data in their own units and the tensors that networks see: what weather fields and images have in common."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from fdsr.errors import FdsrError
+
+# a WeatherBatch or an ImageBatch; only its codec looks inside, and `index` (B,) is in both
+Batch = Any
+
+
+class Encoded(NamedTuple):
+    """What a network is given of a batch. Without a condition D + S + 3 is 0 and the base is zero."""
+
+    base: Tensor  # (B, C, H, W) interpolated coarse field in standardised units of the high channels; 0 where none
+    condition: Tensor  # (B, D + S + 3, H, W) interpolated coarse channels, static fields, position
+
+
+class Codec(nn.Module):
+    """Turns a batch into a target x_0 and a condition, and x_0 back into data.
+
+    Everything a codec needs travels in the checkpoint's spec: it has no state of its own.
+    """
+
+    spec: Any
+    channels: int  # C, of the target
+    condition_channels: int
+
+    def wraps(self, x: Tensor) -> bool:
+        """Whether the last axis of x is a closed circle."""
+        return False
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Base and condition of a batch."""
+        raise NotImplementedError
+
+    def truth(self, batch: Batch) -> Tensor:
+        """The data themselves (B, C, H, W), in their own units."""
+        raise NotImplementedError
+
+    def to_target(self, truth: Tensor, base: Tensor) -> Tensor:
+        """Data to x_0 (B, C, H, W)."""
+        raise NotImplementedError
+
+    def from_target(self, x_0: Tensor, base: Tensor) -> Tensor:
+        """x_0 to data."""
+        raise NotImplementedError
+
+    def squash(self, x: Tensor) -> Tensor:
+        """A network's output smoothly into the range of x_0, where it has one."""
+        return x
+
+    def clip(self, x_0: Tensor) -> Tensor:
+        """An estimate of x_0 cut to its range, where it has one."""
+        return x_0
+
+    @property
+    def power(self) -> Tensor:
+        """Climatological power of the target (C, K_y, K_x), mean square orthonormal coefficient."""
+        raise FdsrError("images carry no climatological spectrum; coloured noise is for weather fields")

@@ -1,0 +1,71 @@
+"""Drawing samples: ensembles of weather fields, and images, each with a noise of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch
+from fdsr.modules.images import ImageCodec
+from fdsr.modules.network import NetworkModule
+from fdsr.modules.seeding import generator
+
+
+class GenerativeModule(NetworkModule):
+    """A method whose `sample` turns noise into x_0, for any number of samples at once.
+
+    member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
+    """
+
+    member_batch: int = 4
+
+    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
+        """x_0 (N, *shape) given `condition` (N, …), sample i with all its noise from rngs[i]."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, members: int | None = None, seed: int | None = None) -> Tensor:
+        members, seed = members or self.members, self.seed if seed is None else seed
+        fields = self.fields
+        encoded = fields.encode(batch)
+        places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in range(members)]
+        samples = []
+        for start in range(0, len(places), self.member_batch):
+            chunk = places[start : start + self.member_batch]
+            rows = torch.tensor([i for i, _, _ in chunk], device=encoded.base.device)
+            rngs = [generator(encoded.base.device, seed, "member", time, m) for _, time, m in chunk]
+            x_0 = self.sample(encoded.condition[rows], encoded.base.shape[1:], rngs)
+            samples.append(fields.from_target(x_0, encoded.base[rows]))
+        return torch.cat(samples).unflatten(0, (-1, members))
+
+    @torch.no_grad()
+    def sample_images(self, indices: Sequence[int], seed: int) -> Tensor:
+        """Images (N, C, H, W) in [−1, 1], float32, of the published size; image i is seeded by (seed, indices[i]).
+
+        The result does not depend on how many are drawn at once, nor in which process. Drawn in the trainer's
+        precision and with the network in evaluation mode, wherever this is called from.
+
+        Raises FdsrError for a method that was trained on weather fields.
+        """
+        if not isinstance(self.codec, ImageCodec):
+            raise FdsrError("this method was trained on weather fields; it draws ensembles, not images")
+        precision = self._trainer.precision_plugin.forward_context() if self._trainer else nullcontext()
+        training, images = self.training, []
+        self.eval()
+        try:
+            with precision:
+                for start in range(0, len(indices), self.member_batch):
+                    rngs = [
+                        generator(self.device, seed, "image", i) for i in indices[start : start + self.member_batch]
+                    ]
+                    base, condition = self.codec.blank(len(rngs), self.device)
+                    x_0 = self.sample(condition, base.shape[1:], rngs)
+                    images.append(self.codec.from_target(x_0.float(), base))
+        finally:
+            self.train(training)
+        empty = torch.zeros(0, self.spec.channels, self.spec.height, self.spec.width, device=self.device)
+        return torch.cat([empty, *images])

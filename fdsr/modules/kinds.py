@@ -1,0 +1,44 @@
+"""The kinds of data that methods know: what describes each, and what turns it into targets and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fdsr.data.image_spec import ImageSpec
+from fdsr.data.spec import FieldSpec
+from fdsr.errors import FdsrError
+from fdsr.modules.codec import Codec
+from fdsr.modules.fields import FieldCodec
+from fdsr.modules.images import ImageCodec
+
+Spec = FieldSpec | ImageSpec
+
+
+class Kind(NamedTuple):
+    """One kind of data."""
+
+    spec: Any
+    codec: Any
+
+
+KINDS: dict[str, Kind] = {"fields": Kind(FieldSpec, FieldCodec), "images": Kind(ImageSpec, ImageCodec)}
+
+
+def kind_of(spec: Spec) -> str:
+    """The name of the kind that `spec` describes."""
+    return next(name for name, kind in KINDS.items() if isinstance(spec, kind.spec))
+
+
+def make_codec(spec: Spec, target: str, interpolation: str | None) -> Codec:
+    """The codec for `spec`."""
+    codec: Codec = KINDS[kind_of(spec)].codec(spec, target, interpolation)
+    return codec
+
+
+def read_spec(values: Mapping[str, Any], kind: str = "fields") -> Spec:
+    """A spec from what its `to_dict` gave. Files of before there were kinds hold fields."""
+    if kind not in KINDS:
+        raise FdsrError(f"the checkpoint holds data of kind '{kind}', which this version of fdsr does not know")
+    spec: Spec = KINDS[kind].spec.from_dict(values)
+    return spec

@@ -1,0 +1,165 @@
+"""Methods on images: what a checkpoint carries, and images that do not depend on how they were drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import TINY_UNET, randomise
+from tiny_images import SPEC, TinyImages, make_images
+
+from fdsr.data import PairStore
+from fdsr.data.image_spec import ImageSpec
+from fdsr.errors import FdsrError
+from fdsr.modules import DDPMModule, FourierDDPMModule, RegressionModule, load_module, save_pretrained
+from fdsr.modules.images import ImageCodec
+
+MakeTrainer = Callable[..., L.Trainer]
+
+
+def tiny(cls: type = DDPMModule, **arguments: Any) -> Any:
+    module = cls(**({"backbone_args": TINY_UNET, "steps": 3, "timesteps": 20} | arguments))
+    module.attach(SPEC)
+    randomise(module)
+    return module.eval()
+
+
+# -- the specification ---------------------------------------------------------------------------------------------
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40)),
+    extra=st.integers(0, 9),
+)
+def test_spec_round_trip_and_crop(sizes: tuple[int, int, int], extra: int) -> None:
+    spec = ImageSpec(*sizes, padded=max(sizes[1:]) + extra)
+    assert ImageSpec.from_dict(spec.to_dict()) == spec and not spec.differences(spec)
+    codec = ImageCodec(spec)
+    top, left = spec.margins
+    inside = torch.rand(2, *sizes)
+    padded = torch.full((2, sizes[0], spec.padded, spec.padded), -1.0)
+    padded[..., top : top + sizes[1], left : left + sizes[2]] = inside
+    assert torch.equal(codec.from_target(padded, torch.zeros(1)), inside)
+    # the image is in the middle, to half a pixel
+    assert abs(2 * top + sizes[1] - spec.padded) <= 1 and abs(2 * left + sizes[2] - spec.padded) <= 1
+
+
+@pytest.mark.parametrize("sizes", [(0, 8, 8, 8), (1, 9, 8, 8), (1, 8, 9, 8)])
+def test_impossible_sizes(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(FdsrError, match="do not fit"):
+        ImageSpec(*sizes)
+
+
+def test_other_images_are_refused_in_one_line(store: PairStore) -> None:
+    with pytest.raises(FdsrError, match="height 6 against 5; use those it was trained on") as caught:
+        SPEC.require_same(ImageSpec(1, 5, 6, 8), "folder")
+    assert "\n" not in str(caught.value)
+    saved: dict[str, Any] = {}
+    tiny().on_save_checkpoint(saved)
+    module = DDPMModule(backbone_args=TINY_UNET)
+    module.attach(store.spec)
+    with pytest.raises(FdsrError, match="trained on images, the data are fields"):
+        module.on_load_checkpoint(saved)
+    saved["fdsr_spec_kind"] = "sounds"
+    with pytest.raises(FdsrError, match="kind 'sounds'"):
+        module.on_load_checkpoint(saved)
+
+
+def test_methods_that_need_a_field_refuse_images(store: PairStore) -> None:
+    with pytest.raises(FdsrError, match="RegressionModule was given images"):
+        RegressionModule(backbone_args=TINY_UNET | {"time_embedding": False}).attach(SPEC)
+    with pytest.raises(FdsrError, match="no climatological spectrum"):
+        FourierDDPMModule(backbone_args=TINY_UNET, mode="coloured").attach(SPEC)
+    module = DDPMModule(backbone_args=TINY_UNET)
+    module.attach(store.spec)
+    with pytest.raises(FdsrError, match="not images"):
+        module.sample_images([0], 0)
+
+
+# -- drawing ---------------------------------------------------------------------------------------------------------
+
+each_method = pytest.mark.parametrize(
+    ("cls", "arguments"),
+    [
+        (DDPMModule, {}),
+        (DDPMModule, {"sampler": "ancestral", "steps": 20, "prediction": "eps"}),
+        (FourierDDPMModule, {"mode": "weighted", "sampler": "ddim"}),
+    ],
+)
+
+
+@each_method
+def test_images_do_not_depend_on_batching(cls: type, arguments: dict[str, Any]) -> None:
+    module = tiny(cls, **arguments, member_batch=8)
+    images = module.sample_images(range(6), 5)
+    assert images.shape == (6, 1, 6, 6) and images.dtype == torch.float32
+    assert images.abs().max() <= 1 and images.std(0).min() > 1e-3
+    for size in (1, 4):
+        module.member_batch = size
+        torch.manual_seed(size)
+        torch.testing.assert_close(module.sample_images(range(6), 5), images, rtol=1e-4, atol=1e-4)
+    # any process may draw any of them, in any order
+    torch.testing.assert_close(module.sample_images([4, 1], 5), images[[4, 1]], rtol=1e-4, atol=1e-4)
+    assert (module.sample_images([0], 6) - images[:1]).abs().max() > 1e-2
+    assert module.sample_images([], 5).shape == (0, 1, 6, 6)
+
+
+def test_drawing_in_training_is_drawing_in_evaluation() -> None:
+    module = tiny(backbone_args=TINY_UNET | {"dropout": 0.5})
+    images = module.sample_images([0, 1], 0)
+    module.train()
+    assert torch.equal(module.sample_images([0, 1], 0), images) and module.training
+
+
+def test_every_estimate_is_cut_to_the_range() -> None:
+    module = tiny(sampler="ancestral", steps=20)
+    randomise(module, 3.0)  # a wild network
+    seen: list[float] = []
+    posterior = module.process.posterior
+    module.process.posterior = lambda x_0, *rest: (seen.append(float(x_0.abs().max())), posterior(x_0, *rest))[1]
+    module.sample_images([0, 1], 0)
+    assert len(seen) == 20 and max(seen) == 1.0
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timesteps", [1, 2, 1000])
+def test_trains_tests_and_loads(quiet_trainer: MakeTrainer, tmp_path: Path, timesteps: int) -> None:
+    module = DDPMModule(backbone_args=TINY_UNET, timesteps=timesteps, steps=min(2, timesteps), warmup_steps=0)
+    trainer = quiet_trainer(max_steps=3, precision="bf16-mixed")
+    trainer.fit(module, datamodule=TinyImages())
+    assert float(trainer.callback_metrics["train_loss"]) > 0
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    trainer.test(module, datamodule=TinyImages(), verbose=False)
+    for path in (tmp_path / "a.ckpt", save_pretrained(module, tmp_path / "folder")):
+        loaded = load_module(path)
+        assert loaded.spec == SPEC
+        assert torch.equal(loaded.sample_images([3], 1), load_module(tmp_path / "a.ckpt").sample_images([3], 1))
+    with pytest.raises(FdsrError, match="padded 8 against 16"):
+        other = TinyImages()
+        other.spec = ImageSpec(1, 6, 6, 16)
+        quiet_trainer(max_steps=4).fit(
+            DDPMModule(backbone_args=TINY_UNET), datamodule=other, ckpt_path=tmp_path / "a.ckpt", weights_only=True
+        )
+
+
+@pytest.mark.slow
+def test_learns_the_four_corners(quiet_trainer: MakeTrainer) -> None:
+    """After some hundred steps nearly every image is one bright block on a dark ground, and all corners occur."""
+    module = DDPMModule(
+        backbone_args=TINY_UNET | {"width": 16}, timesteps=50, sampler="ancestral", steps=50, lr=3e-3, member_batch=64
+    )
+    quiet_trainer(max_steps=600, limit_val_batches=0).fit(module, datamodule=TinyImages(count=256, batch_size=32))
+    images = module.sample_images(range(64), 0)
+    blocks = images.reshape(64, 2, 3, 2, 3).mean((2, 4)).flatten(1)  # (64, four corners)
+    assert make_images(64)[0][:, 0, 1:7, 1:7].reshape(64, 2, 3, 2, 3).mean((2, 4)).amax() > 0.6
+    clean = (blocks.amax(1) > 0.5) & (blocks.sort(1).values[:, 2] < -0.7)
+    assert clean.float().mean() > 0.8
+    assert blocks.argmax(1)[clean].unique().numel() == 4

@@ -1,0 +1,57 @@
+"""Small images for the tests: one bright block on a dark ground, in one of four corners."""
+
+from __future__ import annotations
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fdsr.data.image_spec import ImageBatch, ImageSpec
+
+SPEC = ImageSpec(channels=1, height=6, width=6, padded=8)
+
+
+def make_images(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """(images (count, 1, 8, 8) in [−1, 1] with a margin of −1, corner (count,))."""
+    rng = torch.Generator().manual_seed(seed)
+    corner = torch.randint(4, (count,), generator=rng)
+    images = torch.full((count, 1, 8, 8), -1.0)
+    for i, c in enumerate(corner.tolist()):
+        row, column = 1 + 3 * (c // 2), 1 + 3 * (c % 2)
+        images[i, :, row : row + 3, column : column + 3] = 0.9 - 0.2 * torch.rand(1, generator=rng)
+    return images, corner
+
+
+class _Images(Dataset[ImageBatch]):
+    def __init__(self, count: int, seed: int) -> None:
+        self.images, self.corner = make_images(count, seed)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> ImageBatch:
+        return {"image": self.images[i], "index": torch.tensor(i), "label": self.corner[i]}
+
+
+class TinyImages(L.LightningDataModule):
+    """Images in the same order every epoch; ranks take turns."""
+
+    def __init__(self, count: int = 64, batch_size: int = 8, seed: int = 0) -> None:
+        super().__init__()
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.spec = SPEC
+
+    def _loader(self, count: int, seed: int) -> DataLoader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(
+            _Images(count, seed), self.batch_size, sampler=range(rank, count - count % world, world), drop_last=True
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader(self.count, self.seed)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(2 * self.batch_size, self.seed + 1)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader(2 * self.batch_size, self.seed + 2)
