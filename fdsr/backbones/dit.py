@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fdsr.backbones.embedding import TimeEmbedding
+from fdsr.backbones.embedding import LatentMapping, TimeEmbedding, joint_embedding
 from fdsr.backbones.padding import crop, pad_to_multiple, zero_init
 from fdsr.backbones.registry import register_backbone
 
@@ -89,6 +89,8 @@ class DiT(nn.Module):
     patch_size: a token is patch_size × patch_size pixels.
     mlp_ratio: hidden features of the perceptron over width.
     time_scale: multiplies t before its embedding, see `TimeEmbedding`; t of None is 0.
+    latent_dim: length of a latent vector z (B, latent_dim), which then joins the embedding of t; 0 for none.
+    latent_layers: dense layers of its mapping network.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class DiT(nn.Module):
         patch_size: int = 4,
         mlp_ratio: float = 4.0,
         time_scale: float = 1.0,
+        latent_dim: int = 0,
+        latent_layers: int = 3,
     ) -> None:
         super().__init__()
         if min(width, depth, heads, patch_size) < 1 or width * mlp_ratio < 1:
@@ -111,6 +115,7 @@ class DiT(nn.Module):
         self.stride = patch_size
         self.head_dim = width // heads
         self.embed = TimeEmbedding(width, width, time_scale)
+        self.latent = LatentMapping(latent_dim, width, latent_layers) if latent_dim else None
         self.patchify = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
         self.blocks = nn.ModuleList(TransformerBlock(width, heads, mlp_ratio, width) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -118,9 +123,12 @@ class DiT(nn.Module):
         self.head = zero_init(nn.Linear(width, out_channels * patch_size**2))
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, t: Tensor | float | None = None, *, wrap: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor | float | None = None, *, z: Tensor | None = None, wrap: bool = False
+    ) -> Tensor:
         height, width = x.shape[-2:]
-        embedding = F.silu(self.embed(t, x.shape[0]))
+        embedding = joint_embedding(self.embed, self.latent, t, z, x.shape[0])
+        assert embedding is not None  # it always knows time
         padded, left = pad_to_multiple(x, self.stride, wrap=wrap)
         tokens = self.patchify(padded.contiguous(memory_format=torch.channels_last))
         rows, columns = tokens.shape[-2:]

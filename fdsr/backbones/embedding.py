@@ -1,4 +1,4 @@
-"""Embedding of diffusion time."""
+"""Embeddings of diffusion time and of a latent vector."""
 
 from __future__ import annotations
 
@@ -38,3 +38,44 @@ class TimeEmbedding(nn.Module):
         weight = self.hidden.weight
         time = torch.as_tensor(0.0 if t is None else t, device=weight.device).float().expand(batch)
         return self.out(F.silu(self.hidden(sinusoids(self.scale * time, self.width).to(weight.dtype))))
+
+
+class LatentMapping(nn.Module):
+    """Mapping network: z (B, latent_dim) ~ N(0, I) → (B, dim).
+
+    z is brought to mean square 1 (Karras et al. 2018, PixelNorm), then passes `layers` dense layers with SiLU between
+    them, initialised so that z arrives with a variance near that of the embedding of time (Xiao et al. 2022, DDGAN).
+    """
+
+    def __init__(self, latent_dim: int, dim: int, layers: int = 3) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError("a latent mapping needs at least 1 layer")
+        self.layers = nn.ModuleList(nn.Linear(dim if i else latent_dim, dim) for i in range(layers))
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+        for i, layer in enumerate(self.layers):
+            h = layer(F.silu(h) if i else h)
+        return h
+
+
+def joint_embedding(
+    time: TimeEmbedding | None, latent: LatentMapping | None, t: Tensor | float | None, z: Tensor | None, batch: int
+) -> Tensor | None:
+    """SiLU of the sum of the embeddings of t and of z (B, dim), of which a network may have either, both or none.
+
+    Raises ValueError for a t or z that the network was not built for, or a z that it misses.
+    """
+    if time is None and t is not None:
+        raise ValueError("this network was built with time_embedding=False and takes no t")
+    if (latent is None) != (z is None):
+        raise ValueError("a network built with latent_dim needs z, and one without takes none")
+    parts = [time(t, batch)] if time is not None else []
+    if latent is not None and z is not None:
+        parts.append(latent(z))
+    return F.silu(sum(parts[1:], parts[0])) if parts else None

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fdsr.backbones.embedding import TimeEmbedding
+from fdsr.backbones.embedding import LatentMapping, TimeEmbedding, joint_embedding
 from fdsr.backbones.padding import Conv, crop, pad_to_multiple, zero_init
 from fdsr.backbones.registry import register_backbone
 
@@ -150,6 +150,8 @@ class UNet(nn.Module):
     groups: number of groups of the former; width must be a multiple of it.
     time_embedding: False builds a network without time, as for regression; t must then be None.
     time_scale: multiplies t before its embedding, see `TimeEmbedding`.
+    latent_dim: length of a latent vector z (B, latent_dim), which then joins the embedding of t; 0 for none.
+    latent_layers: dense layers of its mapping network.
     """
 
     def __init__(
@@ -168,6 +170,8 @@ class UNet(nn.Module):
         patch_size: int = 1,
         time_embedding: bool = True,
         time_scale: float = 1.0,
+        latent_dim: int = 0,
+        latent_layers: int = 3,
     ) -> None:
         super().__init__()
         _check(width, multipliers, blocks, attention_levels, attention_heads, norm, groups, patch_size)
@@ -175,8 +179,9 @@ class UNet(nn.Module):
         self.patch_size = patch_size
         self.stride = patch_size * 2 ** (len(multipliers) - 1)
         channels = [width * m for m in multipliers]
-        embedding_dim = 4 * width if time_embedding else None
-        self.embed = TimeEmbedding(width, embedding_dim, time_scale) if embedding_dim else None
+        embedding_dim = 4 * width if time_embedding or latent_dim else None
+        self.embed = TimeEmbedding(width, 4 * width, time_scale) if time_embedding else None
+        self.latent = LatentMapping(latent_dim, 4 * width, latent_layers) if latent_dim else None
 
         def stage(level: int, in_channels: int) -> Stage:
             heads = attention_heads if level in attention_levels else None
@@ -205,11 +210,11 @@ class UNet(nn.Module):
         self.head = zero_init(Conv(channels[0], out_channels * patch_size**2))
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, t: Tensor | float | None = None, *, wrap: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor | float | None = None, *, z: Tensor | None = None, wrap: bool = False
+    ) -> Tensor:
         height, width = x.shape[-2:]
-        if self.embed is None and t is not None:
-            raise ValueError("this U-Net was built with time_embedding=False and takes no t")
-        embedding = F.silu(self.embed(t, x.shape[0])) if self.embed is not None else None
+        embedding = joint_embedding(self.embed, self.latent, t, z, x.shape[0])
 
         h, left = pad_to_multiple(x, self.stride, wrap=wrap)
         h = rearrange(h, "b c (h p) (w q) -> b (c p q) h w", p=self.patch_size, q=self.patch_size)

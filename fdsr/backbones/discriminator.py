@@ -1,0 +1,107 @@
+"""The discriminator of a denoising diffusion GAN: half a U-Net with a linear head, after Xiao et al. 2022, appendix C."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from fdsr.backbones.embedding import TimeEmbedding
+from fdsr.backbones.padding import Conv
+from fdsr.backbones.registry import register_discriminator
+
+_activate = partial(F.leaky_relu, negative_slope=0.2)
+
+
+def minibatch_stddev(h: Tensor, group: int) -> Tensor:
+    """`h` (B, C, H, W) with one more channel: the standard deviation within groups of samples, mean over features.
+
+    It shows a discriminator a batch that lacks variety (Karras et al. 2018, §3). A group has as many samples as is
+    possible up to `group` with B divided evenly, so that any batch will do; a sample alone has deviation 0.
+    """
+    batch, _, height, width = h.shape
+    size = next(n for n in range(min(group, batch), 0, -1) if batch % n == 0)
+    single = h if h.dtype == torch.float64 else h.float()
+    # samples i, i + B/size, i + 2 B/size, … make a group
+    deviation = (rearrange(single, "(n g) c h w -> n g c h w", n=size).var(0, unbiased=False) + 1e-8).sqrt()
+    channel = deviation.mean((1, 2, 3)).to(h.dtype).repeat(size)
+    return torch.cat([h, channel[:, None, None, None].expand(-1, 1, height, width)], dim=1)
+
+
+class DownBlock(nn.Module):
+    """(main(x) + shortcut(x))/√2 with main = conv(act(conv(act(x)) + b)), b linear in the embedding of time.
+
+    (B, in_channels, H, W) → (B, out_channels, ⌈H/2⌉, ⌈W/2⌉), or the same size without `down`; both paths are averaged
+    over 2 × 2 pixels, and the second convolution comes after.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, embedding_dim: int, *, down: bool) -> None:
+        super().__init__()
+        self.down = down
+        self.conv_in = Conv(in_channels, out_channels)
+        self.time = nn.Linear(embedding_dim, out_channels)
+        self.conv_out = Conv(out_channels, out_channels)
+        self.shortcut = Conv(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor, wrap: bool) -> Tensor:
+        h = self.conv_in(_activate(x), wrap) + self.time(embedding)[:, :, None, None]
+        h = _activate(h)
+        if self.down:
+            # an odd last row or column is averaged over what there is
+            h, x = (F.avg_pool2d(a, 2, ceil_mode=True) for a in (h, x))
+        return (self.conv_out(h, wrap) + self.shortcut(x)) / math.sqrt(2)
+
+
+@register_discriminator("half_unet")
+class HalfUNet(nn.Module):
+    """Discriminator: x (B, in_channels, H, W), t (B,) → V (B,), unbounded; any H, W ≥ 1.
+
+    x stacks x_{t−1}, x_t and the condition. Each level but the first begins with a halving of the resolution. No
+    normalisation and no attention, so that the double backward of R1 needs only convolutions and poolings.
+
+    width: channels of the first level; level i has width · multipliers[i].
+    multipliers: one a level.
+    stem: kernel of the first convolution, 1 or 3.
+    group: largest number of samples over which the minibatch standard deviation is taken; 1 leaves it out.
+    time_scale: multiplies t before its embedding, see `TimeEmbedding`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        width: int = 32,
+        multipliers: Sequence[int] = (1, 2, 4, 4),
+        stem: int = 1,
+        group: int = 4,
+        time_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not multipliers or min(width, group, *multipliers) < 1 or stem not in (1, 3):
+            raise ValueError("half_unet: width, group and multipliers must be at least 1, and stem 1 or 3")
+        self.group = group
+        channels = [width * m for m in multipliers]
+        embedding_dim = 4 * width
+        self.embed = TimeEmbedding(width, embedding_dim, time_scale)
+        self.stem = Conv(in_channels, channels[0], stem)
+        self.blocks = nn.ModuleList(
+            DownBlock(channels[max(i - 1, 0)], channels[i], embedding_dim, down=i > 0) for i in range(len(channels))
+        )
+        self.last = Conv(channels[-1] + (group > 1), channels[-1])
+        self.head = nn.Linear(channels[-1], 1)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, t: Tensor | float, *, wrap: bool = False) -> Tensor:
+        embedding = _activate(self.embed(t, x.shape[0]))
+        h = self.stem(x.contiguous(memory_format=torch.channels_last), wrap)
+        for block in self.blocks:
+            h = block(h, embedding, wrap)
+        if self.group > 1:
+            h = minibatch_stddev(h, self.group)
+        h = _activate(self.last(h, wrap)).sum((2, 3))
+        return self.head(h)[:, 0]

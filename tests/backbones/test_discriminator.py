@@ -1,0 +1,96 @@
+"""The discriminator: any size and batch, what it depends on, and its second derivatives."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from fdsr.backbones import available_discriminators, build_discriminator, register_discriminator, registry
+from fdsr.backbones.discriminator import minibatch_stddev
+
+SMALL = {"width": 8, "multipliers": (1, 2, 2)}
+
+
+def build(**settings: object) -> nn.Module:
+    return build_discriminator("half_unet", in_channels=3, **{**SMALL, **settings}).eval()
+
+
+@given(batch=st.integers(1, 9), height=st.integers(1, 19), width=st.integers(1, 19), wrap=st.booleans())
+def test_any_size_and_batch(batch: int, height: int, width: int, wrap: bool) -> None:
+    v = build()(torch.randn(batch, 3, height, width), torch.arange(1.0, batch + 1), wrap=wrap)
+    assert v.shape == (batch,) and bool(v.isfinite().all())
+
+
+@pytest.mark.parametrize(("batch", "size"), [(8, 4), (6, 3), (4, 4), (7, 1), (2, 2), (10, 2)])
+def test_minibatch_stddev_is_its_formula(batch: int, size: int) -> None:
+    h = torch.randn(batch, 5, 3, 2, dtype=torch.float64)
+    out = minibatch_stddev(h, 4)
+    assert out.shape == (batch, 6, 3, 2) and torch.equal(out[:, :5], h)
+    for i in range(batch):
+        members = [j for j in range(batch) if j % (batch // size) == i % (batch // size)]
+        assert len(members) == size
+        expected = h[members].std(0, unbiased=False).mean() if size > 1 else torch.tensor(1e-4, dtype=torch.float64)
+        torch.testing.assert_close(out[i, 5], expected.expand(3, 2), rtol=1e-5, atol=1e-7)
+
+
+def test_it_sees_a_batch_that_lacks_variety() -> None:
+    net, x = build(), torch.randn(4, 3, 8, 8)
+    same = x[:1].expand(4, -1, -1, -1)
+    assert (net(same, 1.0)[0] - net(x, 1.0)[0]).abs() > 1e-4
+    alone = build(group=1)
+    torch.testing.assert_close(alone(x, 1.0)[:1], alone(x[:1], 1.0), rtol=1e-4, atol=1e-5)
+
+
+def test_depends_on_time_and_on_every_channel() -> None:
+    net, x = build(group=1), torch.randn(2, 3, 8, 8)
+    assert (net(x, torch.tensor([1.0, 1.0])) - net(x, torch.tensor([1.0, 700.0]))).abs().max() > 1e-4
+    assert (net(x, 1.0) - net(x, 700.0)).abs().min() > 1e-5
+    for channel in range(3):
+        other = x.clone()
+        other[:, channel] += 1
+        assert (net(x, 1.0) - net(other, 1.0)).abs().min() > 1e-5
+
+
+@pytest.mark.parametrize("shift", [4, 8])
+def test_closed_circle_does_not_know_where_it_was_cut(shift: int) -> None:
+    net = build().double()
+    x = torch.randn(2, 3, 9, 16, dtype=torch.float64)
+    torch.testing.assert_close(net(x.roll(shift, -1), 3.0, wrap=True), net(x, 3.0, wrap=True))
+    assert (net(x.roll(shift, -1), 3.0) - net(x, 3.0)).abs().max() > 1e-5
+
+
+def test_gradients_reach_every_parameter_also_through_the_penalty() -> None:
+    net, x = build(), torch.randn(4, 3, 8, 8, requires_grad=True)
+    net(x, 1.0).sum().backward(retain_graph=True)
+    assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+    net.zero_grad()
+    (gradient,) = torch.autograd.grad(net(x, 1.0).sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    # V is linear in the head's bias and between the kinks of its activations: those biases alone may be free
+    assert [n for n, p in net.named_parameters() if n.endswith("weight") and "embed" not in n and "time" not in n
+            and (p.grad is None or not p.grad.any())] == []  # fmt: skip
+
+
+def test_second_derivatives_are_right() -> None:
+    net = build(multipliers=(1, 2)).double()
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda a: net(a, 1.0), x, atol=1e-5)
+
+
+def test_registry() -> None:
+    assert available_discriminators() == ["half_unet"]
+    with pytest.raises(ValueError, match="unknown discriminator 'critic'; available: half_unet"):
+        build_discriminator("critic", in_channels=1)
+    with pytest.raises(ValueError, match=r"'half_unet' has no setting norm; it accepts: width"):
+        build_discriminator("half_unet", in_channels=1, norm="group")
+    with pytest.raises(ValueError, match="registered already"):
+        register_discriminator("half_unet")(nn.Linear)
+    assert "half_unet" not in registry._BACKBONES
+
+
+@pytest.mark.parametrize("settings", [{"width": 0}, {"multipliers": ()}, {"stem": 2}, {"group": 0}])
+def test_impossible_settings_are_one_clear_line(settings: dict) -> None:
+    with pytest.raises(ValueError, match="half_unet: width, group and multipliers") as caught:
+        build(**settings)
+    assert "\n" not in str(caught.value)
