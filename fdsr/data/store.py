@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 import zarr
@@ -13,23 +14,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdsr.data.arrays import array_of
+from fdsr.data.cache import Step, StepCache
 from fdsr.data.prepare import STORE_VERSION
+from fdsr.data.readers import Reader, open_reader
 from fdsr.data.spec import FieldSpec
 from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
+
+RESIDENT_BYTES = 2**30  # a store that decodes to no more is kept in memory whole, once it has been read
 
 
 class PairStore:
     """One pair store, opened for reading.
 
-    `spec` is what a model needs of it, `times` (n,) are datetimes, `splits` map a name to (first, one past last). `read`
-    decodes one time step and keeps the `cached_steps` last ones, so that several patches of a step cost one decoding.
+    `spec` is what a model needs of it, `times` (n,) are datetimes, `splits` map a name to (first, one past last). May be
+    sent to another process, which opens it anew with an empty cache.
+
+    Args:
+        path: folder of the store, or an address that fsspec knows (s3://, gs://, https://).
+        cached_steps: decoded time steps kept in memory; all of them where they take less than `resident_bytes`.
+        reader: auto, direct, tensorstore or zarr, see fdsr.data.readers.
+        threads: time steps read at the same time; default by the processor's cores.
+        storage_options: what fsspec needs for an address: credentials, endpoint.
+
+    Raises FdsrError if the store is missing, unfinished or of another version, or the reader cannot read it.
     """
 
-    def __init__(self, path: str | Path, cached_steps: int = 64) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        cached_steps: int = 64,
+        reader: str = "auto",
+        threads: int | None = None,
+        resident_bytes: int = RESIDENT_BYTES,
+        storage_options: dict[str, Any] | None = None,
+    ) -> None:
         self.path = str(path)
+        self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options)
         try:
-            self.group = zarr.open_group(self.path, mode="r")
+            self.group = zarr.open_group(self.path, mode="r", storage_options=storage_options)
         except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
             raise FdsrError(
                 f"pair store '{path}' does not exist; make it with 'fdsr prepare' or give data.source"
@@ -39,19 +62,48 @@ class PairStore:
             raise FdsrError(
                 f"'{path}' is not a finished pair store of version {STORE_VERSION} (found {version}); prepare it anew"
             )
-        with xr.open_zarr(self.path, chunks=None, consolidated=False) as ds:
+        with xr.open_zarr(self.path, chunks=None, consolidated=False, storage_options=storage_options) as ds:
             self.times: NDArray = ds.time.values
             self.spec = _read_spec(ds, dict(self.group.attrs))
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
-        self._high, self._low = array_of(self.group, "high"), array_of(self.group, "low")
-        self._cached = lru_cache(maxsize=cached_steps)(self._decode)
+        self.high: Reader = open_reader(array_of(self.group, "high"), reader, threads)
+        self.low: Reader = open_reader(array_of(self.group, "low"), reader, threads)
+        n = self.high.shape[0]
+        self.step_bytes = 4 * (math.prod(self.high.shape[1:]) + math.prod(self.low.shape[1:]))
+        self.resident = n <= cached_steps or n * self.step_bytes <= resident_bytes
+        self.cached_steps = n if self.resident else cached_steps
+        self._cache = StepCache(self.high, self.low, self.cached_steps)
+
+    def __reduce__(self) -> tuple[type[PairStore], tuple]:
+        return PairStore, self._arguments
 
     def read(self, i: int) -> tuple[Tensor, Tensor]:
-        """(high (C, H, W), low (D, h, w)) of time step i in physical units, float32. Shared: don't write into them."""
-        return self._cached(i)
+        """(high (C, H, W), low (D, h, w)) of time step i in physical units, float32; copies."""
+        step = self.steps([i])[i]
+        return torch.from_numpy(step.high.copy()), torch.from_numpy(step.low.copy())
 
-    def _decode(self, i: int) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(np.asarray(self._high[i])), torch.from_numpy(np.asarray(self._low[i]))
+    def steps(self, steps: Sequence[int]) -> dict[int, Step]:
+        """Decoded steps (shared: read only), missing ones read together and kept for later."""
+        return self._cache.get(steps)
+
+    def read_fields(self, steps: Sequence[int], high: NDArray | None, low: NDArray | None) -> None:
+        """Fill high (n, C, H, W) and low (n, D, h, w) with whole fields; None: not needed.
+
+        What is in memory is copied; a store too large to be kept is read straight into place, and leaves the steps that
+        patches are drawn from where they are.
+        """
+        found = self.steps(steps) if self.resident else self._cache.kept(steps)
+        for reader, out, part in ((self.high, high, 0), (self.low, low, 1)):
+            if out is None:
+                continue
+            for j, i in enumerate(steps):
+                if i in found:
+                    out[j] = found[i][part]
+            missing = [j for j, i in enumerate(steps) if i not in found]
+            if len(missing) == len(steps):
+                reader.read(steps, out)
+            elif missing:
+                reader.read([steps[j] for j in missing], [out[j] for j in missing])
 
 
 def _read_spec(ds: xr.Dataset, attributes: dict) -> FieldSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,9 +57,21 @@ def test_whole_fields(data: WeatherDataModule, source_data: xr.Dataset, stage: s
 
 
 def test_whole_fields_in_training(store_path: str) -> None:
-    data = WeatherDataModule(store=store_path, patch=None)
+    data = WeatherDataModule(store=store_path, patch=None, batch_size=3)
     data.setup("fit")
-    assert [b["high"].shape[-2:] for b in data.train_dataloader()] == [(24, 48)] * 10
+    loader, blocks = data.train_dataloader(), data.fields("train")
+    orders = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert [b["high"].shape for b in batches] == [(3, 2, 24, 48)] * 3
+        orders.append([int(i) for b in batches for i in b["index"]])
+        for batch in batches:
+            for j, i in enumerate(batch["index"].tolist()):
+                for name, expected in blocks[i].items():
+                    assert torch.equal(batch[name][j], expected), name  # type: ignore[literal-required, arg-type]
+    assert all(len(set(order)) == 9 for order in orders) and orders[0] != orders[1]
+    assert set(orders[0]) != set(orders[1])  # the field that is left out varies
 
 
 def test_conditioning_is_static_and_position(store: PairStore, source_data: xr.Dataset) -> None:
@@ -81,15 +94,16 @@ def test_every_field_goes_to_one_process(data: WeatherDataModule, world_size: in
     assert [len(s) for s in shares] == ([2, 1] if world_size == 2 else [1, 1, 1, 0])
 
 
-def test_training_shares_are_equal(data: WeatherDataModule) -> None:
-    rank(data, 0, 1)
-    whole = [i for b in data.train_dataloader() for i in b["index"].tolist()]
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_training_shares_are_equal(data: WeatherDataModule, world_size: int) -> None:
+    """Forty patches, four of each of ten steps, in batches of four."""
     shares = []
-    for r in (0, 1):
-        rank(data, r, 2)
+    for r in range(world_size):
+        rank(data, r, world_size)
         shares.append([i for b in data.train_dataloader() for i in b["index"].tolist()])
-    assert [len(s) for s in shares] == [20, 20]
-    assert [i for pair in zip(*shares, strict=True) for i in pair] == whole
+    assert [len(s) for s in shares] == [{1: 40, 2: 20, 3: 12}[world_size]] * world_size
+    seen = Counter(i for s in shares for i in s)
+    assert max(seen.values()) == 4 and sum(4 - seen[i] for i in range(10)) == 40 - sum(map(len, shares))
 
 
 def test_too_few_patches(store_path: str) -> None:
