@@ -60,7 +60,7 @@ class Transform:
 
 
 class RealFourier(Transform):
-    """The orthonormal real Fourier transform: a rescaled re/im interleave of `rfft`, O(n log n); see `FourierAxis`.
+    """The orthonormal real Fourier transform: a rescaled re/im interleave of `rfft`; see `FourierAxis`.
 
     Takes the field as periodic along both axes: fit for a full circle of longitude.
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fdsr.diffusion import TRANSFORMS, Cosine, Haar, Product, RealFourier, Transform
+from fdsr.diffusion import TRANSFORMS, Cosine, Haar, Product, RealFourier, Transform, axes
 
 ALL: list[Transform] = [
     RealFourier(),
@@ -48,6 +48,13 @@ def haar_matrix(n: int) -> Tensor:
 MATRICES = {"fourier": fourier_matrix, "cosine": cosine_matrix, "haar": haar_matrix}
 
 
+@pytest.fixture(params=["matrix", "fast"])
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short vectors by the matrix, as usual, or by the fast algorithm that long ones take."""
+    monkeypatch.setattr(axes, "MATRIX_LENGTH", 0 if request.param == "fast" else 96)
+
+
+@pytest.mark.usefixtures("route")
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
 @pytest.mark.parametrize("n", LENGTHS)
 def test_equals_its_dense_matrix(name: str, n: int) -> None:
@@ -58,6 +65,19 @@ def test_equals_its_dense_matrix(name: str, n: int) -> None:
     expected = dense @ x @ MATRICES[name](m).mT
     torch.testing.assert_close(f.forward(x), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(f.inverse(expected), x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("f", ALL, ids=repr)
+@pytest.mark.parametrize("shape", [(130, 97), (5, 361), (128, 96)])
+def test_long_axes_are_the_same_transform(f: Transform, shape: tuple[int, int]) -> None:
+    x = torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+    lat, lon = (axis.matrix(n) for axis, n in zip((f.lat_axis, f.lon_axis), shape, strict=True))
+    torch.testing.assert_close(lat @ lat.mT, torch.eye(shape[0], dtype=torch.float64), rtol=0, atol=1e-12)
+    c = f.forward(x)
+    torch.testing.assert_close(c, lat @ x @ lon.mT, rtol=0, atol=1e-11)
+    torch.testing.assert_close(f.inverse(c), x, rtol=0, atol=1e-11)
+    (gradient,) = torch.autograd.grad((c * x.detach()).sum(), x)
+    torch.testing.assert_close(gradient, lat.mT @ x.detach() @ lon, rtol=0, atol=1e-11)
 
 
 def test_product_takes_latitude_from_one_and_longitude_from_the_other() -> None:
