@@ -1,8 +1,19 @@
-"""Callbacks: weight averaging, test tables, predictions, run records."""
+"""Callbacks: weight averaging, scores and pictures during training, test tables, predictions, run records."""
 
 from fdsr.callbacks.ema import EMACallback
+from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
 from fdsr.callbacks.prediction_writer import PredictionWriter
 from fdsr.callbacks.run_record import JSONLLogger, RunRecord
+from fdsr.callbacks.sample_pictures import SamplePictures
 from fdsr.callbacks.score_recorder import ScoreRecorder
 
-__all__ = ["EMACallback", "JSONLLogger", "PredictionWriter", "RunRecord", "ScoreRecorder"]
+__all__ = [
+    "EMACallback",
+    "EnsembleCallback",
+    "JSONLLogger",
+    "PredictionWriter",
+    "RunRecord",
+    "SamplePictures",
+    "ScoreRecorder",
+    "SpectralErrorCallback",
+]

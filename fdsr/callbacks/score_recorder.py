@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from lightning.pytorch.callbacks import Callback
 
+from fdsr.callbacks.example import example_dataset
 from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.data.interpolate import HALO
 from fdsr.errors import FdsrError
@@ -118,32 +119,7 @@ class ScoreRecorder(Callback):
 
     def _write_example(self, module: DownscalingModule, outputs: Ensemble) -> None:
         """The first test time: coarse field, truth, two members, mean and spread."""
-        spec = module.fields.spec
-        prediction = outputs["prediction"][0].float().cpu()
-        fine, coarse = ("variable", "lat", "lon"), ("low_variable", "lat_low", "lon_low")
-        ds = xr.Dataset(
-            {
-                "coarse": (coarse, outputs["low"][0, :, HALO:-HALO, HALO:-HALO].cpu().numpy()),
-                "truth": (fine, outputs["truth"][0].cpu().numpy()),
-                "member": (("member", *fine), prediction[:2].numpy()),
-                "mean": (fine, prediction.mean(0).numpy()),
-                "spread": (
-                    fine,
-                    (prediction.std(0) if prediction.shape[0] > 1 else torch.zeros_like(prediction[0])).numpy(),
-                ),
-            },
-            coords={
-                "lat": spec.lat.numpy(),
-                "lon": spec.lon.numpy(),
-                "lat_low": spec.lat_low.numpy(),
-                "lon_low": spec.lon_low.numpy(),
-                "variable": spec.high_channels,
-                "low_variable": spec.low_channels,
-                "units": ("variable", [spec.attributes.get(n, {}).get("units", "1") for n in spec.high_channels]),
-                "time": np.datetime64(int(outputs["time"][0]), "s").astype("datetime64[ns]"),
-            },
-            attrs={"method": self.method, "members": prediction.shape[0]},
-        )
+        ds = example_dataset(module.fields.spec, outputs, self.method)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         ds.to_netcdf(self.run_dir / "test_example.nc", engine="scipy")
 

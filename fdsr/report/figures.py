@@ -14,9 +14,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import StrMethodFormatter
 
+from fdsr import maps
 from fdsr.errors import FdsrError
-
-WINDOW = (64, 96)  # points shown of a larger grid, so that single cells stay visible
 
 
 def _open(run: Path, name: str) -> xr.Dataset:
@@ -29,64 +28,23 @@ def _open(run: Path, name: str) -> xr.Dataset:
 
 def draw_run(run: Path, path: Path) -> Path:
     """Maps of coarse field, truth, two members, mean and spread, and the spectra, one row a variable."""
-    ds, spectra = _open(run, "test_example.nc"), _open(run, "test_spectra.nc")
-    window = _window(ds)
-    ds = ds.isel(lat=window[0], lon=window[1])
-    south, north = float(ds.lat.min()), float(ds.lat.max())
-    west, east = float(ds.lon.min()), float(ds.lon.max())
-    coarse = ds.coarse.where(
-        (ds.lat_low > south) & (ds.lat_low < north) & (ds.lon_low > west) & (ds.lon_low < east), drop=True
-    )
+    ds, spectra = maps.window(_open(run, "test_example.nc")), _open(run, "test_spectra.nc")
     single = int(ds.attrs["members"]) == 1
-    panels = (
-        ["coarse", "truth", "prediction"] if single else ["coarse", "truth", "member 1", "member 2", "mean", "spread"]
-    )
     names = [str(v) for v in ds.variable.values]
-    columns = len(panels) + 1
+    columns = len(maps.panels(ds)) + 1
     fig, axes = plt.subplots(
         len(names), columns, figsize=(3.1 * columns, 2.3 * len(names) + 0.6), squeeze=False, layout="constrained"
     )
-    for i, name in enumerate(names):
-        row, fields = axes[i], ds.sel(variable=name)
-        maps = {
-            "coarse": coarse.sel(low_variable=name) if name in coarse.low_variable else None,
-            "truth": fields.truth,
-            "prediction": fields["mean"],
-            "member 1": fields.member[0],
-            "member 2": fields.member[-1],
-            "mean": fields["mean"],
-            "spread": fields.spread,
-        }
-        low, high = (float(np.quantile(fields.truth, q)) for q in (0.005, 0.995))
-        for ax, panel in zip(row, panels, strict=False):
-            field = maps[panel]
-            if field is None:
-                ax.set_axis_off()
-                continue
-            limits = (
-                {"vmin": 0.0, "vmax": float(np.quantile(field, 0.995)) or 1.0}
-                if panel == "spread"
-                else {"vmin": low, "vmax": high}
-            )
-            image = ax.imshow(field.values, extent=(west, east, south, north), aspect="auto", interpolation="nearest",
-                              cmap="magma" if panel == "spread" else "viridis", **limits)  # fmt: skip
-            ax.set_xticks([])
-            ax.set_yticks([])
-            if i == 0:
-                ax.set_title(panel)
-            if panel in ("truth", "spread", "prediction"):
-                fig.colorbar(image, ax=ax, shrink=0.85, pad=0.01)
-        row[0].set_ylabel(f"{name} ({fields.units.item()})")
-        _spectrum(row[-1], spectra.sel(variable=name), "truth", "reference", "k")
-        _spectrum(row[-1], spectra.sel(variable=name), "members" if not single else "prediction", "power", "C1")
+    maps.draw_maps(fig, axes, ds)
+    for ax, name in zip(axes[:, -1], names, strict=True):
+        _spectrum(ax, spectra.sel(variable=name), "truth", "reference", "k")
+        _spectrum(ax, spectra.sel(variable=name), "members" if not single else "prediction", "power", "C1")
         if not single:
-            _spectrum(row[-1], spectra.sel(variable=name), "error of the mean", "error", "C0")
-        if i == 0:
-            row[-1].set_title(f"spectra at {float(_band(spectra).latitude):.0f}°")
-            row[-1].legend(fontsize=7)
+            _spectrum(ax, spectra.sel(variable=name), "error of the mean", "error", "C0")
+    axes[0, -1].set_title(f"spectra at {float(_band(spectra).latitude):.0f}°")
+    axes[0, -1].legend(fontsize=7)
     axes[-1, -1].set_xlabel("wavelength (km)")
-    when = np.datetime_as_string(ds.time.values, unit="m").replace("T", " ")
-    fig.suptitle(f"{ds.attrs['method']}, {when} UTC, {south:g}° to {north:g}°N, {west:g}° to {east:g}°E")
+    fig.suptitle(maps.title(ds, ds.attrs["method"]))
     return _save(fig, path)
 
 
@@ -132,20 +90,7 @@ def _spectrum(ax: Axes, spectra: xr.Dataset, label: str, name: str, colour: str)
     ax.tick_params(labelsize=7)
 
 
-def _window(ds: xr.Dataset) -> tuple[slice, slice]:
-    """A window of the middle latitudes, north for a global grid; all of a small one."""
-
-    def cut(n: int, size: int, centre: float) -> slice:
-        start = int(np.clip(round(n * centre - size / 2), 0, max(0, n - size)))
-        return slice(start, min(n, start + size))
-
-    return cut(ds.sizes["lat"], WINDOW[0], 0.27), cut(ds.sizes["lon"], WINDOW[1], 0.8)
-
-
 def _save(fig: plt.Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.png")
-    fig.savefig(partial, dpi=80)
+    maps.save_png(fig, path)
     plt.close(fig)
-    partial.replace(path)
     return path

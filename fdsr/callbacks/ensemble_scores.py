@@ -1,0 +1,75 @@
+"""Scores of ensembles while a model trains: as distributions, and in their spectra."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import lightning as L
+
+from fdsr.callbacks.evaluation import EvaluationCallback, Scores
+from fdsr.data.spec import FieldSpec
+from fdsr.metrics import FieldMetrics
+from fdsr.modules.base import DownscalingModule, Ensemble
+
+
+class ScoringCallback(EvaluationCallback):
+    """An EvaluationCallback that logs some metrics of FieldMetrics, its class's `names` of them."""
+
+    names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        every_n_steps: int | None = None,
+        on_validation: bool = True,
+        times: int | None = 2,
+        members: int = 4,
+    ) -> None:
+        super().__init__(every_n_steps, on_validation, times, members)
+        self.metrics: FieldMetrics | None = None
+
+    def begin(self, module: DownscalingModule) -> None:
+        self.metrics = field_metrics(module.fields.spec, self.names).to(module.device)
+
+    def add(self, module: DownscalingModule, ensemble: Ensemble) -> None:
+        assert self.metrics is not None
+        self.metrics.update(ensemble["prediction"], ensemble["truth"])
+
+    def finish(self, trainer: L.Trainer, module: DownscalingModule, step: int) -> Scores:
+        assert self.metrics is not None
+        scores, self.metrics = self.metrics.compute(), None
+        return scores
+
+
+class SpectralErrorCallback(ScoringCallback):
+    """Log-spectral distance (dB) and mean absolute log energy ratio of the members against the truth, as they train.
+
+    Logs `fdsr/lsd/{variable}` and `fdsr/melr/{variable}`; see EvaluationCallback for when and on what.
+    """
+
+    names = ("spectral",)
+
+
+class EnsembleCallback(ScoringCallback):
+    """Fair CRPS, spread–skill ratio, and error of the ensemble mean, as they train.
+
+    Logs `fdsr/{metric}/{variable}` for crps, spread_skill, rmse, mae and bias; a deterministic method has neither of the
+    first two. See EvaluationCallback for when and on what.
+    """
+
+    names = ("rmse", "mae", "bias", "crps", "spread_skill")
+
+    def finish(self, trainer: L.Trainer, module: DownscalingModule, step: int) -> Scores:
+        scores = super().finish(trainer, module, step)
+        # without spread the CRPS is the mean absolute error, which is listed as such
+        if all(math.isnan(value) for value in scores["spread_skill"].values()):
+            del scores["crps"], scores["spread_skill"]
+        return scores
+
+
+def field_metrics(spec: FieldSpec, names: Sequence[str]) -> FieldMetrics:
+    """The metrics `names` of FieldMetrics on the grid of `spec`."""
+    metrics = FieldMetrics(spec.lat.numpy(), spec.lon.numpy(), spec.high_channels)
+    for name in set(metrics.metrics) - set(names):
+        del metrics.metrics[name]
+    return metrics

@@ -1,0 +1,42 @@
+"""One time's ensemble as a dataset: what the pictures show."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from torch import Tensor
+
+from fdsr.data.interpolate import HALO
+from fdsr.data.spec import FieldSpec
+from fdsr.modules.base import Ensemble
+
+
+def example_dataset(spec: FieldSpec, ensemble: Ensemble, method: str) -> xr.Dataset:
+    """The first time of `ensemble`: coarse field, truth, two members, mean and spread, as `fdsr.maps` draws them."""
+    prediction = ensemble["prediction"][0].float().cpu()
+    spread = prediction.std(0) if prediction.shape[0] > 1 else prediction.new_zeros(prediction.shape[1:])
+
+    def values(x: Tensor) -> np.ndarray:
+        return np.asarray(x.float().cpu().numpy())
+
+    fine, coarse = ("variable", "lat", "lon"), ("low_variable", "lat_low", "lon_low")
+    return xr.Dataset(
+        {
+            "coarse": (coarse, values(ensemble["low"][0, :, HALO:-HALO, HALO:-HALO])),
+            "truth": (fine, values(ensemble["truth"][0])),
+            "member": (("member", *fine), values(prediction[:2])),
+            "mean": (fine, values(prediction.mean(0))),
+            "spread": (fine, values(spread)),
+        },
+        coords={
+            "lat": spec.lat.numpy(),
+            "lon": spec.lon.numpy(),
+            "lat_low": spec.lat_low.numpy(),
+            "lon_low": spec.lon_low.numpy(),
+            "variable": spec.high_channels,
+            "low_variable": spec.low_channels,
+            "units": ("variable", [spec.attributes.get(n, {}).get("units", "1") for n in spec.high_channels]),
+            "time": np.datetime64(int(ensemble["time"][0]), "s").astype("datetime64[ns]"),
+        },
+        attrs={"method": method, "members": prediction.shape[0]},
+    )
