@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fdsr.backbones.embedding import LatentMapping, TimeEmbedding, joint_embedding
 from fdsr.backbones.padding import crop, pad_to_multiple, zero_init
@@ -91,6 +92,8 @@ class DiT(nn.Module):
     time_scale: multiplies t before its embedding, see `TimeEmbedding`; t of None is 0.
     latent_dim: length of a latent vector z (B, latent_dim), which then joins the embedding of t; 0 for none.
     latent_layers: dense layers of its mapping network.
+    recompute: trade time for memory in training (activation checkpointing of every block, Chen et al. 2016); results
+        are the same.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class DiT(nn.Module):
         time_scale: float = 1.0,
         latent_dim: int = 0,
         latent_layers: int = 3,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if min(width, depth, heads, patch_size) < 1 or width * mlp_ratio < 1:
@@ -113,6 +117,7 @@ class DiT(nn.Module):
         if width % (4 * heads):
             raise ValueError(f"dit: width {width} must be a multiple of 4 · heads = {4 * heads}")
         self.stride = patch_size
+        self.recompute = recompute
         self.head_dim = width // heads
         self.embed = TimeEmbedding(width, width, time_scale)
         self.latent = LatentMapping(latent_dim, width, latent_layers) if latent_dim else None
@@ -136,7 +141,10 @@ class DiT(nn.Module):
 
         h = rearrange(tokens, "b d h w -> b (h w) d")
         for block in self.blocks:
-            h = block(h, embedding, angles)
+            if self.recompute and torch.is_grad_enabled():
+                h = checkpoint(block, h, embedding, angles, use_reentrant=False)
+            else:
+                h = block(h, embedding, angles)
         shift, scale = rearrange(self.modulation(embedding), "b (two d) -> two b 1 d", two=2)
         h = self.head(modulate(self.norm(h), shift, scale))
 

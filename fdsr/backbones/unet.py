@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fdsr.backbones.embedding import LatentMapping, TimeEmbedding, joint_embedding
 from fdsr.backbones.padding import Conv, crop, pad_to_multiple, zero_init
@@ -74,7 +75,10 @@ class SelfAttention(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block, followed by self-attention where `heads` is given."""
+    """A residual block, followed by self-attention where `heads` is given.
+
+    With `recompute` its inner activations are not kept for the backward pass but computed again in it.
+    """
 
     def __init__(
         self,
@@ -85,12 +89,19 @@ class Stage(nn.Module):
         norm: Norm,
         dropout: float,
         embedding_dim: int | None,
+        recompute: bool,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.block = ResidualBlock(in_channels, out_channels, norm=norm, dropout=dropout, embedding_dim=embedding_dim)
         self.attention = SelfAttention(out_channels, heads=heads, norm=norm) if heads else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor | None, wrap: bool) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, embedding, wrap, use_reentrant=False)
+        return self._forward(x, embedding, wrap)
+
+    def _forward(self, x: Tensor, embedding: Tensor | None, wrap: bool) -> Tensor:
         return self.attention(self.block(x, embedding, wrap))
 
 
@@ -150,6 +161,8 @@ class UNet(nn.Module):
     groups: number of groups of the former; width must be a multiple of it.
     time_embedding: False builds a network without time, as for regression; t must then be None.
     time_scale: multiplies t before its embedding, see `TimeEmbedding`.
+    recompute: trade time for memory in training (activation checkpointing of every stage, Chen et al. 2016); results
+        are the same.
     latent_dim: length of a latent vector z (B, latent_dim), which then joins the embedding of t; 0 for none.
     latent_layers: dense layers of its mapping network.
     """
@@ -170,6 +183,7 @@ class UNet(nn.Module):
         patch_size: int = 1,
         time_embedding: bool = True,
         time_scale: float = 1.0,
+        recompute: bool = False,
         latent_dim: int = 0,
         latent_layers: int = 3,
     ) -> None:
@@ -186,8 +200,9 @@ class UNet(nn.Module):
         def stage(level: int, in_channels: int) -> Stage:
             heads = attention_heads if level in attention_levels else None
             return Stage(
-                in_channels, channels[level], heads=heads, norm=make_norm, dropout=dropout, embedding_dim=embedding_dim
-            )
+                in_channels, channels[level], heads=heads, norm=make_norm, dropout=dropout, embedding_dim=embedding_dim,
+                recompute=recompute,
+            )  # fmt: skip
 
         levels = range(len(channels))
         self.stem = Conv(in_channels * patch_size**2, channels[0])
