@@ -23,6 +23,11 @@ def made(ds: xr.Dataset, folder: Path, name: str = "pairs", **changes: object) -
     return PairStore(prepare(pair_config(source, **changes), folder / f"{name}.zarr"))
 
 
+def contents(path: Path) -> dict[str, bytes]:
+    """Every file of a store, by its place in it."""
+    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
 def statistics(store: PairStore) -> dict[str, np.ndarray]:
     return {name: getattr(store.spec, name).numpy() for name in STATISTICS}
 
@@ -162,17 +167,23 @@ def test_fingerprint_tells_configurations_apart(tmp_path: Path, source_path: str
     assert len(found) == 6
 
 
-def test_nothing_is_left_of_a_preparation_that_failed(
-    tmp_path: Path, source_path: str, monkeypatch: pytest.MonkeyPatch
+def test_a_preparation_that_failed_is_no_store_and_is_finished_by_the_next(
+    tmp_path: Path, source_path: str, store_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
         assert any(tmp_path.iterdir())  # it had begun to write
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(sys.modules["fdsr.data.prepare"], "_train_statistics", fail)
-    with pytest.raises(RuntimeError, match="power cut"):
-        prepare(pair_config(source_path), tmp_path / "pairs.zarr")
-    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["fdsr.data.prepare"], "finish", fail)
+        with pytest.raises(RuntimeError, match="power cut"):
+            prepare(pair_config(source_path), tmp_path / "pairs.zarr")
+    assert [p.name for p in tmp_path.iterdir()] == [".pairs.zarr.partial"]
+    with pytest.raises(FdsrError, match="not a finished pair store"):
+        PairStore(tmp_path / ".pairs.zarr.partial" / "store")
+    prepare(pair_config(source_path), tmp_path / "pairs.zarr")
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.zarr"]
+    assert contents(tmp_path / "pairs.zarr") == contents(Path(store_path))
 
 
 def test_an_existing_target_is_refused_and_untouched(tmp_path: Path, source_path: str) -> None:

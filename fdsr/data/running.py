@@ -1,0 +1,102 @@
+"""Running blocks of work on Dask: threads of this process, or an existing cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from fdsr.errors import FdsrError
+
+R = TypeVar("R")
+Block = tuple[int, int]  # first time step, one past the last
+BLOCKS_PER_WORKER = 4  # in a wave: finished work is noted after each
+
+
+class Runner(Protocol):
+    """Runs a wave of blocks; `workers` is how many it does at a time."""
+
+    workers: int
+
+    def wave(
+        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
+    ) -> list[R | Exception]:
+        """Results in the order of `blocks`, or the exception of a block; those after it may be missing."""
+
+
+class Threads:
+    """Dask's threaded scheduler."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        from dask.system import CPU_COUNT
+
+        self.workers = threads or CPU_COUNT
+
+    def wave(
+        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
+    ) -> list[R | Exception]:
+        import dask
+
+        failed = threading.Event()
+
+        def attempt(block: Block) -> R | Exception:
+            # a failure is a result: threads that still work must end before their folder may be touched
+            if failed.is_set():
+                return FdsrError("not begun")
+            try:
+                result = work(block)
+            except Exception as error:
+                failed.set()
+                return error
+            advance(block[1] - block[0])
+            return result
+
+        run = dask.delayed(attempt, pure=False, traverse=False)
+        return list(dask.compute(*(run(b) for b in blocks), scheduler="threads", num_workers=self.workers))
+
+
+class Cluster:
+    """An existing dask.distributed cluster, whose workers see the same files."""
+
+    def __init__(self, client: object) -> None:
+        self._client = client
+        self.workers = sum(client.nthreads().values())  # type: ignore[attr-defined]
+        if self.workers == 0:
+            raise FdsrError("the Dask cluster has no workers; start some, then run the same command again")
+
+    def wave(
+        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
+    ) -> list[R | Exception]:
+        from distributed import as_completed
+
+        client = self._client
+        shared = client.scatter(work, broadcast=True, hash=False)  # type: ignore[attr-defined]
+        futures = client.map(_call, [shared] * len(blocks), blocks, pure=False, retries=2)  # type: ignore[attr-defined]
+        sizes = dict(zip(futures, (b[1] - b[0] for b in blocks), strict=True))
+        for future in as_completed(futures):
+            if future.status == "finished":
+                advance(sizes[future])
+        return [f.result() if f.status == "finished" else f.exception() for f in futures]
+
+
+def _call(work: Callable[[Block], R], block: Block) -> R:
+    return work(block)
+
+
+@contextmanager
+def open_runner(scheduler: str | None, threads: int | None = None) -> Iterator[Runner]:
+    """Threads of this process, or the cluster whose scheduler is at an address such as tcp://host:8786."""
+    if scheduler is None:
+        yield Threads(threads)
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise FdsrError("--scheduler needs dask.distributed: pip install distributed") from error
+    try:
+        client = Client(scheduler, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise FdsrError(f"no Dask scheduler answers at '{scheduler}'; start one, or leave --scheduler out") from error
+    with client:
+        yield Cluster(client)

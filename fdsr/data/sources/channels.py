@@ -1,0 +1,107 @@
+"""Channels: a variable of the source, at a level where it has levels, under a name of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from fdsr.errors import FdsrError
+
+_HORIZONTAL = ("time", "lat", "lon")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One field of the pair store: `variable` at `level` (in the source's unit, or hPa where that is Pa)."""
+
+    name: str
+    variable: str
+    level: float | None = None
+
+
+def parse_channels(texts: Sequence[str]) -> list[Channel]:
+    """Channels of VARIABLE, VARIABLE@LEVEL[/LEVEL…] and NAME=VARIABLE[@LEVEL]. Raises FdsrError if a name comes twice."""
+    channels = [channel for text in texts for channel in _parse(str(text))]
+    names = [c.name for c in channels]
+    for name in names:
+        if names.count(name) > 1:
+            raise FdsrError(f"channel '{name}' is asked for twice; give one of them another name (NAME=VARIABLE@LEVEL)")
+    return channels
+
+
+def _parse(text: str) -> list[Channel]:
+    name, _, rest = text.rpartition("=")
+    variable, at, levels = rest.partition("@")
+    if not at:
+        return [Channel(name or variable, variable)]
+    try:
+        values = [float(v) for v in levels.split("/")]
+    except ValueError as error:
+        raise FdsrError(f"variable '{text}' has no level that is a number; write for instance z@500") from error
+    if name and len(values) > 1:
+        raise FdsrError(f"variable '{text}' gives one name to several levels; name each level, or none")
+    return [Channel(name or f"{variable}{value:g}", variable, value) for value in values]
+
+
+def require_variables(ds: xr.Dataset, variables: Sequence[str], where: str) -> None:
+    """Raise FdsrError naming the first variable that `ds` lacks."""
+    for name in variables:
+        if name not in ds.data_vars:
+            present = ", ".join(str(v) for v in ds.data_vars)
+            raise FdsrError(f"'{where}' has no variable '{name}'; it has {present}")
+
+
+def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | None, int | None]:
+    """(variable, level axis, index on it) of a channel of `ds`; the axis is None for a variable without levels.
+
+    `z500` means level 500 of `z` where no variable is called z500. Raises FdsrError naming the variable or level that
+    the source lacks, or a dimension that is none of time, level, lat, lon.
+    """
+    variable, level = channel.variable, channel.level
+    split = re.fullmatch(r"(.*?[^\d.])(\d+(?:\.\d+)?)", variable)
+    if variable not in ds.data_vars and level is None and split and split[1] in ds.data_vars:
+        variable, level = split[1], float(split[2])
+    require_variables(ds, [variable], where)
+    array = ds[variable]
+    others = [str(d) for d in array.dims if d not in _HORIZONTAL]
+    if not set(array.dims) >= {"lat", "lon"} or len([d for d in others if array.sizes[d] > 1]) > 1:
+        raise FdsrError(
+            f"'{where}': variable '{variable}' has dimensions {array.dims}; time, lat, lon are needed, and one of levels"
+        )
+    long = [d for d in others if array.sizes[d] > 1] or [d for d in others if level is not None and d in ds.coords]
+    if not long:
+        if level is not None and not _scalar_level(array, level):
+            raise FdsrError(f"'{where}': variable '{variable}' has no levels; ask for '{variable}' alone")
+        return variable, None, None
+    axis = long[0]
+    if level is None:
+        raise FdsrError(
+            f"'{where}': variable '{variable}' has {array.sizes[axis]} values of '{axis}'; say which, {variable}@LEVEL"
+        )
+    return variable, axis, _level_index(array, axis, level, where)
+
+
+def _in_hectopascals(levels: xr.DataArray) -> np.ndarray:
+    values = np.asarray(levels.values, dtype=np.float64)
+    return values / 100 if str(levels.attrs.get("units", "")).lower() in ("pa", "pascal") else values
+
+
+def _level_index(array: xr.DataArray, axis: str, level: float, where: str) -> int:
+    if axis not in array.coords:
+        raise FdsrError(f"'{where}': axis '{axis}' of '{array.name}' has no values; levels cannot be found on it")
+    present = _in_hectopascals(array[axis])
+    found = np.flatnonzero(np.isclose(present, level, rtol=1e-5))
+    if found.size != 1:
+        listed = ", ".join(f"{v:g}" for v in present)
+        raise FdsrError(f"'{where}': variable '{array.name}' has no level {level:g}; it has {listed}")
+    return int(found[0])
+
+
+def _scalar_level(array: xr.DataArray, level: float) -> bool:
+    """Whether a scalar coordinate says that the variable stands at `level`, as where a file holds one level."""
+    numeric = [c for c in array.coords.values() if c.size == 1 and np.issubdtype(c.dtype, np.number)]
+    return any(np.isclose(_in_hectopascals(c), level, rtol=1e-5).all() for c in numeric)
