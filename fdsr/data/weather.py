@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 
+from fdsr.data.config import DEFAULT_SPLIT
 from fdsr.data.datasets import CoarseDataset, FieldDataset, PatchDataset, WeatherBatch
 from fdsr.data.loader import BatchLoader
 from fdsr.data.patches import PatchSampler
@@ -97,7 +98,8 @@ class WeatherDataModule(L.LightningDataModule):
                 transforms=transforms or {},
                 interpolation=interpolation,
                 crop=crop,
-                **({"split": split} if split else {}),
+                split=split or DEFAULT_SPLIT,
+                storage_options=storage_options or {},
             )
         if store is None and self.config is not None:
             store = str(Path(cache or os.environ.get("FDSR_CACHE", "cache")) / f"pairs-{self.config.key()}.zarr")
