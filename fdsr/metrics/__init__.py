@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fdsr.metrics.boxes import Band, latlon_bands, projected_bands
+from fdsr.metrics.boxes import Band, ZonalBand, latlon_bands, projected_bands, zonal_bands
 from fdsr.metrics.consistency import CoarseConsistency
-from fdsr.metrics.ensemble import FairCRPS, RankHistogram, SpreadSkill
+from fdsr.metrics.ensemble import CRPS, BiasedCRPS, FairCRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.log_spectral import Spectra, SpectralScores
+from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
+from fdsr.metrics.precipitation import EventScores, ExceedanceScores
+from fdsr.metrics.quantiles import QuantileErrors
 from fdsr.metrics.spectra import energy_spectrum, power_density, rapsd
 from fdsr.metrics.suite import FieldMetrics
 
@@ -19,29 +22,45 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "CRPS",
     "MAE",
     "RMSE",
     "Band",
     "Bias",
+    "BiasedCRPS",
     "CoarseConsistency",
+    "EventScores",
+    "ExceedanceScores",
     "FairCRPS",
     "FieldMetrics",
+    "QuantileErrors",
     "RankHistogram",
     "Spectra",
     "SpectralScores",
     "SpreadSkill",
+    "ZonalBand",
     "energy_spectrum",
     "evaluate",
     "latlon_bands",
     "power_density",
     "projected_bands",
     "rapsd",
+    "require_scorable",
+    "zonal_bands",
 ]
 
 
-def evaluate(prediction: xr.Dataset, truth: xr.Dataset, low: xr.Dataset | None = None) -> xr.Dataset:
-    """Every metric of `prediction` against `truth`; see `fdsr.metrics.evaluation.evaluate_datasets`."""
+def evaluate(
+    prediction: xr.Dataset | xr.DataArray,
+    truth: xr.Dataset | xr.DataArray,
+    low: xr.Dataset | xr.DataArray | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Every metric of `prediction` against `truth`, one data variable a metric with dimension `variable`, and spectra.
+
+    Options: mask, thresholds, scales, seed; all of it in `fdsr.metrics.evaluation.evaluate_datasets`.
+    """
     # here, so that the metrics do not need xarray
     from fdsr.metrics.evaluation import evaluate_datasets
 
-    return evaluate_datasets(prediction, truth, low)
+    return evaluate_datasets(prediction, truth, low, **options)

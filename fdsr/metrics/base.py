@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,7 +25,8 @@ class SumMetric(Metric):
 
     The sums keep their precision when the module that holds them is cast (`.to(bfloat16)`), leave no trace in a
     checkpoint, and are added over processes by `compute()`. Input of any floating dtype is converted to float64 before
-    any arithmetic, outside autocast. NaN in, NaN out.
+    any arithmetic, outside autocast. A cell whose truth is NaN is masked: whatever is predicted there, it has no weight. NaN in
+    a prediction elsewhere gives NaN (`fdsr.metrics.missing` finds the place).
 
     Subclasses add out of place (`self.s = self.s + x`), because a state reset under `torch.inference_mode` must not be
     written to in place outside it.
@@ -80,7 +81,8 @@ class FieldMetric(SumMetric):
             (`fdsr.geometry.latitude_weights`).
         n_variables: C.
 
-    Subclasses implement `_accumulate`, which sees one time and a block of rows.
+    Subclasses implement `_accumulate`, which sees one time and a block of rows, and `_reduce_stream` where the members
+    need not be held together.
     """
 
     weights: Tensor
@@ -96,17 +98,30 @@ class FieldMetric(SumMetric):
         self.register_buffer("weights", w[:, None] if w.ndim == 1 else w, persistent=False)
         self.add_sum("area", n_variables)
 
-    def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Add times. Shapes (B, M, C, H, W) and (B, C, H, W), physical units; B may be anything, also 0."""
+    def update(self, prediction: Tensor | Iterable[Tensor], truth: Tensor) -> None:
+        """Add times. Shapes (B, M, C, H, W) and (B, C, H, W), physical units; B may be anything, also 0.
+
+        The prediction may also be an iterable of members (B, C, H, W), which are then held one at a time.
+
+        Raises:
+            FdsrError: shapes do not match, or the metric needs all members together and got an iterable.
+        """
+        if not isinstance(prediction, Tensor):
+            self._reduce_stream(prediction, truth)
+            return
         self._check(prediction, truth)
         self._check_grid(truth)
         with torch.autocast(prediction.device.type, enabled=False):
             for p, y, w in self._blocks(prediction, truth):
-                self.area = self.area + w.sum() * (y.shape[-1] / w.shape[-1])
+                self.area = self.area + area_of(w, y)
                 self._accumulate(p, y, w)
 
+    def _reduce_stream(self, members: Iterable[Tensor], truth: Tensor) -> None:
+        """Add times whose members come one by one."""
+        raise FdsrError(f"{type(self).__name__} compares the members with each other: give them as one tensor")
+
     def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
-        """Add one block: members (M, C, h, W), truth (C, h, W), weights (h, 1) or (h, W)."""
+        """Add one block without NaN in truth: members (M, C, h, W), truth (C, h, W), weights (h, 1), (h, W) or (C, h, W)."""
         raise NotImplementedError
 
     def _check_grid(self, field: Tensor) -> None:
@@ -115,18 +130,58 @@ class FieldMetric(SumMetric):
             raise FdsrError(f"fields of {tuple(field.shape[-2:])} cells, but weights of {(height, width)}")
 
     def _blocks(self, prediction: Tensor, truth: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """One time and a few rows at a time, in float64."""
+        """One time and a few rows at a time, in float64; masked cells are 0 in both and have weight 0."""
         dtype = working_dtype(prediction.device)
         n_times, members, variables, height, width = prediction.shape
         rows = max(1, BLOCK_ELEMENTS // max(1, members * variables * width))
         for b in range(n_times):
             for start in range(0, height, rows):
                 block = slice(start, start + rows)
-                yield prediction[b, :, :, block].to(dtype), truth[b, :, block].to(dtype), self.weights[block]
+                yield masked(prediction[b, :, :, block].to(dtype), truth[b, :, block].to(dtype), self.weights[block])
+
+
+def masked(p: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Members (M, C, h, W), truth (C, h, W) and weights, with the cells whose truth is NaN set to 0 in all three."""
+    valid = ~y.isnan()
+    if bool(valid.all()):
+        return p, y, w
+    return torch.where(valid, p, 0.0), torch.where(valid, y, 0.0), w * valid
+
+
+def area_of(w: Tensor, y: Tensor) -> Tensor:
+    """Area of the cells of y (C, h, W) under weights (h, 1), (h, W) or (C, h, W); a number or (C,)."""
+    if w.ndim == 2:
+        return w.sum() * (y.shape[-1] / w.shape[-1])
+    return w.sum((-2, -1))
 
 
 def weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
-    """Σ over cells of w · values: values (..., h, W), weights (h, 1) or (h, W); gives (...)."""
+    """Σ over cells of w · values: values (..., h, W), weights (h, 1), (h, W) or (..., h, W); gives (...)."""
     if weights.shape[-1] == 1:
-        return (values.sum(-1) * weights[:, 0]).sum(-1)
+        return (values.sum(-1) * weights[..., 0]).sum(-1)
     return (values * weights).sum((-2, -1))
+
+
+def member_blocks(prediction: Tensor | Iterable[Tensor], truth: Tensor) -> Iterator[Tensor]:
+    """The members as blocks (B, m, C, H, W): a tensor is one block, an iterable gives one member (B, C, H, W) a block.
+
+    Raises FdsrError when a member of an iterable does not have the shape of the truth.
+    """
+    if isinstance(prediction, Tensor):
+        yield prediction
+        return
+    for member in prediction:
+        if member.shape != truth.shape:
+            raise FdsrError(f"member {tuple(member.shape)} and truth {tuple(truth.shape)} do not match")
+        yield member[:, None]
+
+
+def mean_of_members(members: Iterable[Tensor], truth: Tensor) -> Tensor:
+    """Mean (B, 1, C, H, W) in float64 of members (B, C, H, W) that come one by one. Raises FdsrError when none comes."""
+    total, count = torch.zeros(truth.shape, dtype=working_dtype(truth.device), device=truth.device), 0
+    for block in member_blocks(members, truth):
+        total += block[:, 0]
+        count += 1
+    if count == 0:
+        raise FdsrError("the prediction has no members")
+    return (total / count)[:, None]

@@ -1,9 +1,12 @@
-"""How a field is cut into boxes for local spectra.
+"""How a field is cut into boxes for local spectra, and into circles of longitude for zonal ones.
 
 On a latitude–longitude grid a spectrum in kilometres only has a meaning where the grid is nearly a plane, so the field
 is cut into latitude bands at most 15° tall, each tiled by boxes about square in km, with the spacing of the band's mean
 latitude φ̄: dy = a Δφ, dx = a cos φ̄ Δλ. Bands with |φ̄| > 75° are left out: a box there covers most of a circle round
 the pole and has no local plane. Boxes neither overlap nor wrap around. A projected grid is one box.
+
+Where the longitudes close the circle, a row is periodic and has an exact spectrum of its own: zonal bands hold the rows
+of at most 15°, with the circumference at φ̄, again for |φ̄| ≤ 75°.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fdsr.geometry import latitude_weights, spacing_km
-from fdsr.metrics.spectra import MIN_POINTS
+from fdsr.geometry import is_periodic_longitude, latitude_weights, spacing_km
+from fdsr.metrics.spectra import MIN_POINTS, Rings, make_rings, make_zonal_rings
 
 MAX_HEIGHT_DEGREES = 15.0
 MAX_LATITUDE = 75.0
@@ -47,6 +50,35 @@ class Band:
         """Boxes of fields (..., H, W): (..., n_boxes, rows, width)."""
         part = field[..., self.start : self.stop, : self.n_boxes * self.width]
         return part.unflatten(-1, (self.n_boxes, self.width)).movedim(-2, -3)
+
+    def rings(self) -> Rings:
+        """Rings of wavenumber of one box."""
+        return make_rings(self.shape, self.spacing)
+
+
+@dataclass(frozen=True)
+class ZonalBand:
+    """Rows start … stop of a closed circle of `width` longitudes, dx km apart; latitude and area as for `Band`."""
+
+    start: int
+    stop: int
+    width: int
+    dx: float
+    latitude: float
+    area: float
+
+    @property
+    def n_boxes(self) -> int:
+        """Rows: each is a box of its own."""
+        return self.stop - self.start
+
+    def cut(self, field: Tensor) -> Tensor:
+        """Rows of fields (..., H, W) as boxes one row tall: (..., rows, 1, W)."""
+        return field[..., self.start : self.stop, None, :]
+
+    def rings(self) -> Rings:
+        """Zonal modes of one row."""
+        return make_zonal_rings(self.width, self.dx)
 
 
 def latlon_bands(latitude: ArrayLike, longitude: ArrayLike) -> list[Band]:
@@ -80,6 +112,22 @@ def latlon_bands(latitude: ArrayLike, longitude: ArrayLike) -> list[Band]:
             n_boxes = 1
         area = float(weights[start:stop].sum())
         bands.append(Band(start, stop, width // n_boxes, n_boxes, (dy, dx), mean, area))
+    return bands
+
+
+def zonal_bands(latitude: ArrayLike, longitude: ArrayLike) -> list[ZonalBand]:
+    """Zonal bands of a grid with latitudes (H,) and longitudes (W,) in degrees; none unless they close the circle."""
+    lat, lon = np.asarray(latitude, dtype=np.float64), np.asarray(longitude, dtype=np.float64)
+    if not is_periodic_longitude(lon):
+        return []
+    weights = latitude_weights(lat)
+    height = float(np.ptp(lat)) * lat.size / max(1, lat.size - 1)
+    bands = []
+    for part in np.array_split(np.arange(lat.size), max(1, int(np.ceil(height / MAX_HEIGHT_DEGREES - 1e-6)))):
+        if part.size == 0 or abs(mean := float(lat[part].mean())) > MAX_LATITUDE:
+            continue
+        dx = spacing_km(lat[part], lon)[1]
+        bands.append(ZonalBand(int(part[0]), int(part[-1]) + 1, lon.size, dx, mean, float(weights[part].sum())))
     return bands
 
 

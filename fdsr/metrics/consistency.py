@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import FieldMetric, weighted_sum
+from fdsr.metrics.base import FieldMetric
 
 
 class CoarseConsistency(FieldMetric):
@@ -46,30 +47,52 @@ class CoarseConsistency(FieldMetric):
 
     def coarsen(self, field: Tensor) -> Tensor:
         """Area-weighted block means of fields (..., H, W): (..., H / factor, W / factor)."""
+        self._check_columns(field)
         (fy, fx), (height, width) = self.factor, field.shape[-2:]
-        if width % fx:
-            raise FdsrError(f"{height} × {width} cells are not a multiple of the factor {fy} × {fx}")
         weighted = field.to(self.share.dtype) * self.share
         return weighted.reshape(*field.shape[:-2], height // fy, fy, width // fx, fx).sum((-3, -1))
 
-    def update(self, prediction: Tensor, low: Tensor) -> None:
-        """Add times: members (B, M, C, H, W) and the low-resolution input (B, C, h, w), physical units."""
-        self._check_grid(prediction)
-        (fy, fx), (n_times, members, variables, height, width) = self.factor, prediction.shape
-        expected = (n_times, variables, height // fy, width // fx)
-        if tuple(low.shape) != expected or variables != self.n_variables:
-            raise FdsrError(
-                f"low-resolution input of shape {tuple(low.shape)}, but prediction {tuple(prediction.shape)} and "
-                f"factor {fy} × {fx} need {(n_times, self.n_variables, *expected[2:])}"
-            )
-        with torch.autocast(prediction.device.type, enabled=False):
-            for b in range(n_times):
-                y = low[b].to(self.share.dtype)
-                for m in range(members):
-                    error = self.coarsen(prediction[b, m]) - y
-                    self.total = self.total + weighted_sum(error.square(), self.coarse_weights)
-        cells = self.coarse_weights.sum() * (low.shape[-1] / self.coarse_weights.shape[-1])
-        self.area = self.area + cells * n_times * members
+    def update(self, prediction: Tensor | Iterable[Tensor], low: Tensor, masked: Tensor | None = None) -> None:
+        """Add times: members (B, M, C, H, W) and the low-resolution input (B, C, h, w), physical units.
+
+        The prediction may also be an iterable of members (B, C, H, W). `masked` (B, C, H, W) marks fine cells that do not
+        count; a coarse cell that holds one, or whose `low` is NaN, is left out.
+        """
+        hidden = low.isnan()
+        if masked is not None and bool(masked.any()):
+            self._check_columns(masked)
+            (fy, fx), (height, width) = self.factor, masked.shape[-2:]
+            blocks = masked.reshape(*masked.shape[:-2], height // fy, fy, width // fx, fx)
+            hidden = hidden | blocks.any(-1).any(-2)
+        weights = self.coarse_weights * ~hidden if bool(hidden.any()) else self.coarse_weights.expand(low.shape)
+        low = low.to(self.share.dtype).masked_fill(hidden, 0.0)
+        with torch.autocast(low.device.type, enabled=False):
+            for block in self._blocks_of(prediction, low):
+                for m in range(block.shape[1]):
+                    error = (self.coarsen(block[:, m]) - low).masked_fill(hidden, 0.0)
+                    self.total = self.total + (error.square() * weights).sum((0, 2, 3))
+                    self.area = self.area + weights.sum((0, 2, 3))
+
+    def _blocks_of(self, prediction: Tensor | Iterable[Tensor], low: Tensor) -> Iterator[Tensor]:
+        """Blocks (B, m, C, H, W) of members whose shape fits that of low."""
+        (fy, fx), (n_times, variables, rows, columns) = self.factor, low.shape
+        expected = (n_times, self.n_variables, rows * fy, columns * fx)
+        blocks = [prediction] if isinstance(prediction, Tensor) else (member[:, None] for member in prediction)
+        for block in blocks:
+            self._check_grid(block)
+            if (block.shape[0], *block.shape[2:]) != expected or variables != self.n_variables:
+                raise FdsrError(
+                    f"low-resolution input of shape {tuple(low.shape)}, but prediction {tuple(block.shape)} and "
+                    f"factor {fy} × {fx} need "
+                    f"{(block.shape[0], self.n_variables, block.shape[-2] // fy, block.shape[-1] // fx)}"
+                )
+            yield block
+
+    def _check_columns(self, field: Tensor) -> None:
+        """Rows were checked at construction."""
+        (fy, fx), (height, width) = self.factor, field.shape[-2:]
+        if width % fx:
+            raise FdsrError(f"{height} × {width} cells are not a multiple of the factor {fy} × {fx}")
 
     def compute(self) -> Tensor:
         """(C,), in the variable's unit."""

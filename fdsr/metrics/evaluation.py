@@ -1,86 +1,93 @@
-"""evaluate(): the metrics of a whole prediction given as xarray objects, one time in memory at a time."""
+"""evaluate(): the metrics of a whole prediction given as xarray objects, one variable of one time in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
 
 from fdsr.errors import FdsrError
+from fdsr.metrics.alignment import Fields, check_dims, match_grid, match_low, match_times, read_fields
+from fdsr.metrics.missing import require_scorable
+from fdsr.metrics.precipitation import read_thresholds
+from fdsr.metrics.results import scores_dataset
 from fdsr.metrics.suite import FieldMetrics
 
-TIME = ("time", "valid_time")
-MEMBER = ("member", "number", "realization", "ensemble")
-ROWS = ("lat", "latitude", "y")
-COLUMNS = ("lon", "longitude", "x")
-LONG_NAMES = {
-    "rmse": "root mean square error of the ensemble mean",
-    "mae": "mean absolute error of the ensemble mean",
-    "bias": "mean error of the ensemble mean",
-    "crps": "fair continuous ranked probability score",
-    "spread_skill": "spread-skill ratio",
-    "lsd": "log-spectral distance",
-    "melr": "mean absolute log ratio of spectra",
-    "coarse_consistency": "root mean square difference of the coarsened members from the low-resolution input",
-}
-UNITS = {"lsd": "dB", "melr": "1", "spread_skill": "1"}
+Data = xr.Dataset | xr.DataArray
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """A dataset with its axes named time, member, row, column, and what they were called before."""
-
-    what: str
-    data: xr.Dataset
-    projected: bool
-
-    def coordinate(self, axis: str) -> np.ndarray:
-        if axis not in self.data.coords:
-            raise FdsrError(f"{self.what} has no {axis} coordinate")
-        return np.asarray(self.data[axis].values)
-
-
-def evaluate_datasets(prediction: xr.Dataset, truth: xr.Dataset, low: xr.Dataset | None = None) -> xr.Dataset:
+def evaluate_datasets(
+    prediction: Data,
+    truth: Data,
+    low: Data | None = None,
+    *,
+    mask: xr.DataArray | None = None,
+    thresholds: Mapping[str, Sequence[float]] | None = None,
+    scales: Sequence[float] | None = None,
+    seed: int = 0,
+) -> xr.Dataset:
     """Score a prediction against the truth, area-weighted and in the variables' own units.
+
+    Lazy data, chunked or not, from any store, are read one variable of one time at a time, with all its members: the
+    CRPS compares every two of them. Everything else runs in blocks beside that.
 
     Args:
         prediction: one data variable a field with dimensions (member, time, lat, lon) in any order, `member` optional.
-            Also understood: latitude and longitude, valid_time, and y and x with units m or km for a projected grid.
-        truth: the same without member, for at least the prediction's times.
+            Also understood: latitude and longitude, valid_time, and y and x with units m or km for a projected grid. A
+            DataArray is one field, or several along a dimension `variable` or `channel`.
+        truth: the same without member, for at least the prediction's times. Cells where it is NaN are not scored.
         low: the low-resolution input on its own grid, (time, lat, lon) or (time, lat_low, lon_low), for
-            coarse_consistency.
+            coarse_consistency. Coarse cells where it is NaN are not scored.
+        mask: True where a cell counts, (lat, lon) on the truth's grid, with a time axis if it changes.
+        thresholds: variable → thresholds in its unit, for the scores of events (rain); by default what the attribute
+            `thresholds` of the truth's variable says ("0.1, 1"), and none without it.
+        scales: km, windows of the fractions skill score; by default 3, 9 and 27 rows of the grid.
+        seed: of the draws that break ties in ranks.
 
     Returns:
-        One data variable a metric (rmse, mae, bias, crps, spread_skill, lsd, melr, coarse_consistency) with dimension
-        `variable`, over the variables in both; spectrum, spectrum_reference and spectrum_error (variable, band, ring)
-        in unit² km² with coordinates wavenumber (band, ring) in cycles/km, scored (band, ring), band_latitude (band);
-        rank_histogram (variable, rank). Without members crps is the mean absolute error, and says so in its long_name.
-        coarse_consistency is NaN for a variable that `low` lacks, and absent without `low`.
+        One data variable a metric with dimension `variable`, over the variables in both: rmse, mae, bias, crps,
+        crps_biased, spread_skill, lsd, melr, effective_resolution and resolved_scale (km), q0_1_error, q1_error,
+        q99_error, q99_9_error; coarse_consistency with `low`, NaN for a variable it lacks; zonal_lsd and zonal_melr where
+        the longitudes close the circle.
+        spectrum (of the members), spectrum_reference, spectrum_error and spectrum_mean (of the ensemble mean), (variable,
+        band, ring) in unit² km², with wavenumber (band, ring) in cycles/km, scored (band, ring), band_latitude (band);
+        zonal_spectrum… (variable, zonal_band, zonal_mode) in unit² km likewise. rank_histogram (variable, rank).
+        With thresholds: wet_fraction, wet_fraction_truth, brier (variable, event), fss (variable, event, window), with
+        threshold (variable, event) and scale (variable, window) in km.
+        Without members crps is the mean absolute error, and says so in its long_name, and spread_skill is NaN. A grid
+        too small for spectra has NaN in their scores, a variable without a cell that counts in all of them.
 
     Raises:
-        FdsrError: times, grids or variables do not match, or a value is missing (names the variable and the time).
+        FdsrError: times, grids or variables do not match; a predicted value is missing where the truth is not, or a true
+            one infinite (names variable, time, member and place).
     """
-    fine, reference = _fields(prediction, "prediction"), _fields(truth, "truth")
+    named = [d.name for d in (truth, prediction) if isinstance(d, xr.DataArray) and d.name is not None]
+    label = str(named[0]) if named else "field"
+    fine, reference = read_fields(prediction, "prediction", label), read_fields(truth, "truth", label)
     names = [str(name) for name in reference.data.data_vars if name in fine.data.data_vars]
     if not names:
         raise FdsrError(
-            f"prediction and truth share no variable: {sorted(map(str, prediction.data_vars))} and "
-            f"{sorted(map(str, truth.data_vars))}"
+            f"prediction and truth share no variable: {sorted(map(str, fine.data.data_vars))} and "
+            f"{sorted(map(str, reference.data.data_vars))}"
         )
     for name in names:
-        _check_dims(reference, name, ("time", "row", "column"))
-        _check_dims(fine, name, ("time", "member", "row", "column"))
-    fine = _match_grid(fine, reference)
-    times, steps = _match_times(fine, reference)
+        check_dims(reference, name, ("time", "row", "column"))
+        check_dims(fine, name, ("time", "member", "row", "column"))
+    fine = match_grid(fine, reference)
+    times, steps = match_times(fine, reference)
     rows, columns = reference.coordinate("row"), reference.coordinate("column")
+    axes = ("y", "x") if reference.projected else ("lat", "lon")
 
     coarse, factor, coarse_steps = None, None, steps
     if low is not None:
-        coarse, factor = _match_low(_fields(low, "low"), reference, names)
-        _, coarse_steps = _match_times(fine, coarse)
+        coarse, factor = match_low(read_fields(low, "low", label), reference, names)
+        _, coarse_steps = match_times(fine, coarse)
+    counts = None if mask is None else _Mask(mask, fine, reference)
+    asked = _thresholds(thresholds, reference, names)
 
     members = fine.data.sizes.get("member", 1)
     metrics = {
@@ -91,191 +98,66 @@ def evaluate_datasets(prediction: xr.Dataset, truth: xr.Dataset, low: xr.Dataset
             factor if coarse is not None and name in coarse.data else None,
             members=members,
             projected=reference.projected,
+            seed=seed,
+            thresholds=asked,
+            scales=scales,
         )
         for name in names
     }
-    for i, time in enumerate(times):
-        x = _load(fine, names, i, time)
-        y = _load(reference, names, steps[i], time)
-        z = {} if coarse is None else _load(coarse, [n for n in names if n in coarse.data], coarse_steps[i], time)
+    # silent where nobody watches
+    for i, time in enumerate(tqdm(times, "evaluate", unit="time", disable=None)):
         for name, metric in metrics.items():
-            metric.update(x[name][None, :, None], y[name][None], z[name][None] if name in z else None)
-    return _result(metrics, reference, members, len(times))
+            y = _load(reference, name, steps[i])
+            if counts is not None:
+                y = torch.where(counts.at(i), y, torch.nan)
+            x = _load(fine, name, i)
+            require_scorable(x, y[0], name, time, rows, columns, axes)
+            z = _load(coarse, name, coarse_steps[i])[None] if coarse is not None and name in coarse.data else None
+            if z is not None and bool(z.isinf().any()):
+                raise FdsrError(f"low: {name} is infinite at time {time}")
+            metric.update(x[None, :, None], y[None], z)
+    units = {name: str(reference.data[name].attrs.get("units", "")) for name in names}
+    return scores_dataset(list(metrics.values()), units, members, len(times))
 
 
-def _fields(data: xr.Dataset, what: str) -> _Fields:
-    """The dataset with standard axis names, its fields only, and a time axis."""
-    if not isinstance(data, xr.Dataset):
-        raise FdsrError(f"{what} must be an xarray.Dataset with one data variable a field, got {type(data).__name__}")
-    dims = [str(d) for d in data.dims]
-    names: dict[Hashable, str] = {}
-    for axis, aliases in {"time": TIME, "member": MEMBER, "row": ROWS, "column": COLUMNS}.items():
-        # on the low-resolution side of a pair store the axes are lat_low and lon_low
-        coarse = [f"{a}_low" for a in aliases] if what == "low" else []
-        candidates = [a for a in (*coarse, *aliases) if a in dims]
-        if candidates:
-            names[candidates[0]] = axis
-        elif axis in ("row", "column"):
-            raise FdsrError(f"{what} has no {' or '.join(aliases)} dimension, only {', '.join(dims) or 'none'}")
-    projected = any(str(old).split("_")[0] == "y" for old, new in names.items() if new == "row")
-    fields = [v for v in data.data_vars if {"row", "column"} <= {names.get(d, d) for d in data[v].dims}]
-    # names only: coordinates over other axes go, as do grid mappings
-    data = data[fields].rename({old: new for old, new in names.items() if old != new})
-    if "time" not in data.dims:
-        data = data.expand_dims("time")
-    if projected:
-        data = data.assign_coords({axis: _kilometres(data, axis, what) for axis in ("row", "column")})
-    return _Fields(what, data, projected)
+class _Mask:
+    """Which cells count, on the truth's grid: `at(i)` is (H, W) for time i of the prediction."""
+
+    def __init__(self, mask: xr.DataArray, fine: Fields, reference: Fields) -> None:
+        if not isinstance(mask, xr.DataArray) or mask.dtype.kind != "b":
+            found = f"of type {mask.dtype}" if isinstance(mask, xr.DataArray) else type(mask).__name__
+            raise FdsrError(f"mask must be an xarray.DataArray of booleans, True where a cell counts, got one {found}")
+        fields = read_fields(mask, "mask", "mask")
+        check_dims(fields, "mask", ("time", "row", "column"))
+        self.fields = match_grid(fields, reference)
+        moving = any(str(d) in ("time", "valid_time") for d in mask.dims)
+        self.steps = match_times(fine, self.fields)[1] if moving else None
+
+    def at(self, i: int) -> Tensor:
+        return _load(self.fields, "mask", 0 if self.steps is None else self.steps[i])[0] > 0
 
 
-def _kilometres(data: xr.Dataset, axis: str, what: str) -> tuple[str, np.ndarray]:
-    if axis not in data.coords:
-        raise FdsrError(f"{what} has no {axis} coordinate")
-    units = str(data[axis].attrs.get("units", ""))
-    scale = {"km": 1.0, "m": 1e-3, "metre": 1e-3, "meter": 1e-3, "metres": 1e-3, "meters": 1e-3}.get(units)
-    if scale is None:
-        raise FdsrError(f"{what}: the {axis} coordinate of a projected grid needs units m or km, got {units!r}")
-    return axis, np.asarray(data[axis].values, dtype=np.float64) * scale
+def _thresholds(
+    given: Mapping[str, Sequence[float]] | None, reference: Fields, names: Sequence[str]
+) -> dict[str, tuple[float, ...]]:
+    """Thresholds by variable: as given, else as the truth's attributes say."""
+    if given is None:
+        asking = {name: reference.data[name].attrs.get("thresholds") for name in names}
+        return {name: read_thresholds(value) for name, value in asking.items() if value is not None}
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise FdsrError(f"thresholds name {unknown[0]}, which is not scored; there is {', '.join(names)}")
+    return {name: read_thresholds(value) for name, value in given.items()}
 
 
-def _check_dims(fields: _Fields, name: str, allowed: Sequence[str]) -> None:
-    extra = [str(d) for d in fields.data[name].dims if d not in allowed]
-    if extra:
-        raise FdsrError(
-            f"{fields.what}: variable {name} has the dimension {extra[0]}, which cannot be scored; select one"
-        )
-
-
-def _nearest(wanted: np.ndarray, given: np.ndarray, circle: bool, tolerance: float) -> np.ndarray | None:
-    """Index into `given` for each of `wanted`; None if one is farther than `tolerance` spacings of `wanted`."""
-    if wanted.size != given.size:
-        return None
-    step = abs(wanted[-1] - wanted[0]) / (wanted.size - 1) if wanted.size > 1 else 1.0
-    distance = np.abs(wanted[:, None].astype(np.float64) - given[None, :].astype(np.float64))
-    if circle:
-        distance = np.minimum(distance % 360.0, -distance % 360.0)
-    index: np.ndarray = distance.argmin(1)
-    if np.unique(index).size != index.size or not (distance.min(1) <= tolerance * step).all():
-        return None
-    return index
-
-
-def _reorder(fields: _Fields, wanted: dict[str, np.ndarray], tolerance: float) -> _Fields | None:
-    """The fields in the order of the `wanted` coordinates of row and column; None if they lie elsewhere."""
-    data = fields.data
-    for axis, values in wanted.items():
-        circle = axis == "column" and not fields.projected
-        index = _nearest(values, fields.coordinate(axis), circle, tolerance)
-        if index is None:
-            return None
-        if (index != np.arange(index.size)).any():
-            data = data.isel({axis: index})
-    return _Fields(fields.what, data, fields.projected)
-
-
-def _match_grid(fine: _Fields, reference: _Fields) -> _Fields:
-    wanted = {axis: reference.coordinate(axis) for axis in ("row", "column")}
-    matched = _reorder(fine, wanted, 1e-3) if fine.projected == reference.projected else None
-    if matched is None:
-        raise FdsrError(f"prediction and truth are on different grids: {_describe(fine)} and {_describe(reference)}")
-    return matched
-
-
-def _describe(fields: _Fields) -> str:
-    parts = []
-    for axis in ("row", "column"):
-        values = fields.coordinate(axis)
-        parts.append(f"{values.size} from {values[0]:g} to {values[-1]:g}")
-    return " × ".join(parts)
-
-
-def _match_times(fields: _Fields, other: _Fields) -> tuple[list[str], list[int]]:
-    """The times of `fields` as text, and the position of each in `other`."""
-    n = fields.data.sizes["time"]
-    if "time" not in fields.data.coords or "time" not in other.data.coords:
-        if n != other.data.sizes["time"]:
-            raise FdsrError(
-                f"{fields.what} has {n} times and {other.what} {other.data.sizes['time']}, without coordinates"
-            )
-        return [str(i) for i in range(n)], list(range(n))
-    times, available = _times(fields), _times(other)
-    position = {value: i for i, value in enumerate(available.tolist())}
-    if len(position) < available.size or len(set(times.tolist())) < times.size:
-        raise FdsrError(f"a time occurs twice in {fields.what} or {other.what}")
-    missing = [str(t) for t, value in zip(times, times.tolist(), strict=True) if value not in position]
-    if missing:
-        raise FdsrError(f"{other.what} lacks {len(missing)} of {n} times of {fields.what}, the first {missing[0]}")
-    return [str(t) for t in times], [position[value] for value in times.tolist()]
-
-
-def _times(fields: _Fields) -> np.ndarray:
-    times = fields.coordinate("time")
-    # one resolution, so that equal instants are equal
-    return times.astype("datetime64[ns]") if times.dtype.kind == "M" else times
-
-
-def _match_low(low: _Fields, reference: _Fields, names: Sequence[str]) -> tuple[_Fields, tuple[int, int]]:
-    """The low-resolution input in the order of the fine grid, and the factor between the two."""
-    for name in names:
-        if name in low.data:
-            _check_dims(low, name, ("time", "row", "column"))
-    factors, wanted = [], {}
-    for axis in ("row", "column"):
-        fine, n = reference.coordinate(axis), low.data.sizes[axis]
-        if fine.size % n:
-            raise FdsrError(f"{fine.size} {axis}s of truth are not a multiple of the {n} of low")
-        factors.append(fine.size // n)
-        wanted[axis] = fine.astype(np.float64).reshape(n, -1).mean(1)
-    matched = _reorder(low, wanted, 0.5)
-    if matched is None:
-        raise FdsrError(f"low is not a coarser version of truth's grid: {_describe(low)} and {_describe(reference)}")
-    return matched, (factors[0], factors[1])
-
-
-def _load(fields: _Fields, names: Sequence[str], step: int, time: str) -> dict[str, torch.Tensor]:
-    """One time of every variable: (M, H, W) with members, else (1, H, W)."""
-    data = fields.data[list(names)].isel(time=step).load()
-    loaded = {}
-    for name in names:
-        array = data[name]
-        if "member" not in array.dims:
-            array = array.expand_dims("member")
-        values = np.asarray(array.transpose("member", "row", "column").values)
-        if values.dtype not in (np.float32, np.float64):
-            values = values.astype(np.float64)
-        missing = int(values.size - np.isfinite(values).sum())
-        if missing:
-            raise FdsrError(
-                f"{fields.what}: {name} is NaN or infinite at time {time} in {missing} of {values.size} cells"
-            )
-        values = np.ascontiguousarray(values)
-        loaded[name] = torch.from_numpy(values if values.flags.writeable else values.copy())
-    return loaded
-
-
-def _result(metrics: dict[str, FieldMetrics], reference: _Fields, members: int, n_times: int) -> xr.Dataset:
-    names = list(metrics)
-    scores = {name: metric.compute() for name, metric in metrics.items()}
-    spectra = [metric.spectra() for metric in metrics.values()]
-    first = spectra[0]
-    result = xr.Dataset(
-        coords={
-            "variable": names,
-            "units": ("variable", [str(reference.data[name].attrs.get("units", "")) for name in names]),
-            "wavenumber": (("band", "ring"), first.wavenumber, {"units": "km-1", "long_name": "cycles per km"}),
-            "scored": (("band", "ring"), first.scored, {"long_name": "whether the ring enters lsd and melr"}),
-            "band_latitude": ("band", first.latitude, {"units": "degrees_north"}),
-        },
-        attrs={"members": members, "n_times": n_times},
-    )
-    for key, long_name in LONG_NAMES.items():
-        if any(key in found for found in scores.values()):
-            values = [found.get(key, {}).get(name, np.nan) for name, found in scores.items()]
-            label = "mean absolute error (a single member)" if key == "crps" and members == 1 else long_name
-            result[key] = ("variable", values, {"long_name": label, "units": UNITS.get(key, "as the variable")})
-    for key, attribute in {"spectrum": "power", "spectrum_reference": "reference", "spectrum_error": "error"}.items():
-        stacked = np.concatenate([getattr(s, attribute) for s in spectra])
-        result[key] = (("variable", "band", "ring"), stacked, {"units": "variable's units squared times km2"})
-    histograms = np.concatenate([metric.rank_histogram() for metric in metrics.values()])
-    result["rank_histogram"] = (("variable", "rank"), histograms, {"long_name": "frequency of the rank of the truth"})
-    return result
+def _load(fields: Fields, name: str, step: int) -> Tensor:
+    """One time of a variable: (M, H, W) with members, else (1, H, W)."""
+    array = fields.data[name].isel(time=step)
+    if "member" not in array.dims:
+        array = array.expand_dims("member")
+    values = np.asarray(array.transpose("member", "row", "column").values)
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    # in native byte order and without negative strides, as torch wants them
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    return torch.from_numpy(values if values.flags.writeable else values.copy())

@@ -1,9 +1,9 @@
-"""How far the spectra of the members are from the spectrum of the truth: LSD and MELR."""
+"""How far the spectra of the members are from the spectrum of the truth: LSD, MELR and effective resolution."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdsr.metrics.base import SumMetric
-from fdsr.metrics.boxes import Band
-from fdsr.metrics.spectra import Rings, half_power_density, make_rings, ring_mean
+from fdsr.metrics.base import SumMetric, member_blocks
+from fdsr.metrics.boxes import Band, ZonalBand
+from fdsr.metrics.spectra import Rings, half_power_density, ring_mean
 
 # power below this share of the mean square of the truth is rounding, not signal
 ROUNDING = 1e-24
 # points transformed at once
 CHUNK_POINTS = 2**20
+# a wavenumber is resolved where the power is right to this factor, and where the mean's error is below its inverse
+RESOLVED = 2.0
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,9 @@ class Spectra:
     """Spectra by variable, band and ring; rings a band does not have are NaN.
 
     wavenumber (bands, rings) in cycles/km; scored (bands, rings), whether the ring enters LSD and MELR; latitude and
-    area (bands,); power, reference, error (variables, bands, rings) in unit² km²: of the members (mean over members),
-    of the truth, and of the error of the ensemble mean, which is resolved where error is at most half of reference.
+    area (bands,); power, reference, error (variables, bands, rings) in unit² km² (zonal ones in unit² km): of the
+    members (mean over members), of the truth, and of the error of the ensemble mean; mean, the spectrum of the ensemble
+    mean itself, which is smoother than any member and not the model's spectrum.
     """
 
     wavenumber: np.ndarray
@@ -37,18 +40,26 @@ class Spectra:
     power: np.ndarray
     reference: np.ndarray
     error: np.ndarray
+    mean: np.ndarray
 
 
 class SpectralScores(SumMetric):
-    """LSD and MELR of the member-averaged power P against the power P_ref of the truth, over the scored rings.
+    """LSD, MELR and effective resolution of the member-averaged power P against the power P_ref of the truth.
 
-    LSD = √⟨(10 log10 P/P_ref)²⟩ in dB; MELR = ⟨|ln P − ln P_ref|⟩. P and P_ref are averaged over times, boxes and
-    members first (the spectrum of the members, never of the ensemble mean); rings of one band weigh the same; the
-    bands' mean squares (LSD) or means (MELR) are weighted by the area of the bands. Where both are zero up to rounding,
-    as for constant fields, they agree: 0 dB. NaN where no band has a scored ring.
+    Over the scored rings: LSD = √⟨(10 log10 P/P_ref)²⟩ in dB; MELR = ⟨|ln P − ln P_ref|⟩. P and P_ref are averaged over
+    times, boxes and members first (the spectrum of the members, never of the ensemble mean); rings of one band weigh the
+    same; the bands' mean squares (LSD) or means (MELR) are weighted by the area of the bands. Where both are zero up to
+    rounding, as for constant fields, they agree: 0 dB.
+
+    effective_resolution is 1/k* in km, k* the largest scored k with ½ ≤ P/P_ref ≤ 2 for all scored k′ ≤ k; resolved_scale
+    likewise with P_error/P_ref ≤ ½, P_error of the error of the ensemble mean. k* is averaged over the bands by area, 0
+    where already the first ring fails: infinity when it fails in every band.
+
+    A box with a masked cell (truth NaN) is left out at that time; a band counts with the share of its boxes seen. NaN
+    where no band has a scored ring or a box without masked cells.
 
     Args:
-        bands: boxes of the grid (`fdsr.metrics.boxes`).
+        bands: boxes, or zonal bands, of the grid (`fdsr.metrics.boxes`).
         n_variables: C.
     """
 
@@ -56,69 +67,107 @@ class SpectralScores(SumMetric):
     power: Tensor
     reference: Tensor
     error: Tensor
+    mean: Tensor
     mean_square: Tensor
     n_fields: Tensor
+    n_truths: Tensor
     n_times: Tensor
 
-    def __init__(self, bands: Sequence[Band], n_variables: int = 1, **kwargs: Any) -> None:
+    def __init__(self, bands: Sequence[Band | ZonalBand], n_variables: int = 1, **kwargs: Any) -> None:
         super().__init__(n_variables, **kwargs)
         self.bands = tuple(bands)
-        self.rings: tuple[Rings, ...] = tuple(make_rings(band.shape, band.spacing) for band in self.bands)
+        self.rings: tuple[Rings, ...] = tuple(band.rings() for band in self.bands)
         shape = (n_variables, len(self.bands), max((rings.n for rings in self.rings), default=0))
-        for name in ("power", "reference", "error"):
+        for name in ("power", "reference", "error", "mean"):
             self.add_sum(name, *shape)
-        self.add_sum("mean_square", n_variables, len(self.bands))
-        self.add_sum("n_fields")
+        # boxes without masked cells, of all members and of the truth
+        for name in ("mean_square", "n_fields", "n_truths"):
+            self.add_sum(name, n_variables, len(self.bands))
         self.add_sum("n_times")
 
-    def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
-        self._check(prediction, truth)
-        n_times, members = prediction.shape[:2]
-        sums = {name: torch.zeros_like(getattr(self, name)) for name in ("power", "reference", "error", "mean_square")}
-        with torch.autocast(prediction.device.type, enabled=False):
+    def update(self, prediction: Tensor | Iterable[Tensor], truth: Tensor) -> None:
+        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units; or an iterable of members (B, C, H, W)."""
+        if isinstance(prediction, Tensor):
+            self._check(prediction, truth)
+        dtype = self.power.dtype
+        names = ("power", "reference", "error", "mean", "mean_square", "n_fields", "n_truths")
+        sums = {name: torch.zeros_like(getattr(self, name)) for name in names}
+        valid = [~band.cut(truth).isnan().any(-1).any(-1) for band in self.bands]
+        total, members = torch.zeros(truth.shape, dtype=dtype, device=truth.device), 0
+        with torch.autocast(truth.device.type, enabled=False):
+            for block in member_blocks(prediction, truth):
+                total += block.sum(1, dtype=dtype)
+                members += block.shape[1]
+                for i, band in enumerate(self.bands):
+                    boxes = band.cut(block).flatten(0, 1)
+                    keep = valid[i].repeat_interleave(block.shape[1], 0)
+                    sums["power"][:, i, : self.rings[i].n] += self._power(boxes, keep, self.rings[i])
+            mean = total / max(1, members)
             for i, (band, rings) in enumerate(zip(self.bands, self.rings, strict=True)):
-                p, y = band.cut(prediction), band.cut(truth).to(self.power.dtype)
-                error = p.mean(1, dtype=self.power.dtype) - y
-                sums["power"][:, i, : rings.n] = self._power(p.flatten(0, 1), rings)
-                sums["reference"][:, i, : rings.n] = self._power(y, rings)
-                sums["error"][:, i, : rings.n] = self._power(error, rings)
-                sums["mean_square"][:, i] = y.square().mean((-3, -2, -1)).sum(0)
+                x, y = band.cut(mean), band.cut(truth).to(dtype)
+                for name, field in (("reference", y), ("error", x - y), ("mean", x)):
+                    sums[name][:, i, : rings.n] = self._power(field, valid[i], rings)
+                square = torch.where(valid[i], y.square().mean((-2, -1)), 0.0)
+                sums["mean_square"][:, i] = square.sum((0, 2))
+                sums["n_truths"][:, i] = valid[i].sum((0, 2))
+        sums["n_fields"] = sums["n_truths"] * members
         for name, value in sums.items():
             setattr(self, name, getattr(self, name) + value)
-        self.n_fields = self.n_fields + n_times * members
-        self.n_times = self.n_times + n_times
+        self.n_times = self.n_times + truth.shape[0]
 
-    def _power(self, boxes: Tensor, rings: Rings) -> Tensor:
-        """Σ over the first axis of the box-averaged ring means of boxes (N, C, n_boxes, h, w): (C, n_rings)."""
+    def _power(self, boxes: Tensor, valid: Tensor, rings: Rings) -> Tensor:
+        """Σ over valid boxes of the ring means of boxes (N, C, n_boxes, h, w), valid (N, C, n_boxes): (C, n_rings)."""
         n_boxes, height, width = boxes.shape[-3:]
+        if not bool(valid.all()):
+            boxes = torch.where(valid[..., None, None], boxes, 0.0)  # an empty box has no power
         total = self.power.new_zeros(self.n_variables, height, width // 2 + 1)
         step = max(1, CHUNK_POINTS // (self.n_variables * n_boxes * height * width))
         for start in range(0, boxes.shape[0], step):
-            total += half_power_density(boxes[start : start + step], rings.spacing).sum((0, 2))
-        return ring_mean(total, rings) / n_boxes
+            total += half_power_density(boxes[start : start + step], rings.spacing, rings.periodic).sum((0, 2))
+        return ring_mean(total, rings)
 
     def compute(self) -> dict[str, Tensor]:
-        """lsd in dB and melr (C,); power, reference and error (C, bands, rings) in unit² km²."""
-        power = self.power / self.n_fields
-        reference, error = self.reference / self.n_times, self.error / self.n_times
-        lsd = torch.full_like(self.mean_square, torch.nan)
-        melr = torch.full_like(self.mean_square, torch.nan)
-        for i, (band, rings) in enumerate(zip(self.bands, self.rings, strict=True)):
+        """lsd in dB, melr, effective_resolution and resolved_scale in km, (C,); power, reference, error and mean (C, bands,
+        rings) in unit² km² (zonal: unit² km)."""
+        power = self.power / self.n_fields[..., None]
+        reference, error, mean = (x / self.n_truths[..., None] for x in (self.reference, self.error, self.mean))
+        mean_square = self.mean_square / self.n_truths
+        by_band = {
+            name: torch.full_like(mean_square, torch.nan)
+            for name in ("lsd", "melr", "effective_resolution", "resolved_scale")
+        }
+        for i, rings in enumerate(self.rings):
             scored = torch.from_numpy(np.flatnonzero(rings.scored)).to(power.device)
-            floor = ROUNDING * band.spacing[0] * band.spacing[1] * self.mean_square[:, i, None] / self.n_times
-            ratio = log_ratio(power[:, i][:, scored], reference[:, i][:, scored], floor)
-            lsd[:, i] = (ratio * (10.0 / math.log(10.0))).square().mean(1)
-            melr[:, i] = ratio.abs().mean(1)
-        used = [i for i, rings in enumerate(self.rings) if rings.scored.any()]
-        area = lsd.new_tensor([self.bands[i].area for i in used])
+            wavenumber = torch.from_numpy(rings.wavenumber[rings.scored]).to(power.device, power.dtype)
+            floor = ROUNDING * rings.spacing[0] * rings.spacing[1] * mean_square[:, i, None]
+            reference_i = reference[:, i][:, scored]
+            ratio = log_ratio(power[:, i][:, scored], reference_i, floor)
+            error_ratio = log_ratio(error[:, i][:, scored], reference_i, floor)
+            # an error that is rounding is no error, also where the truth has no power
+            error_ratio = torch.where(error[:, i][:, scored] <= floor, -torch.inf, error_ratio)
+            by_band["lsd"][:, i] = (ratio * (10.0 / math.log(10.0))).square().mean(1)
+            by_band["melr"][:, i] = ratio.abs().mean(1)
+            by_band["effective_resolution"][:, i] = _largest_resolved(ratio.abs(), math.log(RESOLVED), wavenumber)
+            by_band["resolved_scale"][:, i] = _largest_resolved(error_ratio, -math.log(RESOLVED), wavenumber)
+        pooled = {name: self._over_bands(values) for name, values in by_band.items()}
         return {
-            "lsd": torch.sqrt((lsd[:, used] * area).sum(1) / area.sum()),
-            "melr": (melr[:, used] * area).sum(1) / area.sum(),
+            "lsd": torch.sqrt(pooled["lsd"]),
+            "melr": pooled["melr"],
+            "effective_resolution": 1.0 / pooled["effective_resolution"],
+            "resolved_scale": 1.0 / pooled["resolved_scale"],
             "power": power,
             "reference": reference,
             "error": error,
+            "mean": mean,
         }
+
+    def _over_bands(self, values: Tensor) -> Tensor:
+        """Mean of (C, bands) over the bands with scored rings, by the area of their boxes seen: (C,)."""
+        used = [i for i, rings in enumerate(self.rings) if rings.scored.any()]
+        area = values.new_tensor([self.bands[i].area for i in used])
+        boxes = values.new_tensor([self.bands[i].n_boxes for i in used])
+        weight = area * (self.n_truths[:, used] / (boxes * self.n_times))
+        return torch.where(weight > 0, values[:, used] * weight, 0.0).sum(1) / weight.sum(1)
 
     def spectra(self) -> Spectra:
         """The spectra as numpy arrays, of all processes together."""
@@ -142,7 +191,15 @@ class SpectralScores(SumMetric):
             power=get("power"),
             reference=get("reference"),
             error=get("error"),
+            mean=get("mean"),
         )
+
+
+def _largest_resolved(log_ratio: Tensor, bound: float, wavenumber: Tensor) -> Tensor:
+    """The wavenumber (rings,) of the last ring before log_ratio (C, rings) exceeds `bound`: (C,), 0 if the first does."""
+    run = (log_ratio <= bound + 1e-9).cumprod(1).sum(1)
+    largest = torch.cat([wavenumber.new_zeros(1), wavenumber])[run]
+    return torch.where(log_ratio.isnan().any(1), torch.nan, largest)
 
 
 def log_ratio(power: Tensor, reference: Tensor, floor: Tensor) -> Tensor:

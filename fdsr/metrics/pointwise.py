@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdsr.metrics.base import FieldMetric, weighted_sum
+from fdsr.metrics.base import FieldMetric, mean_of_members, weighted_sum
 
 
 class MeanError(FieldMetric):
@@ -21,6 +22,9 @@ class MeanError(FieldMetric):
 
     def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         self.total = self.total + weighted_sum(self._score(p.mean(0) - y), w)
+
+    def _reduce_stream(self, members: Iterable[Tensor], truth: Tensor) -> None:
+        self.update(mean_of_members(members, truth), truth)
 
     def _score(self, error: Tensor) -> Tensor:
         raise NotImplementedError

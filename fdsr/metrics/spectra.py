@@ -1,8 +1,10 @@
-"""Power spectra of fields in physical units, for fields that are not periodic.
+"""Power spectra of fields in physical units.
 
 A field on a finite box is not periodic, and the jump across its edges leaks a k⁻² floor over any steeper spectrum. So
 the best-fit plane is removed and the rest is tapered by a DPSS window of time–bandwidth NW = 3 on each axis (Slepian
-1978; Thomson 1982) before the Fourier transform. Units: spacing in km, wavenumber in cycles/km, density in unit² km².
+1978; Thomson 1982) before the Fourier transform. A field that is periodic (`periodic=True`: a circle of longitudes, an
+idealised turbulence run) needs neither: its mean is removed, nothing else. Units: spacing in km, wavenumber in cycles/km,
+density in unit² km².
 """
 
 from __future__ import annotations
@@ -59,13 +61,17 @@ def remove_plane(x: Tensor) -> Tensor:
     return torch.addmm(flat, flat @ basis.T, basis, alpha=-1.0).reshape(x.shape)
 
 
-def half_power_density(x: Tensor, spacing: tuple[float, float]) -> Tensor:
+def half_power_density(x: Tensor, spacing: tuple[float, float], periodic: bool = False) -> Tensor:
     """The half k_x ≥ 0 of `power_density`, (..., h, w//2 + 1); the other half mirrors it, see `half_plane_counts`."""
     height, width = x.shape[-2:]
     x = x.to(working_dtype(x.device))
-    window = _constant(_taper(height, width), x)
-    scale = spacing[0] * spacing[1] / float((_taper(height, width) ** 2).sum())
-    coefficients = torch.fft.rfft2(remove_plane(x) * window)
+    if periodic:
+        energy = float(height * width)
+        coefficients = torch.fft.rfft2(x - x.mean((-2, -1), keepdim=True))
+    else:
+        energy = float((_taper(height, width) ** 2).sum())
+        coefficients = torch.fft.rfft2(remove_plane(x) * _constant(_taper(height, width), x))
+    scale = spacing[0] * spacing[1] / energy
     return (coefficients.real.square() + coefficients.imag.square()) * scale
 
 
@@ -78,14 +84,15 @@ def half_plane_counts(width: int) -> Tensor:
     return counts
 
 
-def power_density(x: Tensor, spacing: tuple[float, float]) -> Tensor:
+def power_density(x: Tensor, spacing: tuple[float, float], periodic: bool = False) -> Tensor:
     """Two-dimensional power density P(k_y, k_x) = |FFT(w·x′)|² dx dy / Σw² of fields (..., h, w), in unit² km².
 
-    x′ is x without its best-fit plane, w the DPSS taper, spacing = (dy, dx) in km. Same shape as x, in the order of
-    `torch.fft.fftfreq` (cycles/km with d = spacing). Parseval: Σ P Δk_x Δk_y = Σ (w x′)² / Σ w², Δk = 1/(n d).
+    x′ is x without its best-fit plane, w the DPSS taper, spacing = (dy, dx) in km; for a field periodic in both axes x′
+    is x without its mean and w is 1. Same shape as x, in the order of `torch.fft.fftfreq` (cycles/km with d = spacing).
+    Parseval: Σ P Δk_x Δk_y = Σ (w x′)² / Σ w², Δk = 1/(n d).
     """
     height, width = x.shape[-2:]
-    half = half_power_density(x, spacing)
+    half = half_power_density(x, spacing, periodic)
     # P(−k) = P(k) for a real field: columns k_x < 0 from their mirrors
     mirrored = half[..., 1 : (width + 1) // 2].flip(-1)
     rows = (-torch.arange(height, device=x.device)) % height
@@ -97,7 +104,8 @@ class Rings:
     """Rings of wavenumber on the half plane of a box (h, w) with spacing (dy, dx) km.
 
     Ring j = 1, 2, … holds the modes with (j − ½)/L ≤ |k| < (j + ½)/L and |k| ≤ 1/(2 max(dx, dy)), L the shorter side;
-    its wavenumber is j/L. `scored` marks those at or above NW/L, the others are blurred by the taper.
+    its wavenumber is j/L. `scored` marks those at or above NW/L, the others are blurred by the taper; on a `periodic`
+    field nothing is blurred and all are scored. `make_zonal_rings` has its own rings.
     """
 
     shape: tuple[int, int]
@@ -106,6 +114,7 @@ class Rings:
     scored: np.ndarray
     index: Tensor
     counts: Tensor
+    periodic: bool = False
 
     @property
     def n(self) -> int:
@@ -113,7 +122,7 @@ class Rings:
         return int(self.wavenumber.size)
 
 
-def make_rings(shape: tuple[int, int], spacing: tuple[float, float]) -> Rings:
+def make_rings(shape: tuple[int, int], spacing: tuple[float, float], periodic: bool = False) -> Rings:
     """The rings of a box of `shape` (h, w) and spacing (dy, dx) in km."""
     (height, width), (dy, dx) = shape, spacing
     length = min(height * dy, width * dx)
@@ -133,9 +142,28 @@ def make_rings(shape: tuple[int, int], spacing: tuple[float, float]) -> Rings:
         shape=shape,
         spacing=spacing,
         wavenumber=number / length,
-        scored=(number >= NW - 1e-9) & (counts > 0),
+        scored=(number >= (1.0 if periodic else NW) - 1e-9) & (counts > 0),
         index=torch.from_numpy(index.ravel()),
         counts=torch.from_numpy(counts),
+        periodic=periodic,
+    )
+
+
+def make_zonal_rings(width: int, dx: float) -> Rings:
+    """The modes m = 1 … width // 2 of a closed circle of `width` points dx km apart, each a ring of k = m/(width dx).
+
+    The mean over such a ring is the one-sided density of a row in unit² km: Σ P Δk over m is the row's variance.
+    """
+    n = width // 2
+    return Rings(
+        shape=(1, width),
+        spacing=(1.0, dx),
+        wavenumber=np.arange(1, n + 1) / (width * dx),
+        scored=np.ones(n, dtype=bool),
+        index=torch.tensor([n, *range(n)]),
+        # the sum over ±m, not its mean
+        counts=torch.ones(n, dtype=torch.float64),
+        periodic=True,
     )
 
 
@@ -150,13 +178,14 @@ def ring_mean(density: Tensor, rings: Rings) -> Tensor:
     return mean.reshape(*density.shape[:-2], rings.n)
 
 
-def rapsd(x: Tensor, spacing: tuple[float, float]) -> tuple[np.ndarray, Tensor]:
+def rapsd(x: Tensor, spacing: tuple[float, float], periodic: bool = False) -> tuple[np.ndarray, Tensor]:
     """Radially averaged power spectral density of fields (..., h, w): wavenumbers (n,) and density (..., n).
 
-    Wavenumbers in cycles/km, density in unit² km²; the first rings, below NW/L, are blurred by the taper.
+    Wavenumbers in cycles/km, density in unit² km²; the first rings, below NW/L, are blurred by the taper, unless the
+    field is `periodic` in both axes.
     """
-    rings = make_rings((x.shape[-2], x.shape[-1]), spacing)
-    return rings.wavenumber, ring_mean(half_power_density(x, spacing), rings)
+    rings = make_rings((x.shape[-2], x.shape[-1]), spacing, periodic)
+    return rings.wavenumber, ring_mean(half_power_density(x, spacing, periodic), rings)
 
 
 def energy_spectrum(wavenumber: np.ndarray, density: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def test_errors_name_what_is_wrong() -> None:
         ((prediction, truth.isel(lat=slice(1, None))), "different grids"),
         ((prediction, truth.assign_coords(lat=LAT + 0.1)), "different grids"),
         ((prediction.expand_dims(level=[500]), truth), "dimension level"),
-        ((prediction["t2m"], truth), "must be an xarray.Dataset"),
+        ((prediction["t2m"].values, truth), "must be an xarray.Dataset"),
         ((prediction.rename(lat="row_number"), truth), "prediction has no lat"),
         ((prediction.isel(time=[0, 0]), truth), "twice"),
         ((prediction, truth, low.isel(lat=slice(1, None))), "not a multiple"),

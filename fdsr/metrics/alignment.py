@@ -1,0 +1,173 @@
+"""Two or three xarray datasets brought onto one grid and one list of times."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from fdsr.errors import FdsrError
+
+TIME = ("time", "valid_time")
+MEMBER = ("member", "number", "realization", "ensemble")
+ROWS = ("lat", "latitude", "y")
+COLUMNS = ("lon", "longitude", "x")
+# the dimension that holds the variables of a DataArray with several
+CHANNEL = ("variable", "channel", "high_channel", "low_channel")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A dataset with its axes named time, member, row, column, and what they were called before."""
+
+    what: str
+    data: xr.Dataset
+    projected: bool
+
+    def coordinate(self, axis: str) -> np.ndarray:
+        if axis not in self.data.coords:
+            raise FdsrError(f"{self.what} has no {axis} coordinate")
+        return np.asarray(self.data[axis].values)
+
+
+def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field") -> Fields:
+    """The dataset with standard axis names, its fields only, and a time axis.
+
+    A DataArray is split along a dimension of channels, or is one field called `name`.
+    """
+    if isinstance(data, xr.DataArray):
+        channel = next((d for d in CHANNEL if d in data.dims), None)
+        data = data.to_dataset(dim=channel) if channel else data.to_dataset(name=name)
+    if not isinstance(data, xr.Dataset):
+        raise FdsrError(
+            f"{what} must be an xarray.Dataset with one data variable a field, or a DataArray, got {type(data).__name__}"
+        )
+    dims = [str(d) for d in data.dims]
+    names: dict[Hashable, str] = {}
+    for axis, aliases in {"time": TIME, "member": MEMBER, "row": ROWS, "column": COLUMNS}.items():
+        # on the low-resolution side of a pair store the axes are lat_low and lon_low
+        coarse = [f"{a}_low" for a in aliases] if what == "low" else []
+        candidates = [a for a in (*coarse, *aliases) if a in dims]
+        if candidates:
+            names[candidates[0]] = axis
+        elif axis in ("row", "column"):
+            raise FdsrError(f"{what} has no {' or '.join(aliases)} dimension, only {', '.join(dims) or 'none'}")
+    projected = any(str(old).split("_")[0] == "y" for old, new in names.items() if new == "row")
+    fields = [v for v in data.data_vars if {"row", "column"} <= {names.get(d, d) for d in data[v].dims}]
+    # names only: coordinates over other axes go, as do grid mappings
+    data = data[fields].rename({old: new for old, new in names.items() if old != new})
+    if "time" not in data.dims:
+        data = data.expand_dims("time")
+    if projected:
+        data = data.assign_coords({axis: _kilometres(data, axis, what) for axis in ("row", "column")})
+    return Fields(what, data, projected)
+
+
+def _kilometres(data: xr.Dataset, axis: str, what: str) -> tuple[str, np.ndarray]:
+    if axis not in data.coords:
+        raise FdsrError(f"{what} has no {axis} coordinate")
+    units = str(data[axis].attrs.get("units", ""))
+    scale = {"km": 1.0, "m": 1e-3, "metre": 1e-3, "meter": 1e-3, "metres": 1e-3, "meters": 1e-3}.get(units)
+    if scale is None:
+        raise FdsrError(f"{what}: the {axis} coordinate of a projected grid needs units m or km, got {units!r}")
+    return axis, np.asarray(data[axis].values, dtype=np.float64) * scale
+
+
+def check_dims(fields: Fields, name: str, allowed: Sequence[str]) -> None:
+    """Raise FdsrError for a variable with other dimensions than `allowed`."""
+    extra = [str(d) for d in fields.data[name].dims if d not in allowed]
+    if extra:
+        raise FdsrError(
+            f"{fields.what}: variable {name} has the dimension {extra[0]}, which cannot be scored; select one"
+        )
+
+
+def _nearest(wanted: np.ndarray, given: np.ndarray, circle: bool, tolerance: float) -> np.ndarray | None:
+    """Index into `given` for each of `wanted`; None if one is farther than `tolerance` spacings of `wanted`."""
+    if wanted.size != given.size:
+        return None
+    step = abs(wanted[-1] - wanted[0]) / (wanted.size - 1) if wanted.size > 1 else 1.0
+    distance = np.abs(wanted[:, None].astype(np.float64) - given[None, :].astype(np.float64))
+    if circle:
+        distance = np.minimum(distance % 360.0, -distance % 360.0)
+    index: np.ndarray = distance.argmin(1)
+    if np.unique(index).size != index.size or not (distance.min(1) <= tolerance * step).all():
+        return None
+    return index
+
+
+def _reorder(fields: Fields, wanted: dict[str, np.ndarray], tolerance: float) -> Fields | None:
+    """The fields in the order of the `wanted` coordinates of row and column; None if they lie elsewhere."""
+    data = fields.data
+    for axis, values in wanted.items():
+        circle = axis == "column" and not fields.projected
+        index = _nearest(values, fields.coordinate(axis), circle, tolerance)
+        if index is None:
+            return None
+        if (index != np.arange(index.size)).any():
+            data = data.isel({axis: index})
+    return Fields(fields.what, data, fields.projected)
+
+
+def match_grid(fine: Fields, reference: Fields) -> Fields:
+    """`fine` with rows and columns in the order of `reference`. Raises FdsrError where the grids differ."""
+    wanted = {axis: reference.coordinate(axis) for axis in ("row", "column")}
+    matched = _reorder(fine, wanted, 1e-3) if fine.projected == reference.projected else None
+    if matched is None:
+        raise FdsrError(
+            f"{fine.what} and {reference.what} are on different grids: {_describe(fine)} and {_describe(reference)}"
+        )
+    return matched
+
+
+def _describe(fields: Fields) -> str:
+    parts = []
+    for axis in ("row", "column"):
+        values = fields.coordinate(axis)
+        parts.append(f"{values.size} from {values[0]:g} to {values[-1]:g}")
+    return " × ".join(parts)
+
+
+def match_times(fields: Fields, other: Fields) -> tuple[list[str], list[int]]:
+    """The times of `fields` as text, and the position of each in `other`."""
+    n = fields.data.sizes["time"]
+    if "time" not in fields.data.coords or "time" not in other.data.coords:
+        if n != other.data.sizes["time"]:
+            raise FdsrError(
+                f"{fields.what} has {n} times and {other.what} {other.data.sizes['time']}, without coordinates"
+            )
+        return [str(i) for i in range(n)], list(range(n))
+    times, available = _times(fields), _times(other)
+    position = {value: i for i, value in enumerate(available.tolist())}
+    if len(position) < available.size or len(set(times.tolist())) < times.size:
+        raise FdsrError(f"a time occurs twice in {fields.what} or {other.what}")
+    missing = [str(t) for t, value in zip(times, times.tolist(), strict=True) if value not in position]
+    if missing:
+        raise FdsrError(f"{other.what} lacks {len(missing)} of {n} times of {fields.what}, the first {missing[0]}")
+    return [str(t) for t in times], [position[value] for value in times.tolist()]
+
+
+def _times(fields: Fields) -> np.ndarray:
+    times = fields.coordinate("time")
+    # one resolution, so that equal instants are equal
+    return times.astype("datetime64[ns]") if times.dtype.kind == "M" else times
+
+
+def match_low(low: Fields, reference: Fields, names: Sequence[str]) -> tuple[Fields, tuple[int, int]]:
+    """The low-resolution input in the order of the fine grid, and the factor between the two."""
+    for name in names:
+        if name in low.data:
+            check_dims(low, name, ("time", "row", "column"))
+    factors, wanted = [], {}
+    for axis in ("row", "column"):
+        fine, n = reference.coordinate(axis), low.data.sizes[axis]
+        if fine.size % n:
+            raise FdsrError(f"{fine.size} {axis}s of truth are not a multiple of the {n} of low")
+        factors.append(fine.size // n)
+        wanted[axis] = fine.astype(np.float64).reshape(n, -1).mean(1)
+    matched = _reorder(low, wanted, 0.5)
+    if matched is None:
+        raise FdsrError(f"low is not a coarser version of truth's grid: {_describe(low)} and {_describe(reference)}")
+    return matched, (factors[0], factors[1])
