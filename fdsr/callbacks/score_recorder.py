@@ -14,9 +14,12 @@ from lightning.pytorch.callbacks import Callback
 
 from fdsr.callbacks.example import example_dataset
 from fdsr.callbacks.run_record import code_version, device_name
+from fdsr.callbacks.spec_metrics import spec_metrics
 from fdsr.data.interpolate import HALO
+from fdsr.data.spec import FieldSpec
 from fdsr.errors import FdsrError
-from fdsr.metrics import FieldMetrics
+from fdsr.metrics import FieldMetrics, require_scorable
+from fdsr.metrics.results import scores_dataset
 from fdsr.modules.base import DownscalingModule, Ensemble
 from fdsr.modules.fields import FieldCodec
 
@@ -36,7 +39,10 @@ TABLE_FIELDS = (
 
 
 class ScoreRecorder(Callback):
-    """Scores a test over all ranks and writes `test_metrics.csv`, `test_spectra.nc` and `test_example.nc` to the run.
+    """Scores a test over all ranks and writes `test_metrics.csv`, `test_scores.nc`, `test_spectra.nc` and `test_example.nc`.
+
+    The table has every score; `test_scores.nc` is what `fdsr.metrics.evaluate` gives for the same prediction, with spectra
+    and rank histograms. A value that is missing where the truth is not stops the test with its place.
 
     The metrics live here, not in the module, so that they never reach a checkpoint. Every rank feeds its own share;
     sums are merged when the test ends.
@@ -58,8 +64,8 @@ class ScoreRecorder(Callback):
         if not isinstance(pl_module.codec, FieldCodec):
             return  # images are judged as a set, by FIDCallback
         spec = pl_module.codec.spec
-        self.metrics = FieldMetrics(
-            spec.lat.numpy(), spec.lon.numpy(), spec.high_channels, spec.factor, low_names=spec.low_channels
+        self.metrics = spec_metrics(
+            spec, factor=spec.factor, low_names=spec.low_channels, members=pl_module.members
         ).to(pl_module.device)
         self.members, self.n_times = 0, 0
 
@@ -77,6 +83,7 @@ class ScoreRecorder(Callback):
         assert isinstance(pl_module, DownscalingModule)
         low = outputs["low"][..., HALO:-HALO, HALO:-HALO]
         prediction, truth = outputs["prediction"].float(), outputs["truth"].float()
+        _require_finite(pl_module.fields.spec, prediction, truth, outputs["time"])
         self.metrics.update(prediction, truth, low)
         self.members, self.n_times = prediction.shape[1], self.n_times + prediction.shape[0]
         if batch_idx == 0 and trainer.is_global_zero:
@@ -86,9 +93,12 @@ class ScoreRecorder(Callback):
         if self.metrics is None:
             return
         assert isinstance(pl_module, DownscalingModule)
+        spec = pl_module.fields.spec
         values = self.metrics.compute()
         spectra = self.metrics.spectra()
         count = trainer.strategy.reduce(torch.tensor(float(self.n_times), device=pl_module.device), reduce_op="sum")
+        units = {name: spec.attributes.get(name, {}).get("units", "1") for name in spec.high_channels}
+        scores = scores_dataset([self.metrics], units, self.members, int(count))
         if not trainer.is_global_zero:
             return
         facts = {
@@ -105,13 +115,12 @@ class ScoreRecorder(Callback):
         for metric, by_variable in values.items():
             for variable, value in by_variable.items():
                 # a deterministic forecast has no spread, and its CRPS is its mean absolute error, listed as such
-                if self.members == 1 and metric in ("crps", "spread_skill"):
+                if self.members == 1 and metric in ("crps", "crps_biased", "spread_skill"):
                     continue
                 rows.append({**facts, "variable": variable, "metric": metric, "value": f"{value:.6g}"})
         _write_csv(self.run_dir / "test_metrics.csv", rows)
-        _spectra_dataset(spectra, pl_module.fields.spec.high_channels).to_netcdf(
-            self.run_dir / "test_spectra.nc", engine="scipy"
-        )
+        _spectra_dataset(spectra, spec.high_channels).to_netcdf(self.run_dir / "test_spectra.nc", engine="scipy")
+        scores.assign_attrs(facts).to_netcdf(self.run_dir / "test_scores.nc", engine="scipy")
         for logger in trainer.loggers:
             logger.log_metrics(
                 {f"fdsr/{r['metric']}/{r['variable']}": float(str(r["value"])) for r in rows}, step=trainer.global_step
@@ -122,6 +131,16 @@ class ScoreRecorder(Callback):
         ds = example_dataset(module.fields.spec, outputs, self.method)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         ds.to_netcdf(self.run_dir / "test_example.nc", engine="scipy")
+
+
+def _require_finite(spec: FieldSpec, prediction: torch.Tensor, truth: torch.Tensor, times: torch.Tensor) -> None:
+    """FdsrError with the place of the first value of (B, M, C, H, W) or (B, C, H, W) that cannot be scored."""
+    rows, columns = spec.lat.numpy(), spec.lon.numpy()
+    axes = ("y", "x") if spec.projected else ("lat", "lon")
+    for b, seconds in enumerate(times.tolist()):
+        for c, name in enumerate(spec.high_channels):
+            time = str(np.datetime64(int(seconds), "s"))
+            require_scorable(prediction[b, :, c], truth[b, c], name, time, rows, columns, axes)
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from fdsr.metrics.ensemble import CRPS, BiasedCRPS, FairCRPS, RankHistogram, Spr
 from fdsr.metrics.log_spectral import Spectra, SpectralScores
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
-from fdsr.metrics.precipitation import EventScores, ExceedanceScores
+from fdsr.metrics.precipitation import EventScores, ExceedanceScores, read_thresholds
 from fdsr.metrics.quantiles import QuantileErrors
 from fdsr.metrics.spectra import energy_spectrum, power_density, rapsd
 from fdsr.metrics.suite import FieldMetrics
@@ -45,6 +45,7 @@ __all__ = [
     "power_density",
     "projected_bands",
     "rapsd",
+    "read_thresholds",
     "require_scorable",
     "zonal_bands",
 ]

@@ -12,8 +12,8 @@ from fdsr.errors import FdsrError
 
 TIME = ("time", "valid_time")
 MEMBER = ("member", "number", "realization", "ensemble")
-ROWS = ("lat", "latitude", "y")
-COLUMNS = ("lon", "longitude", "x")
+ROWS = ("lat", "latitude", "rlat", "y")
+COLUMNS = ("lon", "longitude", "rlon", "x")
 # the dimension that holds the variables of a DataArray with several
 CHANNEL = ("variable", "channel", "high_channel", "low_channel")
 
@@ -54,7 +54,10 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
             names[candidates[0]] = axis
         elif axis in ("row", "column"):
             raise FdsrError(f"{what} has no {' or '.join(aliases)} dimension, only {', '.join(dims) or 'none'}")
-    projected = any(str(old).split("_")[0] == "y" for old, new in names.items() if new == "row")
+    # a rotated pole has y and x in degrees: latitudes and longitudes about another pole
+    projected = any(
+        str(old).split("_")[0] == "y" and not _in_degrees(data, old) for old, new in names.items() if new == "row"
+    )
     fields = [v for v in data.data_vars if {"row", "column"} <= {names.get(d, d) for d in data[v].dims}]
     # names only: coordinates over other axes go, as do grid mappings
     data = data[fields].rename({old: new for old, new in names.items() if old != new})
@@ -63,6 +66,10 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
     if projected:
         data = data.assign_coords({axis: _kilometres(data, axis, what) for axis in ("row", "column")})
     return Fields(what, data, projected)
+
+
+def _in_degrees(data: xr.Dataset, axis: Hashable) -> bool:
+    return axis in data.coords and str(data[axis].attrs.get("units", "")).startswith("degree")
 
 
 def _kilometres(data: xr.Dataset, axis: str, what: str) -> tuple[str, np.ndarray]:

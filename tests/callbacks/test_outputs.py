@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from fdsr.callbacks import PredictionWriter, ScoreRecorder
@@ -89,6 +91,34 @@ def test_table_is_evaluate_on_the_prediction(written: Path, store: PairStore) ->
             "3",
         )
         assert "CPU" in r["device"] and r["commit"]
+
+
+def test_scores_are_what_a_notebook_gets(written: Path, store: PairStore) -> None:
+    with xr.open_zarr(written / "prediction.zarr", consolidated=False, chunks={}) as ds:
+        expected = evaluate(ds, truth(store), truth(store, "low"))
+    with xr.open_dataset(written / "test_scores.nc", engine="scipy") as found:
+        assert set(found.data_vars) == set(expected.data_vars) >= {"rank_histogram", "zonal_spectrum", "q99_error"}
+        for name in expected.data_vars:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-9, err_msg=str(name))
+        assert found.attrs["members"] == 3 and found.attrs["n_times"] == 3 and found.attrs["method"] == "tiny"
+
+
+def test_a_missing_value_stops_the_test_with_its_place(
+    build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = build("InterpolationModule")
+    generate = module.generate
+
+    def broken(batch: Any, members: int, seed: int) -> torch.Tensor:
+        prediction = generate(batch, members, seed)
+        prediction[0, 0, 1, 3, 5] = torch.nan
+        return prediction
+
+    monkeypatch.setattr(module, "generate", broken)
+    with pytest.raises(
+        FdsrError, match=r"u10 is NaN or infinite at time 2020-01-04T12.* the first at lat 63.75, lon 37.5"
+    ):
+        quiet_trainer(callbacks=[ScoreRecorder(tmp_path, "bicubic")]).test(module, datamodule=data, verbose=False)
 
 
 def test_example_and_spectra(written: Path, store: PairStore) -> None:
