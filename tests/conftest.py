@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 import yaml
 from hypothesis import settings
-from synthetic import TINY_UNET, make_source, pair_config, randomise, run_config, write_source
+from synthetic import TINY_DDGAN, TINY_UNET, make_source, pair_config, randomise, run_config, write_source
 
 import fdsr.modules
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
@@ -81,6 +81,8 @@ def build(store: PairStore) -> Callable[..., DownscalingModule]:
     def make(name: str, **arguments: Any) -> DownscalingModule:
         if name in ("DDPMModule", "FourierDDPMModule"):
             arguments = {"backbone_args": TINY_UNET, "steps": 2, "members": 2} | arguments
+        if name == "DDGANModule":
+            arguments = TINY_DDGAN | {"members": 2} | arguments
         if name == "RegressionModule":
             arguments = {"backbone_args": TINY_UNET | {"time_embedding": False}} | arguments
         module: DownscalingModule = getattr(fdsr.modules, name)(**arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from fdsr.data import PrepareConfig
 
 SPLIT = {"train": 10, "val": 2, "test": 3}
 TINY_UNET = {"width": 8, "multipliers": [1, 2], "groups": 4}
+TINY_DDGAN: dict[str, Any] = {
+    "backbone_args": TINY_UNET, "discriminator_args": {"width": 8, "multipliers": [1, 2]}, "latent_dim": 4, "timesteps": 2,
+}  # fmt: skip
 
 
 def latitudes(rows: int, poles: bool = False) -> np.ndarray:
@@ -85,6 +89,7 @@ def run_config(source: str, method: str = "FourierDDPMModule", **changes: Any) -
     arguments: dict[str, dict[str, Any]] = {
         "FourierDDPMModule": network | {"steps": 2, "members": 2},
         "DDPMModule": network | {"steps": 2, "members": 2},
+        "DDGANModule": copy.deepcopy(TINY_DDGAN) | {"members": 2},
         "RegressionModule": network | {"backbone_args": TINY_UNET | {"time_embedding": False}},
     }
     config: dict[str, Any] = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import lightning as L
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fdsr.data.image_spec import ImageBatch, ImageSpec
 
@@ -33,6 +35,20 @@ class _Images(Dataset[ImageBatch]):
         return {"image": self.images[i], "index": torch.tensor(i), "label": self.corner[i]}
 
 
+class _Order(Sampler[int]):
+    """The given order, without its first `skip` the first time."""
+
+    def __init__(self, order: range, skip: int) -> None:
+        self.order, self.skip = order, skip if skip < len(order) else 0
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        skip, self.skip = self.skip, 0
+        return iter(self.order[skip:])
+
+
 class TinyImages(L.LightningDataModule):
     """Images in the same order every epoch; ranks take turns."""
 
@@ -41,14 +57,15 @@ class TinyImages(L.LightningDataModule):
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.spec = SPEC
 
-    def _loader(self, count: int, seed: int) -> DataLoader:
+    def _loader(self, count: int, seed: int, skip: int = 0) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return DataLoader(
-            _Images(count, seed), self.batch_size, sampler=range(rank, count - count % world, world), drop_last=True
-        )
+        order = _Order(range(rank, count - count % world, world), skip)
+        return DataLoader(_Images(count, seed), self.batch_size, sampler=order, drop_last=True)
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.count, self.seed)
+        # a run that resumes in mid-epoch goes on where it stopped
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer else 0
+        return self._loader(self.count, self.seed, skip=done * self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(2 * self.batch_size, self.seed + 1)

@@ -1,5 +1,6 @@
 """The mathematics of diffusion with orthonormal transforms: torch alone, no training code. See README.md here."""
 
+from fdsr.diffusion.denoising_gan import Pair, fake_pair, r1_penalty, real_pair
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
 from fdsr.diffusion.losses import (
     LOSSES,
@@ -39,6 +40,7 @@ __all__ = [
     "InverseAmplitudeWeight",
     "Loss",
     "Noise",
+    "Pair",
     "Parametrisation",
     "PowerLawWeight",
     "Product",
@@ -56,7 +58,10 @@ __all__ = [
     "cosine_schedule",
     "ddim",
     "dpmsolverpp",
+    "fake_pair",
     "linear_schedule",
+    "r1_penalty",
+    "real_pair",
     "timesteps",
     "vp_schedule",
 ]

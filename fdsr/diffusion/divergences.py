@@ -40,6 +40,11 @@ class Divergence:
     optimal_v: Elementwise
     saturating: bool
 
+    def judges_real(self, v: Tensor) -> Tensor:
+        """Whether V holds a pair for a real one, elementwise: V lies where the optimal V is for a ratio r > 1."""
+        even, likely = self.optimal_v(torch.tensor([1.0, 2.0])).tolist()
+        return (v > even) if likely > even else (v < even)
+
     def critic_loss(self, v_real: Tensor, v_fake: Tensor) -> Tensor:
         """−(E_Q[g(V)] − E_P[f*(g(V))]), a scalar to be minimised by the critic; minus it is a lower bound of D_f."""
         return self.conjugate_g(v_fake).mean() - self.g(v_real).mean()

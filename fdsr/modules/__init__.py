@@ -1,6 +1,7 @@
 """LightningModules: every method of the comparison, sharing fields, evaluation and the backbone registry."""
 
 from fdsr.modules.base import DownscalingModule
+from fdsr.modules.ddgan import DDGANModule
 from fdsr.modules.ddpm import DDPMModule
 from fdsr.modules.dressed import DressedModule
 from fdsr.modules.fourier import FourierDDPMModule
@@ -9,6 +10,7 @@ from fdsr.modules.pretrained import load_module, save_pretrained
 from fdsr.modules.regression import RegressionModule
 
 __all__ = [
+    "DDGANModule",
     "DDPMModule",
     "DownscalingModule",
     "DressedModule",

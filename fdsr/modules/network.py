@@ -64,24 +64,31 @@ class NetworkModule(DownscalingModule):
         """Scalar training loss of a batch, with all randomness from `rng`."""
         raise NotImplementedError
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def step_noise(self) -> torch.Generator:
+        """The generator of all noise of this training step and rank."""
         step = self.trainer.fit_loop.total_batch_idx
         # dropout draws from the global generator: seeded by the step as well, a resumed run repeats it
         torch.manual_seed(generator("cpu", self.seed, "dropout", step, self.global_rank).initial_seed())
-        loss = self.loss(batch, generator(self.device, self.seed, "train", step, self.global_rank))
+        return generator(self.device, self.seed, "train", step, self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
+        loss = self.loss(batch, self.step_noise())
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["index"]))
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         loss = self.loss(batch, generator(self.device, self.seed, "validate", int(batch["index"][0])))
         self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["index"]), sync_dist=True)
         return loss
 
     def configure_optimizers(self) -> Any:
-        fused = self.device.type == "cuda"
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused
+            self.parameters(), lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
         )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.decay(optimizer), "interval": "step"}}
+
+    def decay(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
+        """Linear warm-up, then a half cosine down to `final_lr_fraction` at the trainer's last step."""
         total = max(1, int(self.trainer.estimated_stepping_batches))
 
         def factor(step: int) -> float:
@@ -89,5 +96,4 @@ class NetworkModule(DownscalingModule):
             cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
             return warm * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -19,7 +19,7 @@ from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_
 from fdsr.modules.pretrained import read_checkpoint
 
 Build = Callable[..., DownscalingModule]
-METHODS = ["InterpolationModule", "RegressionModule", "DDPMModule", "FourierDDPMModule"]
+METHODS = ["InterpolationModule", "RegressionModule", "DDPMModule", "FourierDDPMModule", "DDGANModule"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def checkpoint(
     return make
 
 
-@pytest.mark.parametrize("name", ["RegressionModule", "FourierDDPMModule"])
+@pytest.mark.parametrize("name", ["RegressionModule", "FourierDDPMModule", "DDGANModule"])
 def test_checkpoint_round_trip(checkpoint: Callable[[str], tuple], field_batch: WeatherBatch, name: str) -> None:
     module, path = checkpoint(name)
     loaded = load_module(path)

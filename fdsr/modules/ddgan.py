@@ -1,0 +1,265 @@
+"""DDGANModule: denoising diffusion GAN, a few large steps of diffusion each drawn by a conditional GAN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from fdsr.backbones import build_discriminator
+from fdsr.diffusion import (
+    DIVERGENCES,
+    Divergence,
+    GaussianDiffusion,
+    Pair,
+    ancestral,
+    fake_pair,
+    r1_penalty,
+    real_pair,
+    vp_schedule,
+)
+from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.ddpm import choose
+from fdsr.modules.fields import FieldCodec
+from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.seeding import generator
+
+
+class DDGANModule(GenerativeModule):
+    """Denoising diffusion GAN (Xiao et al. 2022), of images or, given the coarse field, of weather fields.
+
+    The generator `network` predicts x̂_0 from (x_t, t, z) and the condition, x̂_{t−1} is drawn from the exact posterior
+    q(· | x_t, x̂_0), and the discriminator scores pairs (x_{t−1}, x_t) at t. Real pairs are one further step of noise
+    apart. At T = 1 this is a plain conditional GAN. The losses are those of an f-divergence between the true pairs and
+    the generator's, with R1 on the real ones: see fdsr/diffusion/README.md.
+
+    Both networks are updated in every batch, each by Adam with its own rate. A step of the trainer is one update of the
+    generator: the discriminator's is not counted. Losses are computed in float32; where e^V occurs V is bounded softly
+    (see `fdsr.diffusion.divergences`).
+
+    Args beyond those of NetworkModule:
+        discriminator, discriminator_args: name and settings in the registry of discriminators.
+        divergence: one of `fdsr.diffusion.DIVERGENCES`.
+        saturating: generator's loss −E[f*(g(V))] (true) or −E[g(V)] (false); null takes the divergence's default.
+        timesteps: T of the VP schedule; also the network evaluations that a sample costs.
+        latent_dim: length of z, drawn anew at every step of the sampler; 0 leaves the noise in x_t as the only one.
+        r1_gamma, r1_every: (γ/2) E‖∇_{x_{t−1}} V‖² on real pairs, added in every r1_every-th batch and not multiplied by
+            that interval; γ = 0 leaves it out. One γ is not equally strong for all divergences.
+        lr, discriminator_lr, betas, warmup_steps, final_lr_fraction: of Adam; both rates fall along the same cosine.
+        gradient_clip: largest norm of either network's gradient, against rare spikes; null for none.
+        member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
+    """
+
+    discriminator: nn.Module
+
+    def __init__(
+        self,
+        backbone: str = "unet",
+        backbone_args: dict[str, Any] | None = None,
+        discriminator: str = "half_unet",
+        discriminator_args: dict[str, Any] | None = None,
+        divergence: str = "gan",
+        saturating: bool | None = None,
+        timesteps: int = 4,
+        latent_dim: int = 100,
+        r1_gamma: float = 0.02,
+        r1_every: int = 15,
+        lr: float = 1.6e-4,
+        discriminator_lr: float = 1.25e-4,
+        betas: tuple[float, float] = (0.5, 0.9),
+        warmup_steps: int = 0,
+        final_lr_fraction: float = 0.06,
+        gradient_clip: float | None = 10.0,
+        target: str = "residual",
+        members: int = 8,
+        member_batch: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            backbone, backbone_args, lr=lr, betas=betas, warmup_steps=warmup_steps, final_lr_fraction=final_lr_fraction,
+            target=target, members=members, seed=seed,
+        )  # fmt: skip
+        self.automatic_optimization = False
+        if r1_gamma < 0 or r1_every < 1 or latent_dim < 0:
+            raise FdsrError("model: r1_gamma and latent_dim must not be negative, and r1_every at least 1")
+        try:
+            self.process = GaussianDiffusion(vp_schedule(timesteps))
+        except ValueError as error:
+            raise FdsrError(f"model: {error}") from error
+        self.divergence: Divergence = choose(DIVERGENCES, divergence, "model.divergence")
+        self.saturating, self.latent_dim = saturating, latent_dim
+        if latent_dim:
+            self.backbone_args["latent_dim"] = latent_dim
+        self.discriminator_name, self.discriminator_args = discriminator, dict(discriminator_args or {})
+        self.r1_gamma, self.r1_every, self.gradient_clip = r1_gamma, r1_every, gradient_clip
+        self.discriminator_lr, self.member_batch = discriminator_lr, member_batch
+
+    # -- networks --------------------------------------------------------------------------------------------------
+
+    def input_channels(self, codec: Codec) -> int:
+        return codec.channels
+
+    def build(self, codec: Codec) -> None:
+        super().build(codec)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + 1)
+            self.discriminator = build_discriminator(
+                self.discriminator_name,
+                in_channels=2 * codec.channels + codec.condition_channels,
+                **self.discriminator_args,
+            )
+
+    def predict(self, x_t: Tensor, t: Tensor, z: Tensor | None, condition: Tensor) -> Tensor:
+        """The generator's x̂_0 (B, C, H, W) in float32."""
+        latent = {} if z is None else {"z": z}
+        x = torch.cat([x_t, condition], dim=1)
+        output = self.network(x, self._time(t), wrap=self.codec.wraps(x_t), **latent)
+        return self.codec.squash(output.float())
+
+    def judge(self, pair: Pair, t: Tensor, condition: Tensor) -> Tensor:
+        """The discriminator's V (B,) of pairs, in float32."""
+        x = torch.cat([pair.before, pair.after, condition], dim=1)
+        return self.discriminator(x, self._time(t), wrap=self.codec.wraps(x)).float()
+
+    def _time(self, t: Tensor) -> Tensor:
+        return t * (1000.0 / self.process.T)
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        # each of the two backward passes reaches one network only, which DDP must be told to expect
+        if isinstance(self.trainer.strategy, DDPStrategy):
+            self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
+
+    def on_fit_start(self) -> None:
+        if self.trainer.precision == "16-mixed":
+            raise FdsrError(
+                "a GAN's two losses share no scale in 16-mixed; use --trainer.precision bf16-mixed or 32-true"
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        rng = self.step_noise()
+        encoded = self.codec.encode(batch)
+        x_0, condition = self.codec.to_target(self.codec.truth(batch), encoded.base), encoded.condition
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
+
+        with self.toggled_optimizer(discriminator_optimizer):
+            due = self.r1_gamma > 0 and self.trainer.fit_loop.total_batch_idx % self.r1_every == 0
+            d_loss, penalty, facts = self.discriminator_loss(x_0, condition, rng, penalised=due)
+            # not through Lightning's wrapper, which would count it: a step is one update of the generator
+            self._update(discriminator_optimizer.optimizer, d_loss + 0.5 * self.r1_gamma * penalty)
+        # autocast may still hold copies of the discriminator's weights of before the update
+        torch.clear_autocast_cache()
+        with self.toggled_optimizer(generator_optimizer):
+            g_loss = self.generator_loss(x_0, condition, rng)
+            self._update(generator_optimizer, g_loss)
+        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
+            schedule.step()
+
+        facts = {"d_loss": d_loss.detach(), "g_loss": g_loss.detach(), **facts}
+        shown = facts | ({"r1": penalty.detach()} if due else {})
+        self.log_dict(shown, prog_bar=True, batch_size=len(batch["index"]))
+        return facts
+
+    def discriminator_loss(
+        self, x_0: Tensor, condition: Tensor, rng: torch.Generator, penalised: bool
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """(critic's loss, E‖∇V‖² or 0, how it judges); no graph through the generator."""
+        t, noise = self._draw_time(x_0, rng), lambda: self._noise(x_0, rng)
+        real = real_pair(self.process, x_0, t, noise(), noise())
+        with torch.no_grad():
+            fake = fake_pair(
+                self.process, self.predict(real.after, t, self._latent(x_0, rng), condition), real.after, t, noise()
+            )
+        real.before.requires_grad_(penalised)
+        # a second derivative in half precision would be little but rounding
+        with torch.autocast(self.device.type, enabled=False) if penalised else nullcontext():
+            v_real = self.judge(real, t, condition)
+        v_fake = self.judge(fake, t, condition)
+        with torch.autocast(self.device.type, enabled=False):
+            loss = self.divergence.critic_loss(v_real, v_fake)
+            penalty = r1_penalty(v_real, real.before) if penalised else torch.zeros_like(loss)
+        return loss, penalty, self._facts(v_real.detach(), v_fake.detach())
+
+    def generator_loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+        """The generator's loss at times and noise of its own."""
+        t = self._draw_time(x_0, rng)
+        x_t = self.process.q_sample(x_0, t, self._noise(x_0, rng))
+        prediction = self.predict(x_t, t, self._latent(x_0, rng), condition)
+        fake = fake_pair(self.process, prediction, x_t, t, self._noise(x_0, rng))
+        v_fake = self.judge(fake, t, condition)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.divergence.generator_loss(v_fake, self.saturating)
+
+    def _update(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if self.gradient_clip is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        optimizer.step()
+
+    def _facts(self, v_real: Tensor, v_fake: Tensor) -> dict[str, Tensor]:
+        """d_accuracy: share of pairs held rightly for real or fake. d_spread: standard deviation of V over both."""
+        right = torch.cat([self.divergence.judges_real(v_real), ~self.divergence.judges_real(v_fake)])
+        spread = torch.cat([v_real, v_fake]).std(unbiased=False)
+        return {"d_accuracy": right.float().mean(), "d_spread": spread}
+
+    def _draw_time(self, x_0: Tensor, rng: torch.Generator) -> Tensor:
+        return torch.randint(1, self.process.T + 1, (len(x_0),), generator=rng, device=x_0.device)
+
+    def _noise(self, x_0: Tensor, rng: torch.Generator) -> Tensor:
+        return self.process.noise.colour(torch.randn(x_0.shape, generator=rng, device=x_0.device))
+
+    def _latent(self, x_0: Tensor, rng: torch.Generator) -> Tensor | None:
+        if not self.latent_dim:
+            return None
+        return torch.randn(len(x_0), self.latent_dim, generator=rng, device=x_0.device)
+
+    def configure_optimizers(self) -> Any:
+        fused = self.device.type == "cuda"
+        return [
+            {"optimizer": optimizer, "lr_scheduler": self.decay(optimizer)}
+            for optimizer in (
+                torch.optim.Adam(self.network.parameters(), lr=self.lr, betas=self.betas, fused=fused),
+                torch.optim.Adam(
+                    self.discriminator.parameters(), lr=self.discriminator_lr, betas=self.betas, fused=fused
+                ),
+            )
+        ]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """val_divergence: the critic's estimate on unseen data, a lower bound of D_f up to sampling error. For fields
+        also val_crps: fair CRPS of two members in deviations of the target, mean over variables and points."""
+        encoded = self.codec.encode(batch)
+        truth = self.codec.truth(batch)
+        x_0 = self.codec.to_target(truth, encoded.base)
+        rng = generator(self.device, self.seed, "validate", int(batch["index"][0]))
+        loss, _, _ = self.discriminator_loss(x_0, encoded.condition, rng, penalised=False)
+        values = {"val_divergence": -loss}
+        if isinstance(self.codec, FieldCodec):
+            members = self.generate(batch, 2, self.seed)
+            first, second = (self.codec.to_target(members[:, m], encoded.base) for m in (0, 1))
+            error = 0.5 * ((first - x_0).abs() + (second - x_0).abs())
+            values["val_crps"] = (error - 0.5 * (first - second).abs()).mean()
+        self.log_dict(values, prog_bar=True, batch_size=len(batch["index"]), sync_dist=True)
+
+    # -- sampling --------------------------------------------------------------------------------------------------
+
+    @property
+    def evaluations_per_member(self) -> int:
+        return self.process.T
+
+    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
+        def draw(size: Sequence[int]) -> Tensor:
+            return torch.stack([torch.randn(*size, generator=rng, device=condition.device) for rng in rngs])
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.predict(x_t, t, draw([self.latent_dim]) if self.latent_dim else None, condition)
+
+        return ancestral(denoise, lambda: self.process.noise.colour(draw(shape)), self.process)
