@@ -42,19 +42,20 @@ class ScoringCallback(EvaluationCallback):
 
 
 class SpectralErrorCallback(ScoringCallback):
-    """Log-spectral distance (dB) and mean absolute log energy ratio of the members against the truth, as they train.
+    """How far the spectra of the members are from the truth's, as they train.
 
-    Logs `fdsr/lsd/{variable}` and `fdsr/melr/{variable}`; see EvaluationCallback for when and on what.
+    Logs `fdsr/{metric}/{variable}` for lsd (dB), melr, effective_resolution and resolved_scale (km), and on global grids
+    zonal_lsd and zonal_melr. See EvaluationCallback for when and on what.
     """
 
-    names = ("spectral",)
+    names = ("spectral", "zonal")
 
 
 class EnsembleCallback(ScoringCallback):
     """Fair CRPS, spread–skill ratio, and error of the ensemble mean, as they train.
 
-    Logs `fdsr/{metric}/{variable}` for crps, spread_skill, rmse, mae and bias; a deterministic method has neither of the
-    first two. See EvaluationCallback for when and on what.
+    Logs `fdsr/{metric}/{variable}` for crps, crps_biased, spread_skill, rmse, mae and bias; a deterministic method has none
+    of the first three. See EvaluationCallback for when and on what.
     """
 
     names = ("rmse", "mae", "bias", "crps", "spread_skill")
@@ -63,7 +64,8 @@ class EnsembleCallback(ScoringCallback):
         scores = super().finish(trainer, module, step)
         # without spread the CRPS is the mean absolute error, which is listed as such
         if all(math.isnan(value) for value in scores["spread_skill"].values()):
-            del scores["crps"], scores["spread_skill"]
+            for name in ("crps", "crps_biased", "spread_skill"):
+                scores.pop(name, None)
         return scores
 
 

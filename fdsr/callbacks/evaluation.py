@@ -154,8 +154,9 @@ def log_scores(trainer: L.Trainer, module: L.LightningModule, scores: Scores, st
         return
     for logger in trainer.loggers:
         logger.log_metrics(values, step=step)
-    # every process has the same values: nothing is to be reduced
-    module.log_dict(values, logger=False, on_step=trainer.training, on_epoch=not trainer.training, batch_size=1)
+    # every process has the same values; Lightning wants an epoch's to be averaged over processes all the same
+    epoch = not trainer.training
+    module.log_dict(values, logger=False, on_step=not epoch, on_epoch=epoch, sync_dist=epoch, batch_size=1)
 
 
 def validation_fields(trainer: L.Trainer, who: str) -> FieldDataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -23,7 +24,8 @@ class BatchLoader:
     """Batches of `dataset` in the sampler's order, fetched ahead by a thread or by worker processes.
 
     Not a torch DataLoader on purpose: trainers put a distributed sampler of their own into those, and these samplers know
-    their process already. Trainers find `sampler`, whose `set_epoch` they call, and a length.
+    their process already. Trainers find `sampler`, whose `set_epoch` they call, the `batch_sampler` that Lightning asks for beside
+    it, and a length.
 
     Args:
         dataset: has `__getitems__`, which returns a batch.
@@ -49,13 +51,13 @@ class BatchLoader:
     ) -> None:
         self.dataset, self.sampler, self.batch_size = dataset, sampler, batch_size
         self.drop_last, self.prefetch, self.num_workers, self.sized = drop_last, prefetch, num_workers, sized
-        self._batches = BatchSampler(sampler, batch_size, drop_last)
+        self.batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self._workers: DataLoader | None = None
 
     def __len__(self) -> int:
         if not self.sized:
             raise TypeError("this loader does not know its length")
-        return len(self._batches)
+        return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Any]:
         # Nothing happens before the first `next`: trainers make an iterator to see whether they can, and drop it.
@@ -67,17 +69,20 @@ class BatchLoader:
         if self.num_workers:
             yield from self._worker_loader()
         else:
-            for items in self._batches:
+            for items in self.batch_sampler:
                 yield self.dataset.__getitems__(items)
 
     def _worker_loader(self) -> DataLoader:
         """Made once: its processes stay from epoch to epoch."""
         if self._workers is None:
+            context = multiprocessing.get_context("forkserver")
+            # imported once, by the server that workers are forked from, which never opens a store
+            context.set_forkserver_preload(["__main__", "fdsr.data"])
             self._workers = DataLoader(
                 self.dataset,  # type: ignore[arg-type]
-                batch_sampler=self._batches,
+                batch_sampler=self.batch_sampler,
                 num_workers=self.num_workers,
-                multiprocessing_context="forkserver",
+                multiprocessing_context=context,
                 collate_fn=_as_it_is,
                 prefetch_factor=max(1, self.prefetch),
                 persistent_workers=True,
