@@ -56,7 +56,7 @@ class ChannelReader:
             read.channels.append(i)
             attributes = self.ds[variable].attrs
             self.attributes[channel.name] = {
-                k: str(v) for k, v in attributes.items() if k in ("units", "standard_name", "long_name")
+                k: str(v) for k, v in attributes.items() if k in ("units", "standard_name", "long_name", "thresholds")
             }
         self._reads = list(found.values())
         # only what is read is kept, so that little is sent to other processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,10 @@ DEFAULT_WINDOWS = (3, 9, 27)
 
 
 def read_thresholds(value: object) -> tuple[float, ...]:
-    """Thresholds as an attribute may hold them: a number, several, or text such as "0.1, 1". Raises FdsrError."""
-    parts = value.split(",") if isinstance(value, str) else np.atleast_1d(np.asarray(value)).tolist()
+    """Thresholds as an attribute may hold them: a number, several, or text such as "0.1, 1" or "[0.1 1]". Raises FdsrError."""
+    parts = (
+        re.findall(r"[^\s,;()\[\]]+", value) if isinstance(value, str) else np.atleast_1d(np.asarray(value)).tolist()
+    )
     try:
         return tuple(float(part) for part in parts)
     except (TypeError, ValueError) as error:
