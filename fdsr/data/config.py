@@ -105,6 +105,16 @@ class PrepareConfig:
         }
         return described | {k: v for k, v in later.items() if v}
 
+    @classmethod
+    def from_dict(cls, described: Mapping[str, Any], storage_options: Mapping[str, Any]) -> PrepareConfig:
+        """The configuration that `to_dict` described."""
+        values = dict(described)
+        values["factor"] = tuple(values["factor"])
+        values["transforms"] = {k: ValueTransform(**t) for k, t in values["transforms"].items()}
+        if "time_range" in values:
+            values["time_range"] = tuple(values["time_range"])
+        return cls(**values, storage_options=storage_options)
+
 
 def _absolute(source: str) -> str:
     return source if "://" in source else str(Path(source).resolve())

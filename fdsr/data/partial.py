@@ -85,7 +85,13 @@ class PartialStore:
         for name in ("plan.json", "progress.npz"):  # first, so that no plan stands beside another's store
             (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.store, ignore_errors=True)
-        _replace(self.folder / "plan.json", json.dumps(plan, sort_keys=True, default=str).encode())
+        self.note("plan.json", json.dumps(plan, sort_keys=True, default=str))
+
+    def note(self, name: str, text: str) -> None:
+        """Write a small file of this folder, atomically."""
+        temporary = self.folder / f"{name}.new"
+        temporary.write_text(text)
+        temporary.replace(self.folder / name)
 
     def save(self, progress: Progress) -> None:
         """Note `progress`, atomically."""
@@ -113,9 +119,3 @@ def _comparable(stored: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
     if "missing" not in config and "missing" in plan["config"]:
         config["missing"] = plan["config"]["missing"]
     return {**stored, "config": config}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -61,7 +61,7 @@ def prepare(
         "steps_per_block": length,
     }
     partial = PartialStore(target)
-    with _written(target), partial.locked(), open_runner(scheduler, threads) as runner:
+    with written(target), partial.locked(), open_runner(scheduler, threads) as runner:
         if target.exists():  # another process, which held the lock until now, has just made it
             partial.discard()
             return target
@@ -182,7 +182,7 @@ def finish(
 
 
 @contextmanager
-def _written(target: Path) -> Iterator[None]:
+def written(target: Path) -> Iterator[None]:
     """Turn failures to write into one line; a full disk keeps what is finished."""
     try:
         with warnings.catch_warnings():

@@ -6,11 +6,14 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
-from fdsr.geometry import is_periodic_longitude
+from fdsr.geometry import FloatArray, is_periodic_longitude, latitude_weights
+
+STATISTICS = ("high_mean", "high_std", "low_mean", "low_std", "residual_std", "power_field", "power_residual")
 
 
 @dataclass
@@ -20,6 +23,9 @@ class FieldSpec:
     Shapes: C high channels, D low channels, S static channels, fine grid (H, W), coarse grid (h, w). Statistics are of
     *transformed* values; those of the residual (fine minus interpolated coarse) are in units of the channel's standard
     deviation. Saved in every checkpoint, so that a model can be used with the coarse fields alone.
+
+    On a projected grid `lat` and `lon` hold y and x in the projection's unit, `mapping` its CF attributes, and `latitude`,
+    `longitude` the true places of the fine points; on a latitude-longitude grid these three are None.
     """
 
     high_channels: list[str]
@@ -43,6 +49,44 @@ class FieldSpec:
     power_field: Tensor  # (C, K_y, K_x) mean square orthonormal cosine coefficient of the standardised field
     power_residual: Tensor  # (C, K_y, K_x) likewise of the residual divided by its standard deviation
     fingerprint: str
+    mapping: dict[str, object] | None = None
+    latitude: Tensor | None = None  # (H, W) degrees
+    longitude: Tensor | None = None  # (H, W)
+
+    @classmethod
+    def from_dataset(cls, ds: xr.Dataset, attributes: dict) -> FieldSpec:
+        """The specification of an opened pair store, from its variables and its root's attributes."""
+        config = attributes["config"]
+        transforms = {k: ValueTransform(**v) for k, v in config["transforms"].items()}
+        high, low, static = (
+            [str(v) for v in ds[name].values] for name in ("high_channel", "low_channel", "static_channel")
+        )
+        projected = "crs" in ds.variables
+        rows, columns = ("y", "x") if projected else ("lat", "lon")
+
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(ds[name].values.copy())
+
+        return cls(
+            high_channels=high,
+            low_channels=low,
+            attributes=attributes["variables"],
+            high_transforms=[transforms.get(n, ValueTransform()) for n in high],
+            low_transforms=[transforms.get(n, ValueTransform()) for n in low],
+            factor=tuple(config["factor"]),
+            interpolation=config["interpolation"],
+            lat=tensor(rows),
+            lon=tensor(columns),
+            lat_low=tensor(f"{rows}_low"),
+            lon_low=tensor(f"{columns}_low"),
+            static_channels=static,
+            static=tensor("static"),
+            **{n: tensor(n) for n in STATISTICS},
+            fingerprint=attributes["fingerprint"],
+            mapping={str(k): _plain(v) for k, v in ds["crs"].attrs.items()} if projected else None,
+            latitude=tensor("latitude") if projected else None,
+            longitude=tensor("longitude") if projected else None,
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -52,7 +96,20 @@ class FieldSpec:
     @property
     def periodic(self) -> bool:
         """Whether a row of longitudes closes the circle."""
-        return is_periodic_longitude(self.lon.numpy())
+        return not self.projected and is_periodic_longitude(self.lon.numpy())
+
+    @property
+    def projected(self) -> bool:
+        """Whether the rows and columns are those of a map projection."""
+        return self.mapping is not None
+
+    @property
+    def row_weights(self) -> FloatArray:
+        """Areas of the cells of each row (H,), up to a factor: what coarsening weighs by."""
+        rotated = self.mapping is not None and self.mapping.get("grid_mapping_name") == "rotated_latitude_longitude"
+        if self.projected and not rotated:
+            return np.ones(self.shape[0])
+        return latitude_weights(self.lat.numpy())
 
     @property
     def base_index(self) -> list[int]:
@@ -64,7 +121,10 @@ class FieldSpec:
 
         The unit vector (cos φ cos λ, cos φ sin λ, sin φ) has no seam at the date line and no singular pole.
         """
-        lat, lon = torch.deg2rad(self.lat)[:, None], torch.deg2rad(self.lon)[None, :]
+        if self.latitude is not None and self.longitude is not None:
+            lat, lon = torch.deg2rad(self.latitude), torch.deg2rad(self.longitude)
+        else:
+            lat, lon = torch.deg2rad(self.lat)[:, None], torch.deg2rad(self.lon)[None, :]
         position = torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin().expand(-1, lon.shape[-1])])
         static = self.static.double()
         mean, std = static.mean((-2, -1), keepdim=True), static.std((-2, -1), keepdim=True).clamp(min=1e-12)
@@ -89,7 +149,8 @@ class FieldSpec:
     def differences(self, other: FieldSpec) -> list[str]:
         """What makes a model trained on `self` unfit for `other`, one short phrase each; empty if nothing does."""
         found = []
-        for name, label in (("high_channels", "variables"), ("low_channels", "coarse variables"), ("factor", "factor"),
+        for name, label in (("mapping", "projection"), ("high_channels", "variables"), ("low_channels", "coarse variables"),
+                            ("factor", "factor"),
                             ("interpolation", "interpolation"), ("static_channels", "static fields"),
                             ("high_transforms", "transforms")):  # fmt: skip
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -116,6 +177,11 @@ class FieldSpec:
             raise FdsrError(
                 f"checkpoint does not match the store '{where}': {'; '.join(found)}; use the store it was trained on"
             )
+
+
+def _plain(value: object) -> object:
+    """An attribute as a number, string or list of numbers, which checkpoints may hold."""
+    return np.asarray(value).tolist() if not isinstance(value, str) else value
 
 
 def _axis(values: Tensor) -> str:

@@ -18,7 +18,6 @@ from fdsr.data.cache import Step, StepCache
 from fdsr.data.prepare import STORE_VERSION
 from fdsr.data.readers import Reader, open_reader
 from fdsr.data.spec import FieldSpec
-from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
 
 RESIDENT_BYTES = 2**30  # a store that decodes to no more is kept in memory whole, once it has been read
@@ -64,7 +63,7 @@ class PairStore:
             )
         with xr.open_zarr(self.path, chunks=None, consolidated=False, storage_options=storage_options) as ds:
             self.times: NDArray = ds.time.values
-            self.spec = _read_spec(ds, dict(self.group.attrs))
+            self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs))
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
         self.high: Reader = open_reader(array_of(self.group, "high"), reader, threads)
         self.low: Reader = open_reader(array_of(self.group, "low"), reader, threads)
@@ -104,33 +103,3 @@ class PairStore:
                 reader.read(steps, out)
             elif missing:
                 reader.read([steps[j] for j in missing], [out[j] for j in missing])
-
-
-def _read_spec(ds: xr.Dataset, attributes: dict) -> FieldSpec:
-    config = attributes["config"]
-    transforms = {k: ValueTransform(**v) for k, v in config["transforms"].items()}
-    high, low = [str(v) for v in ds.high_channel.values], [str(v) for v in ds.low_channel.values]
-
-    def tensor(name: str) -> Tensor:
-        return torch.from_numpy(ds[name].values.copy())
-
-    return FieldSpec(
-        high_channels=high,
-        low_channels=low,
-        attributes=attributes["variables"],
-        high_transforms=[transforms.get(n, ValueTransform()) for n in high],
-        low_transforms=[transforms.get(n, ValueTransform()) for n in low],
-        factor=tuple(config["factor"]),
-        interpolation=config["interpolation"],
-        lat=tensor("lat"),
-        lon=tensor("lon"),
-        lat_low=tensor("lat_low"),
-        lon_low=tensor("lon_low"),
-        static_channels=[str(v) for v in ds.static_channel.values],
-        static=tensor("static"),
-        **{
-            n: tensor(n)
-            for n in ("high_mean", "high_std", "low_mean", "low_std", "residual_std", "power_field", "power_residual")
-        },
-        fingerprint=attributes["fingerprint"],
-    )
