@@ -17,13 +17,27 @@ from fdsr.data.readers.base import FloatStep, UnsuitableStoreError
 
 Decompress = Callable[[memoryview], Any]
 
+_BLOSC_SIZES = struct.Struct("<4xI4xI")  # of a blosc frame: bytes when decompressed, and its own length
+
+
+def _blosc(data: memoryview, out: FloatStep | None = None) -> Any:
+    """Decompress one whole frame, into `out` if given.
+
+    numcodecs believes the header: it would read past the end of a frame that is cut short, and leave what a frame smaller
+    than its destination does not fill as it was.
+    """
+    sizes = _BLOSC_SIZES.unpack_from(data) if data.nbytes >= _BLOSC_SIZES.size else (0, 0)
+    if sizes[1] != data.nbytes or (out is not None and sizes[0] != out.nbytes):
+        raise ValueError(f"{data.nbytes} bytes of a frame that says it has {sizes[1]} and decodes to {sizes[0]}")
+    return blosc.decompress(data, out)
+
+
 _DECOMPRESS: dict[str, Decompress] = {
-    "blosc": blosc.decompress,
+    "blosc": _blosc,
     "zstd": zstd.decompress,
     "gzip": gzip.decompress,
     "zlib": zlib.decompress,
 }
-_BLOSC_SIZE = struct.Struct("<4xI")  # bytes 4–7 of a blosc frame: its decompressed size
 
 
 class ChunkDecoder:
@@ -42,16 +56,10 @@ class ChunkDecoder:
 
     def decode(self, data: NDArray[np.uint8], out: FloatStep) -> None:
         """Fill `out` from a chunk file's content. Raises ValueError if the content is damaged."""
-        if self._in_place:
-            # numcodecs accepts a frame smaller than its destination and would leave the rest as it was
-            if data.nbytes < 16 or _BLOSC_SIZE.unpack_from(data.data)[0] != self.nbytes:
-                raise ValueError("its frame has another size than the chunk")
-            try:
-                blosc.decompress(data, out)
-            except RuntimeError as error:
-                raise ValueError(str(error)) from error
-            return
         try:
+            if self._in_place:
+                _blosc(data.data, out)
+                return
             decoded = data if self.compressor is None else _DECOMPRESS[self.compressor](data.data)
         except (RuntimeError, OSError, EOFError, zlib.error) as error:
             raise ValueError(str(error)) from error
