@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from fdsr.metrics import SpectralScores, latlon_bands, projected_bands
+from fdsr.metrics import SpectralScores, latlon_bands, projected_bands, rapsd
 
 from .fields import crops, sample
 
@@ -73,9 +73,93 @@ def test_degenerate_fields() -> None:
     same, none = SpectralScores(BANDS, 2), SpectralScores([], 2)
     same.update(constant[:, None] + 1.0, constant)
     assert same.compute()["lsd"].tolist() == [0.0, 0.0]  # neither has any variance
+    assert same.compute()["effective_resolution"].isfinite().all()  # they agree down to the grid
     none.update(constant[:, None], constant)
     assert none.compute()["lsd"].isnan().all()
     assert none.spectra().power.shape == (2, 0, 0)
     dry = SpectralScores(BANDS, 2)
     dry.update(fields()[0][:1], torch.zeros_like(constant))
     assert dry.compute()["lsd"].isposinf().all()
+
+
+def lowpassed(y: torch.Tensor, wavenumber: float, factor: float) -> torch.Tensor:
+    """y with every Fourier coefficient beyond `wavenumber` cycles per point times `factor`."""
+    k = np.hypot(np.fft.fftfreq(y.shape[-2])[:, None], np.fft.rfftfreq(y.shape[-1])[None, :])
+    gain = torch.from_numpy(np.where(k > wavenumber, factor, 1.0))
+    return torch.fft.irfft2(torch.fft.rfft2(y) * gain, s=y.shape[-2:])
+
+
+@pytest.mark.parametrize(("factor", "resolved"), [(0.5, False), (0.8, True), (1.3, True), (1.6, False)])
+def test_effective_resolution_ends_where_the_power_is_wrong_by_two(factor: float, resolved: bool) -> None:
+    # white noise, its scales below 8 points damped or raised to factor²
+    y = torch.randn(20, 1, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    metric = SpectralScores(projected_bands((64, 96), (2.0, 2.0)))
+    metric.update(lowpassed(y, 1 / 8, factor)[:, None], y)
+    found = metric.compute()["effective_resolution"].item()
+    # 16 km where the power breaks; the taper blurs the edge by a few rings; else the cut at two cells
+    assert found == pytest.approx(4.0, rel=1e-9) if resolved else 13.0 < found < 22.0
+
+
+def test_resolved_scale_is_where_the_error_has_half_the_power() -> None:
+    y = torch.randn(20, 1, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for gain, resolved in ((0.5, True), (0.2, False)):
+        # error power (1 − gain)² beyond the edge: ¼ and 0.64 of the truth's
+        metric = SpectralScores(projected_bands((64, 96), (2.0, 2.0)))
+        metric.update(lowpassed(y, 1 / 8, gain)[:, None], y)
+        found = metric.compute()["resolved_scale"].item()
+        assert found == pytest.approx(4.0, rel=1e-9) if resolved else 13.0 < found < 22.0
+
+
+def test_resolution_over_bands_is_the_mean_wavenumber_by_area() -> None:
+    _, y = fields()
+    y = y.double()
+    p = y.clone()
+    p[..., 24:, :] *= 2.0  # the power of the second band is wrong at every wavenumber
+    metric = SpectralScores(BANDS, 2)
+    metric.update(p[:, None], y)
+    area = np.array([band.area for band in BANDS])
+    rings = metric.rings[0]
+    expected = area.sum() / (area[0] * rings.wavenumber[rings.scored].max())
+    np.testing.assert_allclose(metric.compute()["effective_resolution"], expected, rtol=1e-9)
+    wrong = SpectralScores(BANDS, 2)
+    wrong.update(2.0 * y[:, None], y)
+    assert wrong.compute()["effective_resolution"].isposinf().all()
+
+
+def test_boxes_with_masked_cells_are_left_out() -> None:
+    p, y = fields()
+    hidden, whole = y.clone(), SpectralScores(BANDS, 2)
+    hidden[0, 0, 30, 5] = torch.nan  # one time, one variable, one box of the second band
+    masked = SpectralScores(BANDS, 2)
+    masked.update(p, hidden)
+    whole.update(p, y)
+    a, b = masked.spectra(), whole.spectra()
+    np.testing.assert_allclose(a.power[:, 0], b.power[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(a.power[1], b.power[1], rtol=1e-12)
+    # by hand: the mean over the boxes that are left
+    band, boxes = BANDS[1], BANDS[1].cut(y)[:, 0].double()
+    density = torch.stack([rapsd(boxes[t, n], band.spacing)[1]
+                           for t in range(3) for n in range(band.n_boxes) if (t, n) != (0, 0)])  # fmt: skip
+    np.testing.assert_allclose(a.reference[0, 1, : density.shape[1]], density.mean(0), rtol=1e-10)
+    # a band no box of which is seen does not count; none at all is NaN
+    gone, none = y.clone(), torch.full_like(y, torch.nan)
+    gone[..., 24:, :] = torch.nan
+    alone, partly, nothing = SpectralScores(BANDS[:1], 2), SpectralScores(BANDS, 2), SpectralScores(BANDS, 2)
+    alone.update(p, y)
+    partly.update(p, gone)
+    nothing.update(p, none)
+    for score in ("lsd", "melr"):
+        torch.testing.assert_close(partly.compute()[score], alone.compute()[score], rtol=1e-12, atol=0)
+        assert nothing.compute()[score].isnan().all()
+
+
+def test_members_one_by_one_and_their_mean() -> None:
+    p, y = fields(members=4)
+    whole, streamed, mean = (SpectralScores(BANDS, 2) for _ in range(3))
+    whole.update(p, y)
+    streamed.update((member for member in p.unbind(1)), y)
+    mean.update(p.double().mean(1, keepdim=True), y)
+    a, b = whole.compute(), streamed.compute()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-10, atol=0)
+    torch.testing.assert_close(a["mean"], mean.compute()["power"], rtol=1e-10, atol=0)

@@ -8,7 +8,7 @@ from fdsr.errors import FdsrError
 from fdsr.metrics import energy_spectrum, power_density, rapsd
 from fdsr.metrics.spectra import NW, half_power_density, make_rings, remove_plane, ring_mean, taper
 
-from .fields import crops
+from .fields import crops, synthesise
 
 sizes = st.integers(8, 33)
 
@@ -88,6 +88,39 @@ def test_slope_is_recovered_on_crops_that_are_not_periodic(slope: float) -> None
     # the reason for plane and taper: without them the jump across the edges hides anything steeper than −2
     raw = fitted(ring_mean(torch.fft.rfft2(x).abs().square(), rings))
     assert raw > -2.0
+
+
+def test_parseval_of_periodic_fields() -> None:
+    for shape, spacing in (((16, 16), (1.0, 1.0)), ((15, 32), (2.0, 3.5)), ((9, 21), (111.0, 40.0))):
+        x = torch.randn(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 280.0
+        power = power_density(x, spacing, periodic=True).sum((-2, -1))
+        area = shape[0] * spacing[0] * shape[1] * spacing[1]
+        torch.testing.assert_close(power / area, x.var((-2, -1), correction=0), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("n", [16, 33, 64])
+def test_rapsd_of_periodic_squares_by_hand(n: int) -> None:
+    # mean of |FFT|²/N over the modes whose distance from the origin rounds to j, as pysteps defines it
+    x = np.random.default_rng(n).standard_normal((n, n))
+    power = np.abs(np.fft.fft2(x)) ** 2 / x.size
+    distance = np.hypot(*np.meshgrid(np.fft.fftfreq(n, 1 / n), np.fft.fftfreq(n, 1 / n), indexing="ij"))
+    expected = [power[(distance >= j - 0.5) & (distance < j + 0.5)].mean() for j in range(1, n // 2)]
+    k, density = rapsd(torch.from_numpy(x), (1.0, 1.0), periodic=True)
+    np.testing.assert_allclose(k[: n // 2 - 1], np.arange(1, n // 2) / n, rtol=1e-12)
+    # the last ring ends at the cut
+    np.testing.assert_allclose(density.numpy()[: n // 2 - 1], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("n", [16, 33, 64])
+def test_rapsd_of_periodic_squares_against_pysteps(n: int) -> None:
+    spectral = pytest.importorskip("pysteps.utils.spectral")
+    x = synthesise(n, -3.0, seed=n)
+    expected, frequency = spectral.rapsd(x, fft_method=np.fft, return_freq=True, d=2.0)
+    k, density = rapsd(torch.from_numpy(x), (2.0, 2.0), periodic=True)
+    rings = slice(0, n // 2 - 1)
+    np.testing.assert_allclose(k[rings], frequency[1 : n // 2], rtol=1e-12)
+    # per cell of 4 km²; pysteps keeps the mean, which has no ring here
+    np.testing.assert_allclose(density.numpy()[rings], 4.0 * expected[1 : n // 2], rtol=1e-10)
 
 
 def test_a_field_too_small_for_the_taper_is_refused() -> None:
