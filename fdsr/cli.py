@@ -18,6 +18,7 @@ USAGE = """usage: fdsr VERB [options]      (also: python -m fdsr.cli VERB)
   test      its metric table and figure:        fdsr test --config F.yaml [--ckpt_path C]
   predict   an ensemble as a CF Zarr store:     fdsr predict --config F.yaml --ckpt_path C [--low STORE] [--output OUT.zarr]
   prepare   a pair store from a gridded source: fdsr prepare --help
+  bench-data  how fast data come:               fdsr bench-data --config F.yaml, or --store STORE
   report    compare finished runs:              fdsr report RUN [RUN ...]
   export    a checkpoint as a folder to share:  fdsr export CKPT FOLDER
 
@@ -42,6 +43,12 @@ def _prepare(verb: str, arguments: list[str]) -> None:
     prepare(arguments)
 
 
+def _bench_data(verb: str, arguments: list[str]) -> None:
+    from fdsr.commands import bench_data
+
+    bench_data(arguments)
+
+
 def _report(verb: str, arguments: list[str]) -> None:
     from fdsr.commands import report
 
@@ -60,6 +67,7 @@ VERBS: dict[str, Callable[[str, list[str]], None]] = {
     "test": _training,
     "predict": _training,
     "prepare": _prepare,
+    "bench-data": _bench_data,
     "report": _report,
     "export": _export,
 }

@@ -25,6 +25,38 @@ def prepare(arguments: list[str]) -> None:
     run(parser, parser.parse_args(arguments))
 
 
+def bench_data(arguments: list[str]) -> None:
+    """Measure how fast a store's data come, and how long a model waits for them."""
+    parser = _Parser(
+        prog="fdsr bench-data",
+        description="Measure samples/s and MB/s of a pair store's readers and batches, and the share of time that a model "
+        "waits for data.",
+        epilog="With --config, further --data.NAME VALUE and --model.NAME VALUE change the configuration.",
+    )
+    parser.add_argument("--config", default=None, help="configuration whose data and model are measured")
+    parser.add_argument("--store", default=None, help="or a pair store, with a small U-Net")
+    parser.add_argument("--patch", default=None, type=_sides, help="with --store: ROWS,COLUMNS (default: whole fields)")
+    parser.add_argument("--batch-size", default=16, type=int, help="with --store (default 16)")
+    parser.add_argument("--batches", default=50, type=int, help="batches to time (default 50)")
+    parser.add_argument("--steps", default=30, type=int, help="training steps to time; 0: no model (default 30)")
+    options, rest = parser.parse_known_args(arguments)
+    if (options.config is None) == (options.store is None):
+        parser.error("give either --config or --store")
+    if rest and options.config is None:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.batches < 1 or options.steps < 0 or options.batch_size < 1:
+        parser.error("--batches and --batch-size are at least 1, --steps at least 0")
+
+    from fdsr import bench_data as bench
+
+    module, data = (
+        bench.from_config(["--config", options.config, *rest])
+        if options.config
+        else bench.from_store(options.store, options.patch, options.batch_size)
+    )
+    print(bench.bench_data(module, data, options.batches, options.steps))
+
+
 def report(arguments: list[str]) -> None:
     """Print one table of several runs and draw their spectra."""
     parser = _Parser(
@@ -54,3 +86,10 @@ def export(arguments: list[str]) -> None:
     from fdsr.modules import load_module, save_pretrained
 
     print(f"model: {save_pretrained(load_module(options.checkpoint), options.folder)}")
+
+
+def _sides(text: str) -> tuple[int, int]:
+    parts = [int(p) for p in text.split(",")]
+    if len(parts) not in (1, 2) or min(parts) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither N nor ROWS,COLUMNS")
+    return parts[0], parts[-1]
