@@ -50,3 +50,32 @@ def test_errors() -> None:
         CoarseConsistency(weights(), 5)
     with pytest.raises(FdsrError, match="low-resolution input of shape"):
         CoarseConsistency(weights(), 4, 2).update(sample()[0], torch.zeros(3, 2, 6, 8))
+
+
+def test_masked_cells_and_missing_low() -> None:
+    p, _ = sample()
+    low = torch.randn(3, 2, 6, 9, generator=torch.Generator().manual_seed(7)) + 280
+    masked = torch.zeros(3, 2, 24, 36, dtype=torch.bool)
+    masked[0, 0, 5, 6] = True  # coarse cell (1, 1) of one time and variable
+    missing = low.clone()
+    missing[2, 1, 3, 4] = torch.nan
+    broken = p.clone()
+    broken[0, :, 0, 5, 6] = torch.nan  # what stands under the mask
+    metric = CoarseConsistency(weights(), 4, 2)
+    metric.update(broken, missing, masked)
+    w = weights().numpy().reshape(-1, 4).sum(1)[:, None] * np.ones(9)
+    coarse = metric.coarsen(p).numpy()
+    for c, hole in ((0, (0, 1, 1)), (1, (2, 3, 4))):
+        weight = np.broadcast_to(w, (3, 5, 6, 9)).copy()
+        weight[hole[0], :, hole[1], hole[2]] = 0.0
+        square = (coarse[:, :, c] - low[:, None, c].double().numpy()) ** 2
+        assert metric.compute()[c].item() == pytest.approx(np.sqrt(np.average(square, weights=weight)), rel=1e-11)
+
+
+def test_members_one_by_one() -> None:
+    p, _ = sample()
+    low = torch.zeros(3, 2, 6, 9)
+    whole, streamed = CoarseConsistency(weights(), 4, 2), CoarseConsistency(weights(), 4, 2)
+    whole.update(p, low)
+    streamed.update((member for member in p.unbind(1)), low)
+    torch.testing.assert_close(whole.compute(), streamed.compute(), rtol=1e-12, atol=0)

@@ -1,33 +1,41 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
+from scipy.integrate import quad
+from scipy.stats import chisquare, norm
 from scores.probability import crps_for_ensemble
 
 from fdsr.errors import FdsrError
-from fdsr.metrics import MAE, FairCRPS, RankHistogram, SpreadSkill
+from fdsr.metrics import CRPS, MAE, RMSE, Bias, BiasedCRPS, FairCRPS, RankHistogram, SpreadSkill
+from fdsr.metrics.base import FieldMetric
 from fdsr.metrics.ensemble import PAIRWISE_MEMBERS, mean_pair_distance
 
 from .fields import sample, weights
 
 
 @pytest.mark.parametrize("members", [2, 5, PAIRWISE_MEMBERS + 7])
-def test_fair_crps_against_scores(members: int) -> None:
+@pytest.mark.parametrize(("estimator", "method"), [(FairCRPS, "fair"), (BiasedCRPS, "ecdf")])
+def test_crps_against_scores(members: int, estimator: type[CRPS], method: str) -> None:
     p, y = sample(members=members)
-    metric = FairCRPS(weights(), 2)
-    metric.update(p, y)
+    metric, both = estimator(weights(), 2), CRPS(weights(), 2)
+    for each in (metric, both):
+        each.update(p, y)
     dims = ("time", "variable", "lat", "lon")
     expected = crps_for_ensemble(
         xr.DataArray(p.double().numpy(), dims=("time", "member", *dims[1:])),
         xr.DataArray(y.double().numpy(), dims=dims),
         ensemble_member_dim="member",
-        method="fair",
+        method=method,
         preserve_dims=dims,
     ).weighted(xr.DataArray(weights().numpy(), dims="lat"))
     np.testing.assert_allclose(metric.compute().numpy(), expected.mean(("time", "lat", "lon")), rtol=1e-10)
+    name = "crps" if method == "fair" else "crps_biased"
+    torch.testing.assert_close(both.compute()[name], metric.compute(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("members", [2, 3, 10])
@@ -41,12 +49,29 @@ def test_fair_crps_of_gaussian_ensembles_is_the_crps_of_the_gaussian(members: in
     assert metric.compute().item() == pytest.approx(expected, abs=0.012)
 
 
+@pytest.mark.parametrize(("mean", "width"), [(0.0, 1.0), (1.5, 0.5), (-3.0, 2.0)])
+def test_crps_of_gaussian_ensembles_against_its_integral(mean: float, width: float) -> None:
+    # ∫ (F(x) − 1{x ≥ y})² dx for y = 0, by quadrature on either side of the step
+    members = 8
+    below = quad(lambda x: norm.cdf(x, mean, width) ** 2, -30, 0)[0]
+    expected = below + quad(lambda x: norm.sf(x, mean, width) ** 2, 0, 30)[0]
+    p = mean + width * torch.randn(60, members, 1, 24, 36, generator=torch.Generator().manual_seed(4))
+    metric = CRPS(weights())
+    metric.update(p, torch.zeros(60, 1, 24, 36))
+    found = metric.compute()
+    assert found["crps"].item() == pytest.approx(expected, abs=0.01 * width)
+    # the empirical distribution is wider by E|x − x′| / (2M) = σ/(√π M)
+    excess = found["crps_biased"].item() - expected
+    assert excess == pytest.approx(width / (np.sqrt(np.pi) * members), abs=0.01 * width)
+
+
 def test_crps_of_one_member_is_its_mae() -> None:
     p, y = sample(members=1)
-    crps, mae = FairCRPS(weights(), 2), MAE(weights(), 2)
+    crps, mae = CRPS(weights(), 2), MAE(weights(), 2)
     for metric in (crps, mae):
         metric.update(p, y)
-    torch.testing.assert_close(crps.compute(), mae.compute(), rtol=1e-13, atol=0)
+    for value in crps.compute().values():
+        torch.testing.assert_close(value, mae.compute(), rtol=1e-13, atol=0)
 
 
 @settings(deadline=None, max_examples=40)
@@ -123,3 +148,76 @@ def test_rank_counts_members_below_the_truth() -> None:
     np.testing.assert_allclose(metric.compute().numpy()[0], [0, 0, 1, 0, 0], atol=1e-15)
     with pytest.raises(FdsrError, match="built for 4 members"):
         metric.update(p[:, :3], torch.zeros(1, 1, 24, 36))
+
+
+ESTIMATORS: list[Callable[[torch.Tensor], FieldMetric]] = [
+    lambda w: RMSE(w, 2),
+    lambda w: MAE(w, 2),
+    lambda w: Bias(w, 2),
+    lambda w: FairCRPS(w, 2),
+    lambda w: BiasedCRPS(w, 2),
+    lambda w: SpreadSkill(w, 2),
+    lambda w: RankHistogram(w, 5, 2),
+]
+
+
+@pytest.mark.parametrize("build", ESTIMATORS)
+def test_masked_cells_have_no_weight(build: Callable[[torch.Tensor], FieldMetric]) -> None:
+    p, y = sample()
+    hidden, other = y.clone(), p.clone()
+    hidden[..., :10] = torch.nan
+    other[..., :10] = torch.nan  # whatever a model says where there is no truth
+    masked, cut = build(weights()), build(weights())
+    masked.update(other, hidden)
+    cut.update(p[..., 10:], y[..., 10:])
+    torch.testing.assert_close(masked.compute(), cut.compute(), rtol=1e-12, atol=1e-15)
+    # one variable at one time only: the other variable keeps all its cells
+    one, plain = build(weights()), build(weights())
+    hidden = y.clone()
+    hidden[1, 0, 3] = torch.nan
+    one.update(p, hidden)
+    plain.update(p, y)
+    assert (one.compute()[0] != plain.compute()[0]).any()
+    torch.testing.assert_close(one.compute()[1], plain.compute()[1], rtol=1e-13, atol=0)
+    nothing = build(weights())
+    nothing.update(p, torch.full_like(y, torch.nan))
+    assert nothing.compute().isnan().all()
+
+
+@pytest.mark.parametrize("build", ESTIMATORS)
+def test_members_one_by_one_give_the_same(build: Callable[[torch.Tensor], FieldMetric]) -> None:
+    p, y = sample()
+    y[1, 0, 3, :5] = torch.nan
+    whole, streamed = build(weights()), build(weights())
+    whole.update(p, y)
+    if isinstance(whole, CRPS):
+        with pytest.raises(FdsrError, match="give them as one tensor"):
+            streamed.update(iter(p.unbind(1)), y)
+        return
+    streamed.update((member for member in p.unbind(1)), y)
+    torch.testing.assert_close(streamed.compute(), whole.compute(), rtol=1e-10, atol=1e-15)
+    with pytest.raises(FdsrError, match=r"no members|got 0"):
+        streamed.update(iter(()), y)
+    with pytest.raises(FdsrError, match="do not match"):
+        streamed.update(iter([p[:, 0, :1]]), y)
+
+
+def test_a_missing_prediction_is_not_scored_away() -> None:
+    p, y = sample()
+    p[0, 0, 0, 0, 0] = torch.nan
+    for build in ESTIMATORS[:-1]:
+        metric = build(weights())
+        metric.update(p, y)
+        assert metric.compute()[0].isnan() and metric.compute()[1].isfinite()
+
+
+def test_constant_fields() -> None:
+    p, y = torch.full((2, 4, 1, 24, 36), 3.0), torch.full((2, 1, 24, 36), 3.0)
+    same, apart = SpreadSkill(weights()), SpreadSkill(weights())
+    same.update(p, y)
+    apart.update(p, y + 1.0)
+    assert same.compute().isnan()  # neither spread nor error: no ratio
+    assert apart.compute().item() == 0.0
+    crps = CRPS(weights())
+    crps.update(p, y + 1.0)
+    assert [v.item() for v in crps.compute().values()] == pytest.approx([1.0, 1.0], rel=1e-12)
