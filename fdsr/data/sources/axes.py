@@ -81,6 +81,11 @@ def _find(ds: xr.Dataset, rule: _Axis) -> str | None:
     return found[0] if found else None
 
 
+def time_axis(ds: xr.Dataset) -> str | None:
+    """What a source that is not normalised calls its time axis; None if it has none."""
+    return _find(ds, _AXES["time"])
+
+
 def _two_dimensional(ds: xr.Dataset, rule: _Axis) -> str | None:
     import cf_xarray  # noqa: F401
 
@@ -153,7 +158,7 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     longitude = ds.lon.values.astype(np.float64)
     if not is_projected(ds) and lon_max - lon_min < 360:
         # the representative of each longitude that lies at lon_min or next east of it
-        longitude = lon_min + np.mod(longitude - lon_min + 1e-6, 360) - 1e-6
+        longitude = longitude + 360 * np.ceil((lon_min - 1e-6 - longitude) / 360)
     across = np.flatnonzero((longitude >= lon_min - 1e-6) & (longitude <= lon_max + 1e-6))
     across = across[np.argsort(longitude[across], kind="stable")]
     if inside.size == 0 or across.size == 0:

@@ -11,7 +11,8 @@ from typing import Any
 
 import xarray as xr
 
-from fdsr.data.sources.remote import first_line, is_remote, patiently
+from fdsr.data.sources.axes import time_axis
+from fdsr.data.sources.remote import first_line, is_remote, patiently, require_protocol
 from fdsr.errors import FdsrError
 
 StorageOptions = Mapping[str, Any]
@@ -40,6 +41,7 @@ def open_raw(path: str, storage_options: StorageOptions | None = None) -> xr.Dat
         # stores without consolidated metadata are common and fine here
         warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated", RuntimeWarning)
         if is_remote(path):
+            require_protocol(path)
             return patiently(lambda: form.open(path, options), path)
         try:
             return form.open(path, options)
@@ -58,14 +60,20 @@ def _open_netcdf(path: str, options: StorageOptions) -> xr.Dataset:
     if len(files) == 1:
         return xr.open_dataset(files[0])
     units: dict[str, dict[str, str]] = {}  # of every variable: unit -> the first file that has it
+    static: dict[str, xr.DataArray] = {}  # fields without time, from the first file that has them
 
-    def note_units(ds: xr.Dataset) -> xr.Dataset:
+    def note(ds: xr.Dataset) -> xr.Dataset:
         for name, variable in ds.data_vars.items():
             units.setdefault(str(name), {}).setdefault(str(variable.attrs.get("units")), str(ds.encoding.get("source")))
-        return ds
+        # of the fields that vary, so that files of one kind remain, which are then joined along time
+        time = time_axis(ds)
+        without = [n for n, v in ds.data_vars.items() if time is not None and time not in v.dims]
+        for name in without:
+            static.setdefault(str(name), ds[name])
+        return ds.drop_vars(without)
 
     combined = xr.open_mfdataset(
-        files, combine="by_coords", preprocess=note_units, data_vars="minimal", coords="minimal", compat="override",
+        files, combine="by_coords", preprocess=note, data_vars="minimal", coords="minimal", compat="override",
         join="exact", combine_attrs="override", chunks={},
     )  # fmt: skip
     for name, found in units.items():
@@ -74,7 +82,7 @@ def _open_netcdf(path: str, options: StorageOptions) -> xr.Dataset:
             raise FdsrError(
                 f"source '{path}': variable '{name}' has mixed units ({said}); convert them to one unit first"
             )
-    return combined
+    return combined.assign({n: v for n, v in static.items() if n not in combined})
 
 
 def _open_grib(path: str, options: StorageOptions) -> xr.Dataset:

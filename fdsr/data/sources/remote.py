@@ -23,6 +23,14 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def require_protocol(path: str) -> None:
+    """Raise FdsrError if no installed package speaks the protocol of a URL."""
+    import fsspec
+
+    with reported(path):
+        fsspec.get_filesystem_class(path.split("://", 1)[0])
+
+
 @contextmanager
 def reported(path: str) -> Iterator[None]:
     """Turn any failure to reach `path` into one line that says what to mend."""
