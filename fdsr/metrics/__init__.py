@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fdsr.metrics.boxes import Band, ZonalBand, latlon_bands, projected_bands, zonal_bands
 from fdsr.metrics.consistency import CoarseConsistency
 from fdsr.metrics.ensemble import CRPS, BiasedCRPS, FairCRPS, RankHistogram, SpreadSkill
+from fdsr.metrics.frechet import FrechetDistance
+from fdsr.metrics.kid import KernelDistance
 from fdsr.metrics.log_spectral import Spectra, SpectralScores
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
@@ -33,6 +35,8 @@ __all__ = [
     "ExceedanceScores",
     "FairCRPS",
     "FieldMetrics",
+    "FrechetDistance",
+    "KernelDistance",
     "QuantileErrors",
     "RankHistogram",
     "Spectra",
