@@ -16,7 +16,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fdsr.callbacks import EMACallback, JSONLLogger, PredictionWriter, RunRecord, ScoreRecorder
+from fdsr.callbacks import (
+    CompileCallback,
+    EMACallback,
+    JSONLLogger,
+    PredictionWriter,
+    RunRecord,
+    ScoreRecorder,
+    TrainingGuard,
+)
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
@@ -40,6 +48,8 @@ class FdsrCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
         parser.add_lightning_class_args(EMACallback, "ema")
+        parser.add_lightning_class_args(CompileCallback, "compile")
+        parser.add_lightning_class_args(TrainingGuard, "guard")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
             {
@@ -168,7 +178,9 @@ class FdsrCLI(LightningCLI):
         if self.trainer.is_global_zero:
             from fdsr.report.compare import compare_runs
 
-            compare_runs([self.run_dir], self.run_dir)
+            # a test of images leaves no table of fields
+            if (self.run_dir / "test_metrics.csv").exists():
+                compare_runs([self.run_dir], self.run_dir)
 
     def after_fit(self) -> None:
         last = self.run_dir / "checkpoints" / "last.ckpt"
@@ -199,7 +211,8 @@ def run(verb: str, arguments: list[str]) -> None:
         if argument == "--overwrite" and (i + 1 == len(argv) or argv[i + 1].startswith("--")):
             argv[i] = "--overwrite=true"
     _require_files(argv)
-    sys.argv = ["fdsr", *argv]
+    # a launcher of further processes starts what stands first here: a script, whoever called this one
+    sys.argv = [str(Path(__file__).with_name("cli.py")), *argv]
     try:
         FdsrCLI(
             DownscalingModule,
@@ -209,7 +222,7 @@ def run(verb: str, arguments: list[str]) -> None:
             save_config_callback=None,
             seed_everything_default=0,
             trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
-            parser_kwargs={"exit_on_error": False},
+            parser_kwargs={"exit_on_error": False, "prog": "fdsr"},
         )
     except (jsonargparse.ArgumentError, MisconfigurationException) as error:
         raise FdsrError(f"configuration: {_one_line(str(error))}") from error

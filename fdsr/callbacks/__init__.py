@@ -1,13 +1,16 @@
 """Callbacks: weight averaging, scores and pictures during training, test tables, predictions, run records."""
 
+from fdsr.callbacks.compile import CompileCallback
 from fdsr.callbacks.ema import EMACallback
 from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
 from fdsr.callbacks.prediction_writer import PredictionWriter
 from fdsr.callbacks.run_record import JSONLLogger, RunRecord
 from fdsr.callbacks.sample_pictures import SamplePictures
 from fdsr.callbacks.score_recorder import ScoreRecorder
+from fdsr.callbacks.training_guard import TrainingGuard
 
 __all__ = [
+    "CompileCallback",
     "EMACallback",
     "EnsembleCallback",
     "JSONLLogger",
@@ -16,4 +19,5 @@ __all__ = [
     "SamplePictures",
     "ScoreRecorder",
     "SpectralErrorCallback",
+    "TrainingGuard",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from synthetic import SPLIT, TINY_UNET
+from synthetic import SPLIT, TINY_DDGAN, TINY_UNET
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
@@ -18,24 +18,35 @@ def load(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
 
 
+def of_images(config: dict[str, Any]) -> bool:
+    data = config["data"]
+    return isinstance(data, dict) and data["class_path"] == "fdsr.data.FashionMNISTDataModule"
+
+
 def shrunk(path: Path, source: str, trained_regression: Path) -> dict[str, Any]:
     """The experiment with its own method and settings, on the tiny source, with a tiny network, for one step."""
     config = load(path)
-    config["data"] = {
+    fields = {
         "class_path": "fdsr.data.WeatherDataModule",
         "init_args": {
             "source": source, "variables": ["t2m", "u10"], "static": ["orography"], "factor": 4, "split": dict(SPLIT),
             "patch": [8, 16], "batch_size": 4, "patches_per_step": 4,
         },
     }  # fmt: skip
+    images = {"class_path": "tiny_images.TinyImages", "init_args": {"batch_size": 4}}
+    config["data"] = images if of_images(config) else fields
     arguments = config["model"]["init_args"]
     if "backbone_args" in arguments and arguments.get("backbone", "unet") == "unet":
         arguments["backbone_args"] |= TINY_UNET
+    if "discriminator_args" in arguments:
+        arguments["discriminator_args"] |= TINY_DDGAN["discriminator_args"]
     if str(arguments.get("mean", "")).endswith(".ckpt"):
         arguments["mean"] = str(trained_regression)
     config["trainer"] = config.get("trainer", {}) | {"accelerator": "cpu", "enable_progress_bar": False}
     if "max_steps" in config["trainer"]:
-        config["trainer"] |= {"max_steps": 1, "val_check_interval": 1}
+        config["trainer"]["max_steps"] = 1
+    if "val_check_interval" in config["trainer"]:
+        config["trainer"]["val_check_interval"] = 1
     return config
 
 
@@ -69,6 +80,9 @@ def test_experiment_is_understood_as_it_stands(path: Path, monkeypatch: pytest.M
         seed_everything_default=0, parser_kwargs={"exit_on_error": False},
     )  # fmt: skip
     data = parsed[0].data
+    if of_images(load(path)):
+        assert data.class_path == "fdsr.data.FashionMNISTDataModule"
+        return
     assert data.class_path == "fdsr.data.WeatherDataModule" and data.init_args.variables
     for source in (data.init_args.source, data.init_args.store):
         assert source is None or (ROOT / source).exists(), source
