@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # waiting threads sleep instead of spinning: much faster where cores are shared, no slower elsewhere
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help install demo test test-fast lint clean
+.PHONY: help install demo test test-fast bench lint clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -28,6 +28,12 @@ test: install ## run every test
 
 test-fast: install ## run the tests that need no training (a minute or two)
 	@$(BIN)/python -m pytest -m "not slow"
+
+bench: install ## speed beside other libraries, of the methods, ranks and memory (half an hour; ratios only, see the results)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@$(BIN)/python tests/benchmarks/bench_networks.py --profile
+	@$(BIN)/python tests/benchmarks/bench_methods.py
+	@$(BIN)/python tests/benchmarks/bench_scaling.py
 
 lint: install ## ruff, mypy and the import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
