@@ -18,19 +18,19 @@ class CompileCallback(Callback):
     It pays where small operations rule, as on GPUs; on processors, where convolutions rule, hardly. The first step
     waits for the compiler, once for every shape of batch; how long is logged, so that it can be counted.
 
-    mode: `off`; `default`; `reduce-overhead` (CUDA graphs, for small networks, whose launches cost more than their
+    mode: None for no compilation; `default`; `reduce-overhead` (CUDA graphs, for small networks, whose launches cost more than their
         work); `max-autotune`. See the page of torch.compile.
     """
 
     def __init__(
-        self, mode: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off", attribute: str = "network"
+        self, mode: Literal["default", "reduce-overhead", "max-autotune"] | None = None, attribute: str = "network"
     ) -> None:
         self.mode, self.attribute = mode, attribute
         self._started: float | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         network = getattr(pl_module, self.attribute, None)
-        if self.mode != "off" and network is not None:
+        if self.mode is not None and network is not None:
             network.compile(mode=self.mode)
             self._started = time.perf_counter()
 

@@ -126,6 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--size", type=int, default=48, help="of the fields of the ranks")
     parser.add_argument("--memory-size", type=int, default=256)
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), help="of the memory table")
     options = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options.output.mkdir(parents=True, exist_ok=True)
@@ -147,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     with (options.output / "memory.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("variant", "shape", "peak_megabytes", "seconds_per_step", "device", "commit"))
-        for variant in VARIANTS:
+        for variant in options.variants:
             peak, seconds = in_processes(memory_main, [(variant, options.memory_size)])
             shape = f"8x{options.memory_size}x{options.memory_size}"
             writer.writerow((variant, shape, f"{peak:.0f}", f"{seconds:.2f}", *place))

@@ -1,0 +1,45 @@
+"""The speed benchmarks run, compare equals, and write their tables; how fast, only a full run on a quiet machine can say."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import bench_networks
+import bench_scaling
+
+sys.path.pop(0)
+
+
+@pytest.mark.slow
+def test_networks_are_matched_and_tabulated(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    pytest.importorskip("denoising_diffusion_pytorch", reason="pip install 'fdsr[bench]'", exc_type=ImportError)
+    bench_networks.main(["--output", str(tmp_path), "--rounds", "1", "--batch", "2", "--shapes", "1x32x32"])
+    rows = list(csv.DictReader((tmp_path / "speed.csv").open()))
+    assert {row["implementation"].split()[0] for row in rows} == {"fdsr", "diffusers", "denoising-diffusion-pytorch"}
+    assert {row["what"] for row in rows} == {"training step", "sampling step"}
+    for column in ("parameters", "gflop_per_image"):
+        values = [float(row[column]) for row in rows]
+        assert max(values) < 1.1 * min(values)
+    assert all(float(row["images_per_second"]) > 0 for row in rows)
+
+
+def test_operations_are_counted_as_two_for_a_multiply_add() -> None:
+    conv = torch.nn.Conv2d(3, 5, 3, padding=1)
+    entry = bench_networks.Contestant(conv, lambda x, t: conv(x))
+    assert bench_networks.gflop(entry, torch.zeros(4, 3, 8, 8)) == pytest.approx(2 * 3 * 5 * 9 * 64 / 1e9)
+
+
+@pytest.mark.slow
+def test_two_ranks_move_the_gradients_once(tmp_path: Path) -> None:
+    arguments = ["--ranks", "2", "--batch", "1", "--steps", "1", "--size", "8", "--variants"]
+    bench_scaling.main(["--output", str(tmp_path), *arguments])
+    (row,) = csv.DictReader((tmp_path / "scaling.csv").open())
+    parameters = sum(p.numel() for p in bench_scaling.make(4).parameters())
+    assert float(row["gradient_megabytes_per_step"]) == pytest.approx(4 * parameters / 1e6, abs=0.01)

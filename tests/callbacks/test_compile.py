@@ -1,0 +1,59 @@
+"""A compiled network learns the same and is saved under the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from fdsr.callbacks import CompileCallback
+from fdsr.data import WeatherDataModule
+from fdsr.modules import DownscalingModule
+
+
+class Losses(L.Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *args: Any) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+@pytest.mark.slow
+def test_same_losses_and_same_names(
+    build: Callable[..., DownscalingModule],
+    data: WeatherDataModule,
+    quiet_trainer: Callable[..., L.Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str | None] = []
+    original = torch.nn.Module.compile
+
+    def spy(self: torch.nn.Module, mode: str | None = None) -> None:
+        # a real C++ compiler may be missing where tests run; this backend traces and guards as the others do
+        seen.append(mode)
+        original(self, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", spy)
+    losses, states = [], []
+    for mode in (None, "default"):
+        recorder = Losses()
+        module = build("DDPMModule", seed=3).train()
+        quiet_trainer(max_steps=4, callbacks=[CompileCallback(mode), recorder]).fit(module, data)  # type: ignore[arg-type]
+        losses.append(recorder.values)
+        states.append(set(module.state_dict()))
+    assert seen == ["default"]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[0]) == 4
+    assert states[0] == states[1]
+
+
+def test_a_mode_from_the_configuration(
+    program: Callable[..., int], configure: Callable[..., Path], capsys: Any
+) -> None:
+    assert program("fit", "--config", configure("DDPMModule"), "--compile.mode", "fast", "--run", "unused") == 2
+    error = capsys.readouterr().err
+    assert "compile.mode" in error and "\n" not in error.strip()
