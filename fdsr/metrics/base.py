@@ -176,12 +176,20 @@ def member_blocks(prediction: Tensor | Iterable[Tensor], truth: Tensor) -> Itera
         yield member[:, None]
 
 
-def mean_of_members(members: Iterable[Tensor], truth: Tensor) -> Tensor:
-    """Mean (B, 1, C, H, W) in float64 of members (B, C, H, W) that come one by one. Raises FdsrError when none comes."""
+def sum_of_members(block: Tensor) -> Tensor:
+    """Σ over the members of (B, m, C, H, W) in float64: (B, C, H, W). Several times as fast as a converting `sum`."""
+    total = torch.zeros(block[:, 0].shape, dtype=working_dtype(block.device), device=block.device)
+    for m in range(block.shape[1]):
+        total += block[:, m]
+    return total
+
+
+def mean_of_members(members: Tensor | Iterable[Tensor], truth: Tensor) -> Tensor:
+    """Mean (B, 1, C, H, W) in float64 of members (B, M, C, H, W), or (B, C, H, W) one by one. FdsrError when none comes."""
     total, count = torch.zeros(truth.shape, dtype=working_dtype(truth.device), device=truth.device), 0
     for block in member_blocks(members, truth):
-        total += block[:, 0]
-        count += 1
+        total += sum_of_members(block)
+        count += block.shape[1]
     if count == 0:
         raise FdsrError("the prediction has no members")
     return (total / count)[:, None]

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdsr.metrics.base import SumMetric, member_blocks
+from fdsr.metrics.base import SumMetric, member_blocks, sum_of_members
 from fdsr.metrics.boxes import Band, ZonalBand
 from fdsr.metrics.spectra import Rings, half_power_density, ring_mean
 
 # power below this share of the mean square of the truth is rounding, not signal
 ROUNDING = 1e-24
-# points transformed at once
-CHUNK_POINTS = 2**20
+# points transformed at once: what the cache holds
+CHUNK_POINTS = 2**17
 # a wavenumber is resolved where the power is right to this factor, and where the mean's error is below its inverse
 RESOLVED = 2.0
 
@@ -96,7 +96,7 @@ class SpectralScores(SumMetric):
         total, members = torch.zeros(truth.shape, dtype=dtype, device=truth.device), 0
         with torch.autocast(truth.device.type, enabled=False):
             for block in member_blocks(prediction, truth):
-                total += block.sum(1, dtype=dtype)
+                total += sum_of_members(block)
                 members += block.shape[1]
                 for i, band in enumerate(self.bands):
                     boxes = band.cut(block).flatten(0, 1)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import SumMetric, working_dtype
+from fdsr.metrics.base import SumMetric, mean_of_members
 from fdsr.metrics.consistency import CoarseConsistency
 from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.grid import Grid
@@ -100,7 +100,7 @@ class FieldMetrics(nn.Module):
         """Add times: (B, M, C, H, W), (B, C, H, W) and, with a factor, (B, C_low, h, w); physical units."""
         if prediction.ndim != 5:
             raise FdsrError(f"a prediction is (time, member, variable, lat, lon), got {tuple(prediction.shape)}")
-        mean = prediction.mean(1, keepdim=True, dtype=working_dtype(prediction.device))
+        mean = mean_of_members(prediction, truth)
         channels = {key: self.names.index(name) for name, key in self.events.items()}
         for name in self.metrics:
             if name in ("rmse", "mae", "bias"):

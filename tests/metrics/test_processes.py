@@ -1,0 +1,80 @@
+"""The same prediction scored by one, two and three processes that hold uneven shares of it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from fdsr.metrics import FieldMetrics
+
+# times of each process; a process without any has to take part all the same
+SHARES = {1: [[0, 1, 2, 3, 4]], 2: [[0, 2, 3, 4], [1]], 3: [[3, 0], [], [4, 1, 2]]}
+
+
+def build() -> FieldMetrics:
+    return FieldMetrics(
+        np.linspace(78.75, -78.75, 16),
+        11.25 * np.arange(32),
+        ["t2m", "tp"],
+        4,
+        members=3,
+        thresholds={"tp": [0.5, 1.0]},
+    )
+
+
+def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    p = torch.randn(5, 3, 2, 16, 32, generator=generator)
+    y = torch.randn(5, 2, 16, 32, generator=generator)
+    p[:, :, 1], y[:, 1] = p[:, :, 1].clamp(min=0), y[:, 1].clamp(min=0)
+    # ranges that differ between the shares, masked cells, ties
+    p[3] *= 100.0
+    y[1, 0, 2:4, 3:9] = torch.nan
+    return p, y, torch.randn(5, 2, 4, 8, generator=generator)
+
+
+def results(metrics: FieldMetrics) -> dict[str, Any]:
+    found: dict[str, Any] = {f"{m}/{v}": value for m, by in metrics.compute().items() for v, value in by.items()}
+    zonal = metrics.zonal_spectra()
+    assert zonal is not None
+    for name in ("power", "reference", "error", "mean"):
+        found[f"zonal {name}"] = getattr(zonal, name)
+        found[f"boxes {name}"] = getattr(metrics.spectra(), name)
+    found["ranks"] = metrics.rank_histogram()
+    return found
+
+
+def work(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    metrics = build()
+    p, y, low = data()
+    for i in SHARES[world][rank]:
+        metrics.update(p[i : i + 1], y[i : i + 1], low[i : i + 1])
+    found = results(metrics)
+    # after the sums were shared each process still holds its own alone, and may go on
+    again = results(metrics)
+    assert all(np.array_equal(found[key], again[key], equal_nan=True) for key in found)
+    torch.save({key: np.asarray(value).tolist() for key, value in found.items()}, f"{folder}/rank{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [2, 3])
+def test_every_metric_is_the_same(world: int, tmp_path: Path) -> None:
+    metrics = build()
+    metrics.update(*data())
+    expected = results(metrics)
+    assert sum(math.isfinite(value) for value in expected.values() if isinstance(value, float)) > 30
+    mp.spawn(work, (world, str(tmp_path)), nprocs=world, join=True)
+    for rank in range(world):
+        found = torch.load(tmp_path / f"rank{rank}.pt")
+        assert set(found) == set(expected)
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-12, err_msg=key)
