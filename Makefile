@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # waiting threads sleep instead of spinning: much faster where cores are shared, no slower elsewhere
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help install demo test test-fast bench lint clean
+.PHONY: help install demo test test-fast bench bench-data lint clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,9 @@ bench: install ## speed beside other libraries, of the methods, ranks and memory
 	@$(BIN)/python tests/benchmarks/bench_networks.py --profile
 	@$(BIN)/python tests/benchmarks/bench_methods.py
 	@$(BIN)/python tests/benchmarks/bench_scaling.py
+
+bench-data: install ## measure how fast batches come from a store, by ours and other readers
+	@$(BIN)/python tests/benchmarks/bench_data.py
 
 lint: install ## ruff, mypy and the import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

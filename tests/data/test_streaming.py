@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -214,3 +215,28 @@ def test_what_is_shared_cannot_be_written_to(long_path: str) -> None:
     high, _ = store.read(1)
     high.zero_()
     assert store.read(1)[0].any()
+
+
+@pytest.mark.parametrize("changes", [{}, {"patch": None, "batch_size": 3}, {"cached_steps": 4, "batch_size": 5}])
+@pytest.mark.parametrize("done", [0, 1, 6])
+def test_a_resumed_epoch_goes_on_where_it_stopped(
+    stream: Callable[..., WeatherDataModule], changes: dict[str, Any], done: int
+) -> None:
+    """Batches and all that is drawn for them; the epoch after begins at its beginning."""
+
+    def epochs(processed: int) -> list[list[dict[str, torch.Tensor]]]:
+        data = stream(**changes)
+        progress = SimpleNamespace(current=SimpleNamespace(processed=processed))
+        loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+        data.trainer = SimpleNamespace(global_rank=0, world_size=1, lightning_module=None, fit_loop=loop)  # type: ignore[assignment]
+        data.setup("fit")
+        loader = data.train_dataloader()
+        iter(loader)  # trainers look whether they can
+        found = []
+        for epoch in (2, 3):
+            loader.sampler.set_epoch(epoch)
+            found.append(list(loader))
+        return found
+
+    whole, resumed = epochs(0), epochs(done)
+    assert len(whole[0]) > 6 and same(resumed[0], whole[0][done:]) and same(resumed[1], whole[1])
