@@ -77,30 +77,31 @@ def append(
                 f"'{target}' was prepared with {name} {stored.to_dict()[name]}, not {value}; leave that option out"
             )
     partial = PartialStore(target)
-    with written(target), partial.locked(), open_runner(scheduler, threads) as runner:
-        if (partial.folder / _COMMIT).exists():  # all was there, and the moving in was interrupted
+    if (partial.folder / _COMMIT).exists():  # all was there, and the moving in was interrupted
+        with written(target), partial.locked():
             return _move_in(partial)
-        pairs = plan_pairs(config)
-        _same_grid(pairs, target, source)
-        old, units = _old_times(target)
-        new = np.flatnonzero(pairs.times > old[-1])
-        if new.size == 0:
+    pairs = plan_pairs(config)
+    _same_grid(pairs, target, source)
+    old, encoding = _old_times(target)
+    new = np.flatnonzero(pairs.times > old[-1])
+    if new.size == 0:
+        raise FdsrError(f"'{source}' has no time after {old[-1]}, the last of '{target}'; there is nothing to append")
+    for reader in (pairs.reader.high, pairs.reader.low):
+        if reader is not None:
+            reader.steps = reader.steps[new]
+    times = pairs.times[new]
+    encoded = _encoded(times, encoding, target)
+    length = steps_per_block or pairs.block_length()
+    plan = {
+        "append_to": [int(old.size), str(old[-1])],
+        "config": config.to_dict(),
+        "sources": [source_identity(s, config.storage_options) for s in config.sources()],
+        "steps_per_block": length,
+    }
+    with written(target), partial.locked(), open_runner(scheduler, threads) as runner:
+        if _old_times(target)[0].size != old.size:
             partial.discard()
-            raise FdsrError(
-                f"'{source}' has no time after {old[-1]}, the last of '{target}'; there is nothing to append"
-            )
-        for reader in (pairs.reader.high, pairs.reader.low):
-            if reader is not None:
-                reader.steps = reader.steps[new]
-        times = pairs.times[new]
-        encoded = _encoded(times, units, target)
-        length = steps_per_block or pairs.block_length()
-        plan = {
-            "append_to": [int(old.size), str(old[-1])],
-            "config": config.to_dict(),
-            "sources": [source_identity(s, config.storage_options) for s in config.sources()],
-            "steps_per_block": length,
-        }
+            raise FdsrError(f"another process has just appended to '{target}'; run the command again for what is left")
         progress = partial.resume(plan)
         if progress is None:
             partial.begin(plan)

@@ -24,7 +24,6 @@ from fdsr.data.source import normalise_axes, open_source, require_variables
 from fdsr.data.spec import FieldSpec
 from fdsr.data.store import PairStore
 from fdsr.errors import FdsrError
-from fdsr.geometry import latitude_weights
 
 
 class WeatherBatch(TypedDict, total=False):
@@ -48,7 +47,7 @@ class PatchDataset(Dataset[WeatherBatch]):
     def __init__(self, store: PairStore, patch: tuple[int, int]) -> None:
         self.store, self.patch = store, patch
         self.conditioning = store.spec.conditioning().numpy()
-        self.row_weights = latitude_weights(store.spec.lat.numpy())
+        self.row_weights = store.spec.row_weights
         spec, both = store.spec, (False, True)
         self._signs = {
             (rows, columns): tuple(

@@ -53,7 +53,9 @@ class Threads:
             return result
 
         run = dask.delayed(attempt, pure=False, traverse=False)
-        return list(dask.compute(*(run(b) for b in blocks), scheduler="threads", num_workers=self.workers))
+        # Dask begins with the last of the names: that of the first block, so that a failure leaves as many as possible
+        tasks = [run(b, dask_key_name=f"block-{10**12 - b[0]:012d}") for b in blocks]
+        return list(dask.compute(*tasks, scheduler="threads", num_workers=self.workers))
 
 
 class Cluster:

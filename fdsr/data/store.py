@@ -61,7 +61,9 @@ class PairStore:
             raise FdsrError(
                 f"'{path}' is not a finished pair store of version {STORE_VERSION} (found {version}); prepare it anew"
             )
-        with xr.open_zarr(self.path, chunks=None, consolidated=False, storage_options=storage_options) as ds:
+        # the one document that changes in one step when times are appended; stores of early versions lack it
+        consolidated = self.group.metadata.consolidated_metadata is not None
+        with xr.open_zarr(self.path, chunks=None, consolidated=consolidated, storage_options=storage_options) as ds:
             self.times: NDArray = ds.time.values
             self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs))
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
