@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ class PredictionWriter(Callback):
         spec = module.fields.spec
         times = trainer.predict_dataloaders.dataset.times  # type: ignore[union-attr]
         # --trainer.limit_predict_batches predicts the first times alone
-        times = times[: int(trainer.num_predict_batches[0]) * trainer.world_size]
+        batches = trainer.num_predict_batches[0]
+        # where there are fewer times than processes, the number of batches of each is not known beforehand
+        times = times if math.isinf(batches) else times[: int(batches) * trainer.world_size]
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         xr.Dataset(

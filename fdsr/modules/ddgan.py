@@ -247,7 +247,7 @@ class DDGANModule(GenerativeModule):
             first, second = (self.codec.to_target(members[:, m], encoded.base) for m in (0, 1))
             error = 0.5 * ((first - x_0).abs() + (second - x_0).abs())
             values["val_crps"] = (error - 0.5 * (first - second).abs()).mean()
-        self.log_dict(values, prog_bar=True, batch_size=len(batch["index"]), sync_dist=True)
+        self.add_validation(values, len(batch["index"]))
 
     # -- sampling --------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class NetworkModule(DownscalingModule):
         self.backbone, self.backbone_args = backbone, dict(backbone_args or {})
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
         self.warmup_steps, self.final_lr_fraction = warmup_steps, final_lr_fraction
+        self._validated: dict[str, Tensor] = {}  # name → (Σ value, samples) of the validation under way
 
     def input_channels(self, codec: Codec) -> int:
         """Channels of the network's input besides the condition."""
@@ -78,8 +79,26 @@ class NetworkModule(DownscalingModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         loss = self.loss(batch, generator(self.device, self.seed, "validate", int(batch["index"][0])))
-        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["index"]), sync_dist=True)
+        self.add_validation({"val_loss": loss}, len(batch["index"]))
         return loss
+
+    def add_validation(self, values: dict[str, Tensor], n: int) -> None:
+        """Add means over n samples to those over all processes, which are logged when validation ends.
+
+        Lightning's own averaging waits for every process that has no sample, and so has logged nothing.
+        """
+        weight = torch.tensor(float(n), device=self.device)
+        for name, value in values.items():
+            total = self._validated.get(name, torch.zeros(2, device=self.device))
+            self._validated[name] = total + torch.stack([value.detach().float() * n, weight])
+
+    def on_validation_epoch_end(self) -> None:
+        strategy, found = self.trainer.strategy, self._validated
+        self._validated = {}
+        # the first process always has a sample, and so knows the names
+        for name in strategy.broadcast(list(found)):
+            total = strategy.reduce(found.get(name, torch.zeros(2, device=self.device)), reduce_op="sum")
+            self.log(name, total[0] / total[1], prog_bar=True, batch_size=1, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
