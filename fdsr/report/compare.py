@@ -11,7 +11,7 @@ from fdsr.report.tables import Row, comparison_table, metric_table
 
 def compare_runs(runs: list[Path], output: Path) -> None:
     """Print the metric table of `runs`; several are joined and written to `output`. Draws the last run's example."""
-    from fdsr.report.figures import draw_run, draw_spectra
+    from fdsr.report.figures import draw_ranks, draw_run, draw_spectra
 
     rows = [row for run in runs for row in read_metrics(run)]
     output.mkdir(parents=True, exist_ok=True)
@@ -25,6 +25,8 @@ def compare_runs(runs: list[Path], output: Path) -> None:
         _join([run / "test_metrics.csv" for run in runs], output / "comparison.csv")
         print(f"table:  {output / 'comparison.csv'} and comparison.txt")
         print(f"figure: {draw_spectra(runs, output / 'spectra.png')}")
+    if ranks := draw_ranks(runs, output / "ranks.png"):
+        print(f"figure: {ranks}")
     print(f"figure: {draw_run(runs[-1], output / 'figure.png')}")
 
 

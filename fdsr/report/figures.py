@@ -75,6 +75,34 @@ def draw_spectra(runs: list[Path], path: Path) -> Path:
     return _save(fig, path)
 
 
+def draw_ranks(runs: list[Path], path: Path) -> Path | None:
+    """Rank histograms of the ensembles among the runs, one panel a variable: flat when calibrated, a bowl when too narrow.
+
+    None when no run has an ensemble, or none was tested with rank histograms.
+    """
+    opened = {run.name: _open(run, "test_scores.nc") for run in runs if (run / "test_scores.nc").is_file()}
+    opened = {name: ds for name, ds in opened.items() if "rank_histogram" in ds and int(ds.attrs["members"]) > 1}
+    if not opened:
+        return None
+    names = [str(v) for v in next(iter(opened.values()))["variable"].values]
+    fig, axes = plt.subplots(
+        1, len(names), figsize=(3.4 * len(names), 2.6), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, name in zip(axes[0], names, strict=True):
+        for label, ds in opened.items():
+            frequency = ds["rank_histogram"].sel(variable=name).values
+            bins = frequency.size
+            # ensembles of different sizes share one axis: the position of the truth among the members, and a flat 1
+            ax.stairs(frequency * bins, np.linspace(0.0, 1.0, bins + 1), label=label, linewidth=1.5)
+        ax.axhline(1, color="k", lw=0.8)
+        ax.set_ylim(bottom=0)
+        ax.set_title(name)
+        ax.set_xlabel("rank of the truth / members")
+    axes[0, 0].set_ylabel("frequency / flat")
+    axes[0, 0].legend(fontsize=7)
+    return _save(fig, path)
+
+
 def _band(spectra: xr.Dataset) -> xr.Dataset:
     """The latitude band nearest to 45° N."""
     return spectra.isel(band=int(np.abs(spectra.latitude.values - 45.0).argmin()))

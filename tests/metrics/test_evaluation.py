@@ -5,11 +5,13 @@ import torch
 import xarray as xr
 
 from fdsr.errors import FdsrError
-from fdsr.metrics import FieldMetrics, evaluate
+from fdsr.geometry import latitude_weights
+from fdsr.metrics import FieldMetrics, evaluate, rapsd
 
 from .fields import grid, sample
 
 NAMES = ["t2m", "u10"]
+POINTWISE = ("rmse", "mae", "bias", "crps", "crps_biased", "spread_skill", "q1_error", "q99_error", "rank_histogram")
 TIMES = pd.date_range("2020-01-01", periods=3, freq="6h")
 LAT, LON = grid()
 
@@ -114,12 +116,138 @@ def test_projected_grid_in_metres() -> None:
         evaluate(prediction, truth.assign_coords(y=np.arange(24)))
 
 
+def same(a: xr.Dataset, b: xr.Dataset, rtol: float = 1e-12) -> None:
+    assert set(a.data_vars) == set(b.data_vars)
+    for name in a.data_vars:
+        np.testing.assert_allclose(a[name], b[name], rtol=rtol, atol=1e-14, err_msg=str(name))
+
+
+def test_data_arrays() -> None:
+    prediction, truth, low = datasets()
+    whole = evaluate(prediction, truth, low)
+    same(
+        evaluate(prediction["u10"], truth["u10"], low["u10"]),
+        evaluate(prediction[["u10"]], truth[["u10"]], low[["u10"]]),
+    )
+    unnamed = evaluate(prediction["u10"].rename(None), truth["u10"].rename(None))
+    assert unnamed["variable"].values.tolist() == ["field"]
+    assert float(unnamed["rmse"][0]) == float(whole["rmse"].sel(variable="u10"))
+    # as a pair store has them
+    stacked = [d.to_array("channel") for d in (prediction, truth)]
+    same(evaluate(*stacked, low.to_array("low_channel")), whole)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_mask_is_a_truth_that_is_missing(moving: bool) -> None:
+    prediction, truth, low = datasets()
+    counts = xr.DataArray(
+        np.ones((3, 24, 36), dtype=bool), {"time": TIMES, "lat": LAT, "lon": LON}, ("time", "lat", "lon")
+    )
+    counts[:, 4:9, 10:20] = False
+    if moving:
+        counts[1, :, :3] = False
+    given = counts if moving else counts.isel(time=0, drop=True)
+    result = evaluate(prediction, truth, low, mask=given.isel(lat=slice(None, None, -1)))
+    same(result, evaluate(prediction.where(counts), truth.where(counts), low))
+    w = xr.DataArray(latitude_weights(LAT), {"lat": LAT}, ("lat",))
+    error = (prediction.mean("member") - truth).astype(float)["t2m"].where(counts)
+    expected = np.sqrt((error**2).weighted(w).mean())
+    assert float(result["rmse"][0]) == pytest.approx(float(expected), rel=1e-6)
+    assert np.isnan(result["lsd"]).all()  # the one box of this grid has masked cells
+    with pytest.raises(FdsrError, match="of booleans"):
+        evaluate(prediction, truth, mask=counts.astype(float))
+    with pytest.raises(FdsrError, match="mask and truth are on different grids"):
+        evaluate(prediction, truth, mask=counts.isel(lat=slice(1, None)))
+
+
+def test_nothing_that_counts() -> None:
+    prediction, truth, low = datasets()
+    result = evaluate(prediction, truth.assign(u10=truth["u10"] * np.nan), low)
+    assert all(np.isnan(result[name].sel(variable="u10")).all() for name in POINTWISE)
+    assert all(np.isfinite(result[name].sel(variable="t2m")).all() for name in POINTWISE)
+
+
+def test_events_where_a_variable_asks() -> None:
+    prediction, truth, _ = datasets()
+    rain = {"time": TIMES, "lat": LAT, "lon": LON}
+    tp = xr.DataArray(np.maximum(truth["t2m"].values - 280.0, 0.0), rain, ("time", "lat", "lon"))
+    member = xr.DataArray(np.maximum(prediction["t2m"].values - 280.0, 0.0), rain, ("time", "member", "lat", "lon"))
+    prediction, truth = prediction.assign(tp=member), truth.assign(tp=tp)
+    assert "brier" not in evaluate(prediction, truth)
+    given = evaluate(prediction, truth, thresholds={"tp": [0.5, 1.0]}, scales=[60.0, 300.0])
+    truth["tp"].attrs["thresholds"] = "0.5, 1"
+    same(given, evaluate(prediction, truth, scales=[60.0, 300.0]))
+    assert given["fss"].dims == ("variable", "event", "window") and given["brier"].dims == ("variable", "event")
+    assert given["threshold"].sel(variable="tp").values.tolist() == [0.5, 1.0]
+    assert given["scale"].sel(variable="tp").values.tolist() == [60.0, 300.0]
+    assert np.isnan(given["brier"].sel(variable=NAMES)).all()
+    w = xr.DataArray(latitude_weights(LAT), {"lat": LAT}, ("lat",))
+    brier = (((member >= 0.5).mean("member") - (tp >= 0.5)) ** 2).weighted(w).mean()
+    assert float(given["brier"].sel(variable="tp")[0]) == pytest.approx(float(brier), rel=1e-9)
+    with pytest.raises(FdsrError, match="thresholds name rain, which is not scored"):
+        evaluate(prediction, truth, thresholds={"rain": [1.0]})
+
+
+def test_all_round_the_globe() -> None:
+    rng = np.random.default_rng(0)
+    coords = {"lat": np.linspace(87.5, -87.5, 36), "lon": 5.0 * np.arange(72)}
+    truth = xr.Dataset({"z": (("lat", "lon"), rng.standard_normal((36, 72)))}, coords)
+    result = evaluate(truth * 2.0, truth)
+    assert result["zonal_spectrum"].dims == ("variable", "zonal_band", "zonal_mode")
+    assert float(result["zonal_lsd"][0]) == pytest.approx(20 * np.log10(2.0), rel=1e-9)
+    np.testing.assert_allclose(result["zonal_spectrum"], 4.0 * result["zonal_spectrum_reference"], rtol=1e-9)
+    # one member: it is its own mean
+    np.testing.assert_allclose(result["spectrum_mean"], result["spectrum"], rtol=1e-12)
+    longitudes = truth.assign_coords(lon=(truth["lon"] + 180.0) % 360.0 - 180.0).sortby("lon")
+    same(evaluate(longitudes * 2.0, truth), result)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_grid_of_few_rows_and_no_times(rows: int) -> None:
+    prediction, truth, low = datasets()
+    few = slice(0, rows)
+    result = evaluate(prediction.isel(lat=few), truth.isel(lat=few))
+    assert all(np.isfinite(result[name]).all() for name in POINTWISE)
+    assert all(np.isnan(result[name]).all() for name in ("lsd", "melr", "effective_resolution", "resolved_scale"))
+    nothing = evaluate(prediction.isel(time=[]), truth, low)
+    assert nothing.attrs["n_times"] == 0
+    assert all(np.isnan(nothing[name]).all() for name in POINTWISE)
+
+
+def test_a_rotated_pole_is_a_grid_of_angles() -> None:
+    prediction, truth, _ = datasets()
+    rotated = [d.rename(lat="y", lon="x") for d in (prediction, truth)]
+    for d in rotated:
+        d["y"].attrs["units"] = d["x"].attrs["units"] = "degrees"
+    same(evaluate(*rotated), evaluate(prediction, truth))
+    same(evaluate(*(d.rename(lat="rlat", lon="rlon") for d in (prediction, truth))), evaluate(prediction, truth))
+
+
+def test_cells_that_are_not_square() -> None:
+    prediction, truth, _ = datasets()
+    axes = {"y": ("y", np.arange(24) * 3.0, {"units": "km"}), "x": ("x", np.arange(36) * 2.0, {"units": "km"})}
+    result = evaluate(*(d.rename(lat="y", lon="x").assign_coords(axes) for d in (prediction, truth)))
+    # rings of 1/72 km up to 1/(2 · 3) km
+    np.testing.assert_allclose(result["wavenumber"].values[0], np.arange(1, 13) / 72.0)
+    k, density = rapsd(torch.from_numpy(truth["t2m"].values), (3.0, 2.0))
+    np.testing.assert_allclose(result["spectrum_reference"].sel(variable="t2m")[0], density.mean(0), rtol=1e-9)
+    assert k[-1] == pytest.approx(1 / 6.0)
+
+
 def test_errors_name_what_is_wrong() -> None:
     prediction, truth, low = datasets()
     broken = prediction.copy(deep=True)
     broken["u10"][1, 2, 3, 4] = np.nan
     cases = [
-        ((broken, truth), r"prediction: u10 is NaN or infinite at time 2020-01-01T06:00.* in 1 of 4320 cells"),
+        (
+            (broken, truth),
+            r"prediction: u10 is NaN or infinite at time 2020-01-01T06:00.* in 1 of 4320 cells, "
+            r"the first at member 2, lat 58.5, lon 2;",
+        ),
+        (
+            (prediction, truth.where(truth["u10"] != truth["u10"][1, 3, 4], np.inf)),
+            "truth: t2m is NaN or infinite at time .* lat 58.5, lon 2",
+        ),
         ((prediction.rename(t2m="a", u10="b"), truth), "share no variable"),
         ((prediction, truth.isel(time=[0, 2])), "truth lacks 1 of 3 times of prediction, the first 2020-01-01T06:00"),
         ((prediction, truth.isel(lat=slice(1, None))), "different grids"),
