@@ -8,7 +8,7 @@ from fdsr.metrics.results import scores_dataset
 from fdsr.report.figures import draw_ranks
 
 
-def tested(folder: Path, members: int) -> Path:
+def scored_run(folder: Path, members: int) -> Path:
     """A run with the scores of random fields of two variables."""
     generator = torch.Generator().manual_seed(members)
     metrics = FieldMetrics(np.arange(10.0), np.arange(12.0), ["t2m", "u10"], members=members)
@@ -19,7 +19,7 @@ def tested(folder: Path, members: int) -> Path:
 
 
 def test_ensembles_have_a_figure_of_ranks_and_single_forecasts_none(tmp_path: Path) -> None:
-    runs = [tested(tmp_path / str(m), m) for m in (1, 3, 5)]
+    runs = [scored_run(tmp_path / str(m), m) for m in (1, 3, 5)]
     (tmp_path / "old").mkdir()  # a run from before scores were kept
     path = draw_ranks([*runs, tmp_path / "old"], tmp_path / "ranks.png")
     assert path == tmp_path / "ranks.png" and path.stat().st_size > 5000
