@@ -1,0 +1,214 @@
+"""The program in two gloo processes, started as a user would: nothing hangs, nothing is lost, and numbers agree with one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch.utils.data import default_collate
+
+from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
+from fdsr.data import WeatherDataModule
+from fdsr.metrics import FieldMetrics
+from fdsr.modules import load_module
+
+TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
+# every draw of noise is noted, by its hash, in a file of each process
+WITNESS = """
+import atexit, hashlib, json, os, sys
+from pathlib import Path
+import torch
+
+drawn, randn = [], torch.randn
+
+def witness(*size, **options):
+    values = randn(*size, **options)
+    drawn.append(hashlib.sha256(values.numpy().tobytes()).hexdigest())
+    return values
+
+torch.randn = witness
+path = Path(os.environ["WITNESS"]) / f"rank{os.environ.get('LOCAL_RANK', '0')}.json"
+atexit.register(lambda: path.write_text(json.dumps(drawn)))
+
+from fdsr.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def together(*command: object, cache: Path, seconds: float = 500, **environment: object) -> str:
+    """Run a command and whatever it starts; all of it is killed when time is up. Returns what it printed."""
+    process = subprocess.Popen(
+        [str(c) for c in command],
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "FDSR_CACHE": str(cache)}
+        | {k: str(v) for k, v in environment.items()},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"hangs: {process.communicate()[0][-3000:]}")
+    assert process.returncode == 0, output[-4000:]
+    return output
+
+
+def fdsr(*arguments: object, cache: Path) -> str:
+    return together(sys.executable, "-m", "fdsr.cli", *arguments, cache=cache)
+
+
+def logged(run: Path) -> dict[int, dict[str, float]]:
+    scores: dict[int, dict[str, float]] = {}
+    for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+        found = {k: v for k, v in line.items() if k.startswith("fdsr/")}
+        if found:
+            assert line["step"] not in scores, "logged by more than one process"
+            scores[line["step"]] = found
+    return scores
+
+
+CALLBACKS: list[dict[str, Any]] = [
+    {
+        "class_path": "fdsr.callbacks.SpectralErrorCallback",
+        "init_args": {"every_n_steps": 3, "times": None, "members": 2},
+    },
+    {"class_path": "fdsr.callbacks.EnsembleCallback", "init_args": {"every_n_steps": 3, "times": None, "members": 3}},
+    {"class_path": "fdsr.callbacks.SamplePictures", "init_args": {"every_n_steps": 3, "time": -1}},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "fields"), [("FourierDDPMModule", 3), ("DDGANModule", 3), ("DDPMModule", 1), ("DDGANModule", 1)]
+)
+def test_two_processes_in_half_precision(
+    method: str, fields: int, configure: Callable[..., Path], tmp_path: Path, world: Path
+) -> None:
+    """Every callback active. Three fields make uneven shares; one leaves the second process without any.
+
+    The last scores are those of the checkpoint's weights, evaluated by one process in float32.
+    """
+    config = configure(
+        method, data__split={"train": 8, "val": fields, "test": 3}, trainer__callbacks=CALLBACKS,
+        trainer__val_check_interval=1, trainer__check_val_every_n_epoch=None, trainer__max_steps=3,
+    )  # fmt: skip
+    run, cache = tmp_path / "run", world / "cache"
+    fdsr("fit", "--config", config, "--run", run, *TWO, "--trainer.precision", "bf16-mixed", cache=cache)
+
+    scores = logged(run)
+    assert set(scores) == {1, 2, 3}
+    module = load_module(run / "checkpoints" / "last.ckpt")
+    (store,) = [p for p in cache.glob("pairs-*.zarr") if _fingerprint(p) == module.spec.fingerprint]
+    data = WeatherDataModule(store=str(store))
+    data.setup("fit")
+    expected = expected_scores(module, data)
+    assert scores[3].keys() == expected.keys()
+    for key, value in scores[3].items():
+        assert value == pytest.approx(expected[key], rel=1e-5, abs=1e-5, nan_ok=True), key
+
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3 and checkpoint["state_dict"].keys() == module.state_dict().keys()
+    assert not [name for name in checkpoint["callbacks"] if "Callback" in name and "EMA" not in name]
+    assert {p.name for p in (run / "samples").iterdir()} == {f"step_{n:07d}.png" for n in (1, 2, 3)}
+    record = json.loads((run / "run.json").read_text())["fit"]
+    assert record["processes"] == 2 and record["precision"] == "bf16-mixed"
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    losses = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len([line for line in losses if "train_loss" in line or "g_loss" in line]) == 3
+
+
+def _fingerprint(path: Path) -> str:
+    return str(json.loads((path / "zarr.json").read_text())["attributes"]["fingerprint"])
+
+
+def expected_scores(module: Any, data: WeatherDataModule) -> dict[str, float]:
+    """By the metrics' own front door, one process, float32."""
+    found: dict[str, float] = {}
+    for callback, members in ((SpectralErrorCallback, 2), (EnsembleCallback, 3)):
+        metrics = FieldMetrics(module.spec.lat.numpy(), module.spec.lon.numpy(), module.spec.high_channels)
+        for name in set(metrics.metrics) - set(callback.names):
+            del metrics.metrics[name]
+        for i in range(len(data.fields("val"))):
+            batch = default_collate([data.fields("val")[i]])
+            metrics.update(module.generate(batch, members, module.seed), batch["high"])
+        found |= {f"fdsr/{m}/{v}": value for m, values in metrics.compute().items() for v, value in values.items()}
+    return found
+
+
+@pytest.mark.slow
+def test_a_test_by_two_processes_is_that_of_one(
+    program: Callable[..., int], trained: tuple[Path, Path], tmp_path: Path, world: Path
+) -> None:
+    """Three test fields: uneven shares."""
+    config, fitted = trained
+    common = ("test", "--config", config, "--ckpt_path", fitted / "checkpoints" / "last.ckpt", "--run")
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    assert program(*common, one) == 0
+    printed = fdsr(*common, two, *TWO, cache=world / "cache")
+    assert printed.count("table: ") == 1
+    assert {p.name for p in one.iterdir()} == {p.name for p in two.iterdir()}
+    tables = [list(csv.DictReader((run / "test_metrics.csv").open())) for run in (one, two)]
+    assert tables[0] == tables[1] and tables[0][0]["n_times"] == "3"
+    for name in ("test_spectra.nc", "test_example.nc"):
+        a, b = (xr.load_dataset(run / name, engine="scipy") for run in (one, two))
+        xr.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [3, 1])
+def test_a_prediction_by_two_processes_is_that_of_one(
+    trained: tuple[Path, Path], configure: Callable[..., Path], program: Callable[..., int], tmp_path: Path, world: Path,
+    store_path: str, times: int,
+) -> None:  # fmt: skip
+    """The same noise, to the bit, whoever draws it; fields to float rounding; one whole store. Also where a process has none."""
+    config, fitted = trained
+    with xr.open_zarr(store_path, consolidated=False) as ds:
+        low = ds.low.isel(time=slice(14, 14 + times)).load()
+    coarse = xr.Dataset({str(n): low.sel(low_channel=n, drop=True) for n in low.low_channel.values})
+    coarse.rename(lat_low="lat", lon_low="lon").drop_encoding().to_zarr(
+        tmp_path / "coarse.zarr", zarr_format=3, consolidated=False
+    )
+    (tmp_path / "witness.py").write_text(WITNESS)
+    checkpoint, low_store = fitted / "checkpoints" / "last.ckpt", tmp_path / "coarse.zarr"
+    common = ("predict", "--config", config, "--ckpt_path", checkpoint, "--low", low_store)
+    drawn = {}
+    for name, processes in (("one", ()), ("two", TWO)):
+        (tmp_path / name).mkdir()
+        together(
+            sys.executable, "-m", "witness", *common, "--run", tmp_path / name / "run", *processes, cache=world / "cache",
+            WITNESS=tmp_path / name, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        )  # fmt: skip
+        drawn[name] = [json.loads(p.read_text()) for p in sorted((tmp_path / name).glob("rank*.json"))]
+    assert [len(hashes) for hashes in drawn["one"]] == [2 * times]  # a start for each of two members
+    assert [len(hashes) for hashes in drawn["two"]] == [2 * (times - times // 2), 2 * (times // 2)]
+    assert sorted(drawn["one"][0]) == sorted(drawn["two"][0] + drawn["two"][1])
+    stores = [xr.open_zarr(tmp_path / name / "run" / "prediction.zarr").load() for name in ("one", "two")]
+    assert stores[0].sizes["time"] == times and all(np.isfinite(stores[1][v]).all() for v in ("t2m", "u10"))
+    xr.testing.assert_allclose(*stores, rtol=1e-6, atol=1e-5)
+    assert not [p for p in (tmp_path / "two" / "run").iterdir() if "partial" in p.name]
+
+
+def test_further_processes_run_the_program(monkeypatch: pytest.MonkeyPatch, program: Callable[..., int]) -> None:
+    """Whoever called it: a console script, or a Python program that is no module."""
+    from lightning.fabric.strategies.launchers.subprocess_script import _basic_subprocess_cmd
+
+    import __main__
+
+    monkeypatch.setattr(__main__, "__spec__", None)
+    with pytest.raises(SystemExit):
+        program("fit", "--help")
+    command = list(_basic_subprocess_cmd())
+    done = subprocess.run([*command[:2], "--version"], capture_output=True, text=True, timeout=120)
+    assert command[2:] == ["fit", "--help"] and done.returncode == 0 and done.stdout.startswith("fdsr ")
