@@ -83,6 +83,9 @@ class DownscalingModule(L.LightningModule):
             except ValueError as error:  # a setting that the mathematics or a backbone refuses
                 self._codec = None
                 raise FdsrError(f"model: {error}") from error
+            # DistributedDataParallel would send every buffer to every process before each step, validation's included, of
+            # which processes may have unequally many: they would wait for each other for ever. Buffers here are equal anyway.
+            self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def build(self, codec: Codec) -> None:
         """Make networks for these data. Nothing by default."""

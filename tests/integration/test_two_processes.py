@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -49,3 +50,5 @@ def test_two_processes(source_path: str, tmp_path: Path) -> None:
                 assert fields == list(range(*splits[block])), stage  # each once, none twice
                 assert abs(len(a[stage]) - len(b[stage])) <= 1, stage
             assert a["sums"] == b["sums"] == [test]
+        a, b = first[f"{path} method"], second[f"{path} method"]
+        assert a == b and a["buffers"] > 0 and math.isfinite(a["val_loss"])

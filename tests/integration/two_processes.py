@@ -15,6 +15,7 @@ import lightning as L
 import torch
 
 from fdsr.data import WeatherDataModule
+from fdsr.modules import RegressionModule
 
 
 class Witness(L.LightningModule):
@@ -67,6 +68,21 @@ def main(folder: Path, stores: list[str]) -> None:
             trainer.test(module, datamodule=data, verbose=False)
             trainer.predict(module, datamodule=data, return_predictions=False)
             answers[f"{store} {whole_fields}"] = module.seen | {"weight": float(module.weight), "sums": module.sums}
+        # a method with buffers, which DistributedDataParallel would synchronise in validation too
+        method = RegressionModule(
+            backbone_args={"width": 8, "multipliers": [1, 2], "groups": 4, "time_embedding": False}
+        )
+        data = WeatherDataModule(store=store, patch=(8, 16), batch_size=2, patches_per_step=3)
+        trainer = L.Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False, enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0, default_root_dir=folder,
+        )  # fmt: skip
+        trainer.fit(method, datamodule=data)
+        answers[f"{store} method"] = {
+            "val_loss": float(trainer.callback_metrics["val_loss"]),
+            "buffers": sum(1 for _ in method.buffers()),
+            "weights": [float(p.detach().double().sum()) for p in method.parameters()],
+        }
     (folder / f"rank{rank}.json").write_text(json.dumps(answers))
 
 
