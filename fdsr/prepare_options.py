@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--scheduler", metavar="ADDRESS", help="an existing Dask cluster (tcp://host:8786) instead of threads"
     )
     how.add_argument("--threads", type=positive, help="threads (default: one a core); each holds one block in memory")
-    how.add_argument("--steps-per-block", type=positive, help="time steps read at once (default: what fits in 64 MiB)")
+    how.add_argument("--steps-per-block", type=positive, help="time steps read at once (default: what fits in 32 MiB)")
     how.add_argument("--append", action="store_true", help="add the later times of --source to a finished --target")
     how.add_argument(
         "--check", metavar="STORE", help="read a finished pair store through and describe it; nothing else"

@@ -21,7 +21,7 @@ from fdsr.data.statistics import Measure
 from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
 
-BLOCK_BYTES = 64 * 2**20  # what a block of time steps should take in memory
+BLOCK_BYTES = 32 * 2**20  # what a block of time steps should take in memory
 CHUNK_BYTES = 256 * 2**20  # what it may take where the source's chunks hold many steps, so that none is read twice
 
 

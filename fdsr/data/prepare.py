@@ -40,7 +40,7 @@ def prepare(
 
     Atomic and resumable: the store grows in a hidden folder beside the target and is renamed when it is whole; after an
     interruption the same call goes on where it stopped, and the result is the same to the last bit. Work runs in threads,
-    or on the Dask cluster at `scheduler`, `steps_per_block` time steps at a time (by default as many as fit in 64 MiB).
+    or on the Dask cluster at `scheduler`, `steps_per_block` time steps at a time (by default as many as fit in 32 MiB).
     Neither threads nor cluster change the result; the block length changes the statistics by float64 rounding.
 
     Raises FdsrError if the target exists, the source lacks something or cannot be reached, the grid does not divide, or

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -83,17 +84,10 @@ class ChannelReader:
         when = slice(int(steps[0]), int(steps[-1]) + 1) if following else steps
         out = np.empty((len(steps), len(self.channels), self.ds.sizes["lat"], self.ds.sizes["lon"]), np.float32)
         for read in self._reads:
-            array = self.ds[read.variable].isel(time=when)
-            if read.axis is None:
-                array = array.expand_dims("fdsr_level", -1) if not self._extra(array) else array
-            axis = read.axis or next(iter(self._extra(array)))
-            array = array.isel({axis: sorted(set(read.levels))})
-            array = array.transpose("time", axis, "lat", "lon", missing_dims="ignore")
-            # another thread pool inside this one's thread would only contend for the same cores
-            loaded = patiently(lambda a=array: np.asarray(a.compute(scheduler="synchronous").values), self.where)  # type: ignore[misc]
+            loaded = patiently(partial(self._load, read, when), self.where)
             order = sorted(set(read.levels))
             for level, channel in zip(read.levels, read.channels, strict=True):
-                out[:, channel] = loaded[:, order.index(level)].reshape(out[:, channel].shape)
+                out[:, channel] = loaded[:, order.index(level)]
         filled = [
             POLICIES[self.missing](
                 out[:, i], c.name, lambda k: _when(self.ds.time.values[steps[k]]), self.where, self.periodic
@@ -102,9 +96,15 @@ class ChannelReader:
         ]
         return out, np.array(filled, dtype=np.int64)
 
-    @staticmethod
-    def _extra(array: xr.DataArray) -> list[str]:
-        return [str(d) for d in array.dims if d not in ("time", "lat", "lon")]
+    def _load(self, read: _Read, when: slice | NDArray) -> NDArray:
+        """Values (n, levels, H, W) of one variable, only the levels that are channels."""
+        array = self.ds[read.variable].isel(time=when)
+        if read.axis is not None:
+            array = array.isel({read.axis: sorted(set(read.levels))})
+        array = array.transpose("time", ..., "lat", "lon")
+        # another thread pool inside this one's thread would only contend for the same cores
+        values = np.asarray(array.compute(scheduler="synchronous").values)
+        return values.reshape(len(values), -1, *values.shape[-2:])
 
 
 def _when(time: np.generic) -> str:

@@ -49,6 +49,7 @@ class PairStore:
         storage_options: dict[str, Any] | None = None,
     ) -> None:
         self.path = str(path)
+        storage_options = storage_options if "://" in self.path else None  # which may be those of the source
         self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options)
         try:
             self.group = zarr.open_group(self.path, mode="r", storage_options=storage_options)

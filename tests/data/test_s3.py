@@ -1,0 +1,167 @@
+"""A real S3 protocol on loopback: prepare and train from a bucket, through a server that fails, and one that stops."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from killed import contents
+from synthetic import make_source, pair_config
+
+from fdsr.data import PairStore, WeatherDataModule, prepare
+from fdsr.data.sources import remote
+from fdsr.errors import FdsrError
+
+moto_server = pytest.importorskip("moto.server")
+s3fs = pytest.importorskip("s3fs")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+class Bucket:
+    """moto's S3 behind a server of our own, which can fail every n-th request and stop after a number of them."""
+
+    def __init__(self) -> None:
+        from werkzeug.serving import make_server
+
+        self._application = moto_server.DomainDispatcherApplication(moto_server.create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self.requests, self.failures, self.fail_every, self.stop_after = 0, 0, 0, 0
+        self._lock = threading.Lock()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def _answer(self, environment: dict, start: Callable) -> Any:
+        with self._lock:
+            self.requests += 1
+            stopped = bool(self.stop_after) and self.requests > self.stop_after
+            failing = stopped or (bool(self.fail_every) and self.requests % self.fail_every == 0)
+            self.failures += failing
+        if failing:
+            start("503 Service Unavailable", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+            return [b""]
+        return self._application(environment, start)
+
+    def reset(self, fail_every: int = 0, stop_after: int = 0) -> None:
+        self.requests, self.failures, self.fail_every, self.stop_after = 0, 0, fail_every, stop_after
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def options(self, key: str = "key") -> dict[str, Any]:
+        return {
+            "key": key, "secret": "secret", "client_kwargs": {"endpoint_url": self.address, "region_name": "us-east-1"},
+            "config_kwargs": {"retries": {"max_attempts": 2}, "connect_timeout": 5, "read_timeout": 20},
+        }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    found = Bucket()
+    s3fs.S3FileSystem(**found.options()).call_s3("create_bucket", Bucket="archive")
+    make_source().to_zarr("s3://archive/era.zarr", storage_options=found.options(), zarr_format=3)
+    yield found
+    found.close()
+
+
+@pytest.fixture(autouse=True)
+def calm(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.reset()
+    monkeypatch.setattr(remote, "WAIT", 0.05)
+    # nobody else's credentials, and no look-up of a cloud machine's
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def config(bucket: Bucket, **changes: Any) -> Any:
+    return pair_config("s3://archive/era.zarr", storage_options=bucket.options(), **changes)
+
+
+def test_pairs_from_a_bucket_are_those_of_a_local_store(tmp_path: Path, bucket: Bucket, store: PairStore) -> None:
+    found = PairStore(prepare(config(bucket), tmp_path / "pairs.zarr"))
+    assert not store.spec.differences(found.spec)
+    np.testing.assert_array_equal(found.group["high"][:], store.group["high"][:])
+
+
+def test_a_server_that_fails_every_fifth_request(tmp_path: Path, bucket: Bucket) -> None:
+    expected = contents(prepare(config(bucket), tmp_path / "calm.zarr", steps_per_block=2))
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket.reset(fail_every=5)
+    assert contents(prepare(config(bucket), tmp_path / "pairs.zarr", steps_per_block=2)) == expected
+    assert bucket.requests > 50 and bucket.failures >= 10
+
+
+def test_a_server_that_stops(tmp_path: Path, bucket: Bucket) -> None:
+    """One line, nothing under the target's name; when the server is back the same call finishes, to the last bit."""
+    target = tmp_path / "pairs.zarr"
+    expected = contents(prepare(config(bucket), tmp_path / "calm.zarr", threads=1, steps_per_block=1))
+    whole = bucket.requests
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket.reset(stop_after=3 * whole // 4)
+    with pytest.raises(FdsrError, match=r"s3://archive/era.zarr.* finished and kept") as caught:
+        prepare(config(bucket), target, threads=1, steps_per_block=1)
+    assert "\n" not in str(caught.value) and not target.exists()
+    bucket.reset()
+    assert contents(prepare(config(bucket), target, threads=1, steps_per_block=1)) == expected
+    assert bucket.requests < whole  # what was finished is not read again
+
+
+def test_training_from_a_bucket(tmp_path: Path, bucket: Bucket) -> None:
+    bucket.reset(fail_every=5)
+    data = WeatherDataModule(
+        source="s3://archive/era.zarr", variables=["t2m", "u10"], factor=4, split={"train": 10, "val": 2, "test": 3},
+        patch=(8, 16), batch_size=4, patches_per_step=4, cache=str(tmp_path), storage_options=bucket.options(),
+    )  # fmt: skip
+    data.prepare_data()
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert len(batches) == 10 and all(bool(np.isfinite(np.asarray(b["high"])).all()) for b in batches)
+
+
+def test_wrong_credentials(tmp_path: Path, bucket: Bucket) -> None:
+    def require_authorisation(after: str) -> None:
+        request = urllib.request.Request(f"{bucket.address}/moto-api/reset-auth", data=after.encode(), method="POST")
+        urllib.request.urlopen(request, timeout=20).close()
+
+    require_authorisation("0")
+    options = bucket.options(key="wrong")
+    with pytest.raises(FdsrError, match=r"refuses access; check .*credentials") as caught:
+        prepare(pair_config("s3://archive/era.zarr", storage_options=options), tmp_path / "pairs.zarr")
+    require_authorisation("inf")
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "address", "words"),
+    [
+        ("s3://nowhere/era.zarr", None, "does not exist"),
+        ("s3://archive/none.zarr", None, "does not exist"),
+        ("s3://archive/era.zarr", "http://127.0.0.1:9", "cannot be reached"),
+    ],
+)
+def test_no_such_place(tmp_path: Path, bucket: Bucket, source: str, address: str | None, words: str) -> None:
+    options = bucket.options()
+    if address:
+        options["client_kwargs"]["endpoint_url"] = address
+    with pytest.raises(FdsrError, match=words) as caught:
+        prepare(pair_config(source, storage_options=options), tmp_path / "pairs.zarr")
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_netcdf_in_a_bucket(tmp_path: Path, bucket: Bucket, store: PairStore) -> None:
+    make_source().to_netcdf(tmp_path / "era.nc", engine="scipy")
+    s3fs.S3FileSystem(**bucket.options()).put(str(tmp_path / "era.nc"), "archive/era.nc")
+    found = PairStore(
+        prepare(pair_config("s3://archive/era.nc", storage_options=bucket.options()), tmp_path / "pairs.zarr")
+    )
+    assert not store.spec.differences(found.spec)
