@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import lightning as L
 
 from fdsr.callbacks.evaluation import EvaluationCallback, Scores
+from fdsr.callbacks.spec_metrics import spec_axes
 from fdsr.data.spec import FieldSpec
 from fdsr.metrics import FieldMetrics
 from fdsr.modules.base import DownscalingModule, Ensemble
@@ -71,7 +72,8 @@ class EnsembleCallback(ScoringCallback):
 
 def field_metrics(spec: FieldSpec, names: Sequence[str]) -> FieldMetrics:
     """The metrics `names` of FieldMetrics on the grid of `spec`."""
-    metrics = FieldMetrics(spec.lat.numpy(), spec.lon.numpy(), spec.high_channels)
+    rows, columns, projected = spec_axes(spec)
+    metrics = FieldMetrics(rows, columns, spec.high_channels, projected=projected)
     for name in set(metrics.metrics) - set(names):
         del metrics.metrics[name]
     return metrics
