@@ -19,7 +19,8 @@ USAGE = """usage: fdsr VERB [options]      (also: python -m fdsr.cli VERB)
   predict   an ensemble as a CF Zarr store:     fdsr predict --config F.yaml --ckpt_path C [--low STORE] [--output OUT.zarr]
   prepare   a pair store from a gridded source: fdsr prepare --help
   bench-data  how fast data come:               fdsr bench-data --config F.yaml, or --store STORE
-  report    compare finished runs:              fdsr report RUN [RUN ...]
+  sweep     every point of a grid, one table:   fdsr sweep experiments/sweep_T_cpu.yaml
+  report    compare finished runs:              fdsr report RUN [RUN ...], or draw a sweep: fdsr report fid_vs_steps.csv
   export    a checkpoint as a folder to share:  fdsr export CKPT FOLDER
 
 fit, test and predict also take
@@ -49,6 +50,12 @@ def _bench_data(verb: str, arguments: list[str]) -> None:
     bench_data(arguments)
 
 
+def _sweep(verb: str, arguments: list[str]) -> None:
+    from fdsr.commands import sweep
+
+    sweep(arguments)
+
+
 def _report(verb: str, arguments: list[str]) -> None:
     from fdsr.commands import report
 
@@ -68,6 +75,7 @@ VERBS: dict[str, Callable[[str, list[str]], None]] = {
     "predict": _training,
     "prepare": _prepare,
     "bench-data": _bench_data,
+    "sweep": _sweep,
     "report": _report,
     "export": _export,
 }

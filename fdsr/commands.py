@@ -1,4 +1,4 @@
-"""The plain verbs: prepare, report, export. Heavy imports wait until their arguments are understood."""
+"""The plain verbs: prepare, bench-data, sweep, report, export. Heavy imports wait until their arguments are understood."""
 
 from __future__ import annotations
 
@@ -57,16 +57,49 @@ def bench_data(arguments: list[str]) -> None:
     print(bench.bench_data(module, data, options.batches, options.steps))
 
 
-def report(arguments: list[str]) -> None:
-    """Print one table of several runs and draw their spectra."""
+def sweep(arguments: list[str]) -> None:
+    """Run every point of a grid."""
     parser = _Parser(
-        prog="fdsr report", description="Compare finished runs: one table, and one figure of their spectra."
+        prog="fdsr sweep",
+        description="Train and test every point of a grid, each in a process and a folder of its own. Points that are finished "
+        "are skipped, interrupted ones go on from their last checkpoint: give the same command again.",
     )
-    parser.add_argument("runs", nargs="+", help="directories of runs that 'fdsr test' has scored")
+    parser.add_argument("sweep", metavar="F.yaml", help="the sweep, for instance experiments/sweep_T_cpu.yaml")
+    parser.add_argument("--jobs", default=1, type=int, metavar="N", help="points side by side (default 1)")
+    parser.add_argument("--only", default=None, metavar="PATTERN", help="run only points so called, as 'ddgan-*T=4*'")
+    parser.add_argument("--dry-run", action="store_true", help="list the points and the commands that are left")
+    parser.add_argument(
+        "--output", default=None, metavar="DIR", help="the sweep's folder (default: runs/ and its name)"
+    )
+    options = parser.parse_args(arguments)
+
+    from fdsr.sweep.sweep import run_sweep
+
+    run_sweep(options.sweep, options.output, options.jobs, options.only, options.dry_run)
+
+
+def report(arguments: list[str]) -> None:
+    """Print one table of several runs and draw their spectra, or draw the figures of a sweep's table."""
+    parser = _Parser(
+        prog="fdsr report",
+        description="Compare finished runs: one table, and one figure of their spectra. Of a sweep's fid_vs_steps.csv: "
+        "distance against steps and against time, training curves, and samples.",
+    )
+    about = "directories of runs that 'fdsr test' has scored, or one fid_vs_steps.csv"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=about)
     parser.add_argument(
         "--output", default=None, help="folder for the joint table and figure (default: the last run's)"
     )
     options = parser.parse_args(arguments)
+    tables = [Path(r) for r in options.runs if r.endswith(".csv")]
+    if tables:
+        if len(options.runs) > 1:
+            parser.error("a sweep's table is drawn alone")
+
+        from fdsr.report.sweep_figures import draw_sweep
+
+        draw_sweep(tables[0], Path(options.output or tables[0].parent))
+        return
 
     from fdsr.report.compare import compare_runs
 

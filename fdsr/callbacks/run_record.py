@@ -19,6 +19,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from fdsr import __version__
+from fdsr.callbacks.evaluation_mode import train_step
 
 _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "scipy", "xarray", "zarr", "einops")
 
@@ -49,10 +50,35 @@ def device_name(device: torch.device) -> str:
 
 
 class RunRecord(Callback):
-    """Writes `run.json` and the resolved `config.yaml` into the run's directory when a stage begins."""
+    """Writes `run.json` and the resolved `config.yaml` into the run's directory when a stage begins.
+
+    When training ends it adds the steps made and `samples_seen`, the images or patches that all processes have trained on,
+    interruptions included.
+    """
 
     def __init__(self, run_dir: str | Path, config: str) -> None:
         self.run_dir, self.config = Path(run_dir), config
+        self.samples = 0  # of this process
+
+    def state_dict(self) -> dict[str, int]:
+        return {"samples": self.samples}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.samples = state_dict["samples"]
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.samples += len(batch["index"])
+
+    @rank_zero_only
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        record = json.loads((self.run_dir / "run.json").read_text())
+        record["fit"] |= {
+            "steps": train_step(trainer, pl_module),
+            "samples_seen": self.samples * trainer.world_size,
+        }
+        (self.run_dir / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -82,7 +108,12 @@ class RunRecord(Callback):
             "data_fingerprint": module.spec.fingerprint,
             "seed": module.seed,
             "parameters": sum(p.numel() for p in module.parameters()),
+            "networks": {
+                name: n for name, part in module.named_children() if (n := sum(p.numel() for p in part.parameters()))
+            },
         }
+        if stage == "test":
+            record[stage]["nfe"] = module.evaluations_per_member
         path.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -1,0 +1,250 @@
+"""Runs points, each training and each test in a process of its own; finished ones are skipped, interrupted ones go on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from fdsr.errors import FdsrError
+from fdsr.sweep.grid import Evaluation, Point, Settings
+
+PROGRAM = (sys.executable, "-m", "fdsr.cli")
+FITTED, TESTED = "fit.done", "test.done"
+_SETTINGS = "sweep.json"  # what a point was begun with
+_PATIENCE = 30  # seconds that an interrupted process has for saving
+_TRIES = 20  # at a point's lock, four a second
+
+
+class PointError(Exception):
+    """Why one point came to nothing; the others go on."""
+
+
+class Runner:
+    """Points in `output`/<name>/, at most `jobs` side by side.
+
+    A training or test that has succeeded leaves a marker with its settings and is not run again. A training that was
+    interrupted goes on from its last checkpoint. What a process prints goes to `fit.log` or `test.log` beside its results.
+    Two sweeps may share a folder: a point is locked by the process that works on it, which may outlive the sweep.
+    """
+
+    def __init__(self, output: Path, jobs: int = 1, program: Sequence[str] = PROGRAM) -> None:
+        self.output, self.jobs, self.program = output, jobs, tuple(program)
+        self.stopped = threading.Event()
+        self.processes: set[subprocess.Popen] = set()
+
+    # -- what is there ---------------------------------------------------------------------------------------------
+
+    def folder(self, point: Point) -> Path:
+        return self.output / point.name
+
+    def tested(self, point: Point, evaluation: Evaluation) -> bool:
+        """Whether this test has been made, with these very settings."""
+        marker = _read(self.folder(point) / evaluation.name / TESTED)
+        return marker == self._evaluation_settings(point, evaluation)
+
+    def finished(self, point: Point) -> bool:
+        fitted = point.fit is None or _read(self.folder(point) / FITTED) == self._fit_settings(point)
+        return fitted and all(self.tested(point, e) for e in point.evaluations)
+
+    def state(self, point: Point) -> str:
+        """One word for a list: finished, begun or new."""
+        return "finished" if self.finished(point) else "begun" if self.folder(point).exists() else "new"
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def fit_command(self, point: Point) -> list[str]:
+        folder = self.folder(point)
+        begun = ["--ckpt_path=last"] if (folder / "checkpoints" / "last.ckpt").exists() else []
+        return [*self.program, "fit", "--config", str(point.config), "--run", str(folder),
+                *self._arguments(point, point.fit or {}), *begun]  # fmt: skip
+
+    def test_command(self, point: Point, evaluation: Evaluation) -> list[str]:
+        folder = self.folder(point)
+        trained = [] if point.fit is None else [f"--ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"]
+        return [*self.program, "test", "--config", str(point.config), "--run", str(folder / evaluation.name),
+                *self._arguments(point, evaluation.settings), *trained, "--overwrite=true"]  # fmt: skip
+
+    def _arguments(self, point: Point, settings: Settings) -> list[str]:
+        places = {"output": str(self.output)} | point.axes
+
+        def text(value: Any) -> str:
+            if not isinstance(value, str):
+                return json.dumps(value)
+            for name, place in places.items():
+                value = value.replace(f"{{{name}}}", str(place))
+            return value
+
+        return [f"--{key}={text(value)}" for key, value in settings.items()]
+
+    def _fit_settings(self, point: Point) -> dict[str, Any]:
+        return {"config": _digest(point.config), "arguments": self._arguments(point, point.fit or {})}
+
+    def _evaluation_settings(self, point: Point, evaluation: Evaluation) -> dict[str, Any]:
+        return self._fit_settings(point) | {"test": self._arguments(point, evaluation.settings)}
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def run(self, points: Sequence[Point], after: Callable[[], None]) -> list[str]:
+        """Run what is not finished; `after` is called, in this thread, whenever a point has ended. Returns who failed.
+
+        Raises KeyboardInterrupt, once every process has been stopped, if it is interrupted.
+        """
+        done = sum(map(self.finished, points))
+        failed = []
+        with tqdm(total=len(points), initial=done, desc="points", unit="point") as bar:
+            for _, stage in groupby(points, key=lambda p: p.stage):
+                todo = [p for p in stage if not self.finished(p)]
+                for point, error in self._side_by_side(todo):
+                    if error is not None:
+                        failed.append(point.name)
+                        bar.write(f"failed: {point.name}: {error}", file=sys.stderr)
+                    bar.update()
+                    try:
+                        after()
+                    except FdsrError as error_of_table:  # a test without results; the other points go on
+                        bar.write(f"no table yet: {error_of_table}", file=sys.stderr)
+        return failed
+
+    def _side_by_side(self, points: list[Point]) -> Iterator[tuple[Point, Exception | None]]:
+        with ThreadPoolExecutor(self.jobs) as pool:
+            waiting: dict[Future[None], Point] = {pool.submit(self._run_point, p): p for p in points}
+            try:
+                while waiting:
+                    ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        error = future.exception()
+                        if error is not None and not isinstance(error, (PointError, OSError)):
+                            raise error
+                        yield waiting.pop(future), error
+            except BaseException:
+                self.stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._stop()
+                raise
+
+    def _stop(self) -> None:
+        for process in list(self.processes):
+            process.terminate()
+        for process in list(self.processes):
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _run_point(self, point: Point) -> None:
+        if self.stopped.is_set():
+            return
+        folder = self.folder(point)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock") as lock:
+            if point.fit is not None:
+                self._fit(point, lock)
+            for evaluation in point.evaluations:
+                if not self.tested(point, evaluation):
+                    place = folder / evaluation.name
+                    self._execute(self.test_command(point, evaluation), place / "test.log", lock)
+                    _write(place / TESTED, self._evaluation_settings(point, evaluation))
+
+    def _fit(self, point: Point, lock: int) -> None:
+        folder, settings = self.folder(point), self._fit_settings(point)
+        begun = _read(folder / _SETTINGS)
+        if begun is not None and begun != settings and (folder / "checkpoints").exists():
+            raise PointError(
+                f"it was trained with other settings; remove '{folder}' or give another --output ({_change(begun, settings)})"
+            )
+        if _read(folder / FITTED) == settings:
+            return
+        _write(folder / _SETTINGS, settings)
+        self._execute(self.fit_command(point), folder / "fit.log", lock)
+        _write(folder / FITTED, settings)
+
+    def _execute(self, command: list[str], log: Path, lock: int) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = dict(os.environ)
+        if self.jobs > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
+        with log.open("a") as file:
+            file.write(f"$ {shlex.join(command)}\n")
+            file.flush()
+            if self.stopped.is_set():
+                raise PointError("interrupted")
+            # the process inherits the lock, and holds it even if this one is killed
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, pass_fds=[lock]
+            )
+            self.processes.add(process)
+            if self.stopped.is_set():  # meanwhile
+                process.terminate()
+            try:
+                status = process.wait()
+            finally:
+                self.processes.discard(process)
+        if status:
+            raise PointError(f"{_last_words(log, status)} (see {log})")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    with path.open("w") as file:
+        # a process that was killed a moment ago may still be ending
+        for tries in range(_TRIES, 0, -1):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if tries == 1:
+                    raise PointError(
+                        "another process is at work on it; give the command again when that has ended"
+                    ) from error
+                time.sleep(0.25)
+        yield file.fileno()
+
+
+def _last_words(log: Path, status: int) -> str:
+    """What the program said last of all: its one line on what is wrong, or the end of a traceback."""
+    if status < 0:
+        return f"killed by signal {-status}"
+    lines = [line.strip() for line in log.read_text(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
+    said = [line.removeprefix("fdsr: error: ") for line in lines if line.startswith("fdsr: error: ")]
+    return said[-1] if lines[-1].startswith("fdsr: error: ") else lines[-1][:300]
+
+
+def _digest(config: Path) -> str:
+    """Of what a configuration says; comments and layout may change."""
+    try:
+        content = yaml.safe_load(config.read_text())
+    except yaml.YAMLError as error:
+        raise FdsrError(f"{config} is not YAML: {' '.join(str(error).split())}") from error
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _change(old: dict[str, Any], new: dict[str, Any]) -> str:
+    changed = [a for a in [*old["arguments"], *new["arguments"]] if (a in old["arguments"]) != (a in new["arguments"])]
+    return f"changed: {changed[0].split('=')[0].lstrip('-')}" if changed else "its configuration file has changed"
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}-{threading.get_ident()}")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)

@@ -1,0 +1,151 @@
+"""One tidy CSV of a sweep's results, and beside it what figures need besides: training curves and sample pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fdsr.errors import FdsrError
+from fdsr.sweep.grid import Axes
+
+Row = dict[str, Any]
+
+FID_FIELDS = (
+    "method", "divergence", "T", "nfe", "seed", "fid", "fid_test", "kid", "classifier_frechet", "n_generated",
+    "seconds_per_image", "images_seen", "n_parameters", "device", "commit",
+)  # fmt: skip
+CURVE_FIELDS = ("method", "divergence", "T", "seed", "step", "images_seen", "metric", "value", "n_generated")
+# the row of the published test images themselves: no generator is expected to come nearer to the training images
+FLOOR = "test_images"
+_DISTANCES = ("fid", "kid", "classifier_frechet")
+_RESULTS = "image_distances.jsonl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished test: `trained` is the folder of the training, `tested` that of the test; they may be the same."""
+
+    method: str
+    axes: Axes
+    trained: Path
+    tested: Path
+
+
+def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -> None:
+    """Write `fid_vs_steps.csv`, `curves.csv` and `samples/`. A distance that was not computed is an empty cell."""
+    rows: list[Row] = []
+    curves: list[Row] = []
+    floor: Row = {}
+    for result in results:
+        facts = [f for f in _lines(result.tested / _RESULTS) if f["stage"] == "test"]
+        if not facts:
+            raise FdsrError(f"'{result.tested}' has no image distances; add fdsr.callbacks.FIDCallback to its test")
+        last = facts[-1]
+        fit, test = (
+            _record(folder).get(stage, {}) for folder, stage in ((result.trained, "fit"), (result.tested, "test"))
+        )
+        seed = result.axes.get("seed", test.get("seed"))
+        row = {name: last.get(name) for name in FID_FIELDS} | {
+            "method": result.method,
+            "divergence": result.axes.get("divergence"),
+            "T": result.axes.get("T"),
+            "nfe": test.get("nfe"),
+            "seed": seed,
+            "images_seen": fit.get("samples_seen"),
+            "n_parameters": test.get("networks", {}).get("network"),
+        }
+        rows.append(row)
+        floors = {name: last[f"{name}_floor"] for name in _DISTANCES if f"{name}_floor" in last}
+        if floors:
+            floor = {"method": FLOOR, **floors, "n_generated": last.get("n_floor")}
+            floor |= {name: last[name] for name in ("device", "commit")}
+        _copy_picture(result, output / "samples" / f"{sample_name(row)}.png")
+        curves += _curve(result, fit, seed)
+    _write_csv(output / "fid_vs_steps.csv", FID_FIELDS, [*([floor] if floor else []), *rows])
+    # tests that differ in nothing but their evaluations share a curve
+    _write_csv(output / "curves.csv", CURVE_FIELDS, list({json.dumps(c): c for c in curves}.values()))
+
+
+def test_metrics(results: Sequence[Result], axes: Sequence[str], output: Path) -> None:
+    """Write `test_metrics.csv`: the tables of all tests, joined, with a column for each axis that they lack."""
+    rows: list[Row] = []
+    fields: dict[str, None] = {}
+    for result in results:
+        path = result.tested / "test_metrics.csv"
+        if not path.is_file():
+            raise FdsrError(f"'{result.tested}' has no test_metrics.csv; its method is not one of weather fields")
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            found = list(reader)
+        fields |= dict.fromkeys(reader.fieldnames or ())
+        more = {axis: result.axes.get(axis) for axis in axes if axis not in fields}
+        rows += [row | more | {"method": result.method} for row in found]
+    first = ["method", *(a for a in axes if a not in fields)]
+    _write_csv(output / "test_metrics.csv", [*first, *(f for f in fields if f != "method")], rows)
+
+
+TABLES: dict[str, Callable[[Sequence[Result], Sequence[str], Path], None]] = {
+    "fid_vs_steps": fid_vs_steps,
+    "test_metrics": test_metrics,
+}
+
+
+def sample_name(row: Row) -> str:
+    """What the picture of a row's samples is called, from the row's values or their text in the CSV."""
+    parts = [str(row["method"]), *(str(row[k]) for k in ("divergence",) if row[k] not in (None, ""))]
+    return "-".join([*parts, *(f"{k}{row[k]}" for k in ("T", "nfe", "seed") if row[k] not in (None, ""))])
+
+
+def _curve(result: Result, fit: Row, seed: Any) -> Iterable[Row]:
+    """The distances measured during training; a step that was repeated after an interruption counts once."""
+    known = {line["step"]: line for line in _lines(result.trained / _RESULTS) if line["stage"] == "fit"}
+    each = fit["samples_seen"] / fit["steps"] if fit.get("steps") else None
+    for step, line in sorted(known.items()):
+        for name in _DISTANCES:
+            if name in line:
+                yield {
+                    "method": result.method, "divergence": result.axes.get("divergence"), "T": result.axes.get("T"), "seed": seed,
+                    "step": step, "images_seen": None if each is None else round(each * step), "metric": name,
+                    "value": line[name], "n_generated": line["n_generated"],
+                }  # fmt: skip
+
+
+def _copy_picture(result: Result, path: Path) -> None:
+    pictures = sorted((result.tested / "samples").glob("test_*.png"))
+    if pictures:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        shutil.copyfile(pictures[-1], partial)
+        partial.replace(path)
+
+
+def _lines(path: Path) -> list[Row]:
+    found = []
+    for text in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:  # a line that a killed process left unfinished
+            continue
+    return found
+
+
+def _record(folder: Path) -> Row:
+    path = folder / "run.json"
+    record: Row = json.loads(path.read_text()) if path.is_file() else {}
+    return record
+
+
+def _write_csv(path: Path, fields: Sequence[str], rows: Sequence[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
