@@ -78,7 +78,7 @@ class PartialStore:
         ):  # a chunk in the middle of being written when the process was killed
             leftover.unlink()
         done, filled = int(content.pop("done")), content.pop("filled")
-        return Progress(done, PairSums.from_arrays(content) if content else None, filled)
+        return Progress(done, PairSums.from_arrays(content) if content else None, filled if done else None)
 
     def begin(self, plan: dict[str, Any]) -> None:
         """Clear what another plan left, and note this one."""
