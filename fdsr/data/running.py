@@ -76,7 +76,7 @@ class Cluster:
         shared = client.scatter(work, broadcast=True, hash=False)  # type: ignore[attr-defined]
         futures = client.map(_call, [shared] * len(blocks), blocks, pure=False, retries=2)  # type: ignore[attr-defined]
         sizes = dict(zip(futures, (b[1] - b[0] for b in blocks), strict=True))
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):  # type: ignore[attr-defined]
             if future.status == "finished":
                 advance(sizes[future])
         return [f.result() if f.status == "finished" else f.exception() for f in futures]

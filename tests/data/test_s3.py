@@ -130,7 +130,8 @@ def test_training_from_a_bucket(tmp_path: Path, bucket: Bucket) -> None:
 
 def test_wrong_credentials(tmp_path: Path, bucket: Bucket) -> None:
     def require_authorisation(after: str) -> None:
-        request = urllib.request.Request(f"{bucket.address}/moto-api/reset-auth", data=after.encode(), method="POST")
+        place, header = f"{bucket.address}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        request = urllib.request.Request(place, data=after.encode(), headers=header)
         urllib.request.urlopen(request, timeout=20).close()
 
     require_authorisation("0")
