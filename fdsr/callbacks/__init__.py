@@ -3,6 +3,7 @@
 from fdsr.callbacks.compile import CompileCallback
 from fdsr.callbacks.ema import EMACallback
 from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
+from fdsr.callbacks.fid import FIDCallback
 from fdsr.callbacks.prediction_writer import PredictionWriter
 from fdsr.callbacks.run_record import JSONLLogger, RunRecord
 from fdsr.callbacks.sample_pictures import SamplePictures
@@ -13,6 +14,7 @@ __all__ = [
     "CompileCallback",
     "EMACallback",
     "EnsembleCallback",
+    "FIDCallback",
     "JSONLLogger",
     "PredictionWriter",
     "RunRecord",

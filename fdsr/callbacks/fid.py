@@ -1,0 +1,209 @@
+"""Fréchet and kernel distances between generated and real images, during training and in tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torchmetrics import Metric
+from tqdm import tqdm
+
+from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
+from fdsr.callbacks.image_grid import write_grid
+from fdsr.callbacks.run_record import code_version, device_name
+from fdsr.data.fashion_mnist_files import LabelledImages
+from fdsr.errors import FdsrError
+from fdsr.metrics.features import FeatureExtractor, quantise
+from fdsr.metrics.frechet import FrechetDistance, frechet_distance
+from fdsr.metrics.image_distances import image_distance
+from fdsr.metrics.reference import reference
+
+RESULTS = "image_distances.jsonl"
+# against which published images, and how the distance is called then
+_REFERENCES = {"train": "", "test": "_test"}
+
+
+class ImageSource(Protocol):
+    """What the callback asks of a module."""
+
+    def sample_images(self, indices: Sequence[int], seed: int) -> Tensor:
+        """Images (N, C, H, W) in [−1, 1], image i a function of (seed, indices[i])."""
+
+
+class FIDCallback(Callback):
+    """Draws images with the averaged weights, and measures how far they are from the training and the test images.
+
+    Each process draws its own indices; only sums and features are merged, and every process ends with the same values.
+    They are logged as `fdsr/fid`, `fdsr/kid`, `fdsr/classifier_frechet` (against the training images) and the same with
+    `_test` (against the test images), appended to `image_distances.jsonl` in the run's directory with everything a table
+    needs, the test images' own distance to the training images included, and the first images are drawn to `samples/`.
+    Training is not touched; networks and sums are no part of a checkpoint.
+
+    Args:
+        distances: of fid, kid, classifier_frechet. The first two need the extra `fid` and hours on a CPU.
+        n_images: how many images to draw. The distances are biased by it: compare equal numbers only.
+        batch_size: images drawn at a time by a process.
+        every_n_steps: measure after every so many training steps; None: in tests alone.
+        on_test: measure when a test ends.
+        against_test: measure also against the test images.
+        fid_weights: file of FID's Inception weights, see load_inception_weights; None: downloaded.
+        seed: of the images drawn; the same images' noise every time.
+        grid: how many images to draw to the PNG.
+        cache: folder of what is known of the real images; default $FDSR_CACHE or ./cache.
+    """
+
+    def __init__(
+        self,
+        distances: Sequence[str] = ("classifier_frechet",),
+        n_images: int = 10_000,
+        batch_size: int = 250,
+        every_n_steps: int | None = None,
+        on_test: bool = True,
+        against_test: bool = True,
+        fid_weights: str | None = None,
+        seed: int = 0,
+        grid: int = 64,
+        cache: str | None = None,
+    ) -> None:
+        self.distances = {name: image_distance(name) for name in distances}
+        for setting, value, least in (("n_images", n_images, 2), ("batch_size", batch_size, 1), ("grid", grid, 0),
+                                      ("every_n_steps", 1 if every_n_steps is None else every_n_steps, 1)):  # fmt: skip
+            if value < least:
+                raise FdsrError(f"FIDCallback: {setting} is {value}; it must be at least {least}")
+        self.n_images, self.batch_size, self.every_n_steps, self.on_test = n_images, batch_size, every_n_steps, on_test
+        self.references = ("train", "test") if against_test else ("train",)
+        self.fid_weights, self.seed, self.grid = fid_weights, seed, grid
+        self.cache = Path(cache or os.environ.get("FDSR_CACHE", "cache"))
+        # network → the metrics that want its features, by the names under which they are logged; made when first needed
+        self._metrics: list[tuple[FeatureExtractor, dict[str, Metric]]] = []
+        self._last_step = 0
+        # the published test images' own distances to the training images, as {name}_floor, and their number as n_floor
+        self._floors: dict[str, float] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if not hasattr(trainer.datamodule, "published"):  # type: ignore[attr-defined]
+            raise FdsrError("FIDCallback compares images, and these data have none; take it out of trainer.callbacks")
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        step = train_step(trainer, pl_module)
+        if self.every_n_steps and step and step % self.every_n_steps == 0 and step != self._last_step:
+            self._last_step = step
+            self.measure(trainer, pl_module, "fit")
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.on_test:
+            self.measure(trainer, pl_module, "test")
+
+    def measure(self, trainer: L.Trainer, module: Any, stage: str) -> dict[str, float]:
+        """Draw, compare, log and write. A collective call: every process must make it."""
+        step = train_step(trainer, module)
+        with evaluation_mode(trainer, module):
+            self._prepare(trainer, module.device)
+            shown, seconds = self._draw(trainer, module)
+            values = {name: float(metric.compute()) for _, metrics in self._metrics for name, metric in metrics.items()}
+            values = {name: values[name] for name in sorted(values)}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"fdsr/{name}": value for name, value in values.items()}, step=step)
+        # for whoever monitors; every process has the same values, nothing is to be reduced
+        module.log_dict(
+            {f"fdsr/{name}": value for name, value in values.items()},
+            logger=False, on_step=stage == "fit", on_epoch=stage != "fit", batch_size=1,
+        )  # fmt: skip
+        if trainer.is_global_zero:
+            run_dir = Path(trainer.default_root_dir)
+            if self.grid:
+                write_grid(run_dir / "samples" / f"{stage}_{step:07d}.png", shown)
+            facts = {
+                "stage": stage,
+                "step": step,
+                **values,
+                **self._floors,
+                "n_generated": self.n_images,
+                "seed": self.seed,
+                "seconds_per_image": seconds,
+                "processes": trainer.world_size,
+                "device": device_name(module.device),
+                "commit": code_version(),
+            }
+            run_dir.mkdir(parents=True, exist_ok=True)
+            with (run_dir / RESULTS).open("a") as file:
+                file.write(json.dumps(facts) + "\n")
+        return values
+
+    def _prepare(self, trainer: L.Trainer, device: torch.device) -> None:
+        """The networks, and the real images' statistics; one network for the distances that share it."""
+        if self._metrics:
+            for _, old in self._metrics:
+                for metric in old.values():
+                    metric.reset()
+            return
+        real: dict[str, LabelledImages] = {
+            split: trainer.datamodule.published(split)  # type: ignore[attr-defined]
+            for split in self.references
+        }
+        for make in dict.fromkeys(distance.extractor for distance in self.distances.values()):
+            extractor = make(self.fid_weights, self.cache).to(device)
+            metrics: dict[str, Metric] = {}
+            for split, data in real.items():
+                known = reference(
+                    extractor,
+                    data.images[:, None].to(device),
+                    data.fingerprint(),
+                    self.cache,
+                    batch_size=self.batch_size,
+                )
+                for name, distance in self.distances.items():
+                    if distance.extractor is make:
+                        metrics[name + _REFERENCES[split]] = distance.metric(known).to(device)
+            self._metrics.append((extractor, metrics))
+            for name, metric in list(metrics.items()):
+                test = metrics.get(name + _REFERENCES["test"])
+                if isinstance(metric, FrechetDistance) and isinstance(test, FrechetDistance) and test is not metric:
+                    self._floors[f"{name}_floor"] = float(frechet_distance(test.reference, metric.reference))
+                    self._floors["n_floor"] = int(test.reference.n)
+
+    def _draw(self, trainer: L.Trainer, module: ImageSource) -> tuple[Tensor, float]:
+        """Feed the metrics this process's share; the first images of all processes, and seconds an image here."""
+        mine = range(trainer.global_rank, self.n_images, trainer.world_size)
+        shown: Tensor | None = None
+        seconds, device = 0.0, module.device  # type: ignore[attr-defined]
+        quiet = not trainer.is_global_zero or trainer.progress_bar_callback is None
+        with tqdm(total=len(mine), desc="drawing images", unit="image", leave=False, disable=quiet) as bar:
+            for start in range(0, len(mine), self.batch_size):
+                some = list(mine[start : start + self.batch_size])
+                clock = _now(device)
+                images = module.sample_images(some, self.seed)
+                seconds += _now(device) - clock
+                images = quantise(images.float())
+                indices = torch.tensor(some, device=device)
+                for extractor, metrics in self._metrics:
+                    features = extractor(images)
+                    for name, metric in metrics.items():
+                        self.distances[name.removesuffix(_REFERENCES["test"])].update(metric, features, indices)
+                if shown is None:
+                    shown = torch.zeros(min(self.grid, self.n_images), *images.shape[1:], device=device)
+                first = indices < len(shown)
+                shown[indices[first]] = images[first].float()
+                bar.update(len(some))
+        if shown is None:
+            raise FdsrError(
+                f"FIDCallback: {self.n_images} images are too few for {trainer.world_size} processes; raise n_images"
+            )
+        # zero where another process drew: the sum is everybody's
+        whole = trainer.strategy.reduce(shown, reduce_op="sum")
+        assert isinstance(whole, Tensor)
+        return whole.to(torch.uint8), seconds / len(mine)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
