@@ -222,13 +222,12 @@ class DDGANModule(GenerativeModule):
         return torch.randn(len(x_0), self.latent_dim, generator=rng, device=x_0.device)
 
     def configure_optimizers(self) -> Any:
-        fused = self.device.type == "cuda"
         return [
             {"optimizer": optimizer, "lr_scheduler": self.decay(optimizer)}
             for optimizer in (
-                torch.optim.Adam(self.network.parameters(), lr=self.lr, betas=self.betas, fused=fused),
+                torch.optim.Adam(self.network.parameters(), lr=self.lr, betas=self.betas, fused=True),
                 torch.optim.Adam(
-                    self.discriminator.parameters(), lr=self.discriminator_lr, betas=self.betas, fused=fused
+                    self.discriminator.parameters(), lr=self.discriminator_lr, betas=self.betas, fused=True
                 ),
             )
         ]
