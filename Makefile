@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 # waiting threads sleep instead of spinning: much faster where cores are shared, no slower elsewhere
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help install demo test test-fast bench bench-data lint clean
+.PHONY: help install demo sweep-T test test-fast bench bench-data lint clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-zA-Z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fdsr needs Python 3.11 or newer; set PYTHON=python3.x" >&2; exit 1; }
@@ -22,6 +22,10 @@ install: $(VENV)/.installed ## set up .venv with everything, tests included
 
 demo: install ## train, evaluate and predict on the embedded ERA5 sample (about ten minutes on two cores)
 	@$(BIN)/python experiments/demo.py
+
+sweep-T: install ## quality against the number of steps: the study for a GPU, or for two cores; resumes (hours)
+	@study=$$($(BIN)/python -c 'import torch; print("sweep_T" if torch.cuda.is_available() else "sweep_T_cpu")') && \
+	$(BIN)/fdsr sweep experiments/$$study.yaml && $(BIN)/fdsr report runs/$$study/fid_vs_steps.csv
 
 test: install ## run every test
 	@$(BIN)/python -m pytest

@@ -19,6 +19,7 @@
           - method: ddpm_ddim
             settings: {model.init_args.sampler: ddim}
             grid: {nfe: [10, 50]}      # with `nfe: model.init_args.steps` among the keys
+          - {name: more, method: ddpm, settings: {…}}      # a name where method and axes are those of another
 
 A block may have keys, settings, fit and test of its own, which go before the common ones; `fit: false` where there is nothing
 to train; and `after: true` where it needs what earlier blocks trained: `{output}` in a setting is the sweep's folder, `{seed}`
@@ -42,7 +43,7 @@ Settings = dict[str, Any]  # configuration key, dotted → value
 
 _SWEEP = ("table", "keys", "settings", "fit", "test", "blocks")
 _BLOCK = ("method", "config", "grid", "keys", "settings", "fit", "test", "evaluations", "after")
-_EVALUATION = ("method", "grid", "settings")
+_EVALUATION = ("method", "name", "grid", "settings")
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,11 @@ def _points(
             for more in _expand(evaluation, where):
                 extra = _mapping(evaluation, "settings", where) | _of_axes(more, keys, where)
                 called = str(evaluation.get("method", method))
-                name = "." if evaluations == [{}] else _name(called, more)
+                name = "." if evaluations == [{}] else _name(str(evaluation.get("name", called)), more)
                 found.append(Evaluation(name, called, axes | more, own | test | extra))
         names = [e.name for e in found]
         if len(set(names)) < len(names):
-            raise FdsrError(f"{where}: two evaluations are called alike; give each a method or axis of its own")
+            raise FdsrError(f"{where}: two evaluations are called alike; give each a name, method or axis of its own")
         yield Point(_name(method, axes), config, axes, own | fit if trained else None, tuple(found), stage)
 
 

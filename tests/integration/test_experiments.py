@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,13 @@ import pytest
 import yaml
 from synthetic import SPLIT, TINY_DDGAN, TINY_UNET
 
+from fdsr.sweep.grid import read_sweep
+from fdsr.sweep.runner import Runner
+
 ROOT = Path(__file__).parents[2]
-EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
+FILES = sorted((ROOT / "experiments").glob("*.yaml"))
+EXPERIMENTS = [path for path in FILES if "model" in yaml.safe_load(path.read_text())]
+SWEEPS = [path for path in FILES if "blocks" in yaml.safe_load(path.read_text())]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -54,9 +61,8 @@ def test_there_are_experiments() -> None:
     assert "fourier_sr" in [path.stem for path in EXPERIMENTS]
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
-def test_experiment_is_understood_as_it_stands(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All keys and types, with the parts that the file includes; nothing is built."""
+def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The verb's configuration as the program parses it: all keys and types, with included parts; nothing is built."""
     monkeypatch.setattr("sys.argv", ["fdsr"])
     from fdsr.lightning_cli import FdsrCLI, L
     from fdsr.modules import DownscalingModule
@@ -73,13 +79,76 @@ def test_experiment_is_understood_as_it_stands(path: Path, monkeypatch: pytest.M
         def _run_subcommand(self, subcommand: str) -> None:
             """Nothing."""
 
-    arguments = ["test" if path.stem in ("bicubic", "bilinear") else "fit", "--config", str(path)]
     monkeypatch.setattr("sys.argv", ["fdsr", *arguments])
     ParseOnly(
         DownscalingModule, L.LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, save_config_callback=None,
         seed_everything_default=0, parser_kwargs={"exit_on_error": False},
     )  # fmt: skip
-    data = parsed[0].data
+    return parsed[0]
+
+
+def test_every_file_is_an_experiment_or_a_sweep() -> None:
+    assert {p.stem for p in FILES} - {p.stem for p in EXPERIMENTS + SWEEPS} == {"wandb_sweep"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_sweep_is_understood_as_it_stands(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first point of every kind: its training and all of its tests."""
+    sweep, runner = read_sweep(path), Runner(tmp_path, program=())
+    kinds = {(p.config, tuple(p.fit or ()), len(p.evaluations)): p for p in reversed(sweep.points)}
+    for point in kinds.values():
+        values = understood(
+            [a.replace("--run", "--trainer.default_root_dir") for a in runner.fit_command(point)], monkeypatch
+        )
+        arguments = values.model.init_args
+        assert arguments.timesteps == point.axes["T"] and values.seed_everything == point.axes["seed"]
+        assert arguments.get("divergence") == point.axes.get("divergence")
+        assert arguments.get("steps", 1) <= arguments.timesteps and values.trainer.callbacks[0].init_args.every_n_steps
+        for evaluation in point.evaluations:
+            command = [a.replace("--run", "--trainer.default_root_dir") for a in runner.test_command(point, evaluation)]
+            tested = understood(command, monkeypatch)
+            assert tested.model.init_args.backbone_args == arguments.backbone_args
+            assert tested.model.init_args.get("steps", 0) == evaluation.axes.get(
+                "nfe", point.axes["T"] * ("steps" in arguments)
+            )
+            assert "classifier_frechet" in tested.trainer.callbacks[0].init_args.distances
+
+
+@pytest.mark.slow
+def test_the_server_sweep_starts_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As an agent fills it in: the first value of every parameter, through the file's own shell command."""
+    content = load(ROOT / "experiments" / "wandb_sweep.yaml")
+    chosen = {k: v["value"] if "value" in v else v["values"][0] for k, v in content["parameters"].items()}
+    assert content["command"][0] == "${env}" and content["command"][-1] == "${args}"
+    spy = tmp_path / "fdsr"
+    spy.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    spy.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "WANDB_RUN_ID": "abc"}
+    command = ["/usr/bin/env", *content["command"][1:-1], *(f"--{k}={v}" for k, v in chosen.items())]
+    said = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=60, env=environment
+    ).stdout.splitlines()
+    assert said[:7] == [
+        "fit",
+        "--config",
+        "experiments/ddgan_fashion.yaml",
+        "--wandb",
+        "online",
+        "--run",
+        "runs/wandb/abc",
+    ]
+    monkeypatch.chdir(ROOT)
+    values = understood([*said[:5], *said[7:]], monkeypatch)
+    assert values.model.init_args.divergence == "gan" and values.model.init_args.timesteps == 1
+    assert values.trainer.callbacks[0].init_args.n_images == 5000
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_experiment_is_understood_as_it_stands(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All keys and types, with the parts that the file includes; nothing is built."""
+    arguments = ["test" if path.stem in ("bicubic", "bilinear") else "fit", "--config", str(path)]
+    data = understood(arguments, monkeypatch).data
     if of_images(load(path)):
         assert data.class_path == "fdsr.data.FashionMNISTDataModule"
         return

@@ -52,6 +52,14 @@ def test_nothing_to_train(sweep_file: SweepFile) -> None:
     assert read_sweep(sweep_file(lambda c: c["blocks"][0].update(fit=False))).points[0].fit is None
 
 
+def test_evaluations_may_have_names(sweep_file: SweepFile) -> None:
+    more = {"name": "headline", "settings": {"loud": True}}
+    point = read_sweep(sweep_file(lambda c: c["blocks"][0].update(evaluations=[{"name": "curve"}, more]))).points[0]
+    assert [(e.name, e.method, e.settings["loud"]) for e in point.evaluations] == [
+        ("curve", "ddgan", False), ("headline", "ddgan", True),
+    ]  # fmt: skip
+
+
 def test_a_point_named_twice_counts_once(sweep_file: SweepFile) -> None:
     assert len(read_sweep(sweep_file(lambda c: c["blocks"].append(c["blocks"][0]))).points) == 3
     with pytest.raises(FdsrError, match="twice, with different settings"):
