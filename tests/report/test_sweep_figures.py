@@ -1,0 +1,150 @@
+"""Figures of fid_vs_steps.csv: what is drawn from which table, and which trainings count as converged."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.image import imread, imsave
+
+from fdsr.errors import FdsrError
+from fdsr.report import sweep_figures
+from fdsr.report.sweep_figures import _sample_name, draw_sweep, flattened
+from fdsr.sweep.table import CURVE_FIELDS, FID_FIELDS, sample_name
+
+Row = dict[str, Any]
+
+
+def row(method: str, divergence: str, T: int, nfe: int, seed: int, **more: Any) -> Row:
+    values = {
+        "classifier_frechet": 10.0 / nfe + seed,
+        "n_generated": 1000,
+        "seconds_per_image": 0.01 * nfe,
+        "device": "CPU",
+    }
+    return {"method": method, "divergence": divergence, "T": T, "nfe": nfe, "seed": seed} | values | more
+
+
+def write(path: Path, fields: tuple[str, ...], rows: list[Row]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def curve(values: list[float], seed: int = 0, method: str = "ddgan") -> list[dict[str, str]]:
+    names = {"method": method, "divergence": "gan", "T": "4", "seed": str(seed), "metric": "classifier_frechet"}
+    return [names | {"step": str(100 * (i + 1)), "value": str(v), "n_generated": "50"} for i, v in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "flat"),
+    [
+        ([40, 20, 10, 9.9, 9.8, 9.9, 9.8, 9.9], True),
+        ([40, 35, 30, 25, 20, 16, 13, 10], False),
+        ([40, 20, 10, 9, 8, 8, 7, 6], False),
+        ([40, 20, 10, 9, 9, 9, 12, 15], True),  # it rises: no longer training would help
+        ([9, 9, 9], False),  # three measurements show nothing
+    ],
+)
+def test_a_training_is_flat_if_its_last_quarter_gained_little(values: list[float], flat: bool) -> None:
+    assert flattened(curve(values)) == ({("ddgan", "gan", "4", "0")} if flat else set())
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, plt.Figure]:
+    """The figures that were saved, by the file's stem, still open to be looked into."""
+    figures: dict[str, plt.Figure] = {}
+
+    def keep(fig: plt.Figure, path: Path) -> Path:
+        figures[path.stem] = fig
+        return sweep_figures.maps.save_png(fig, path)
+
+    monkeypatch.setattr(sweep_figures, "_save", keep)
+    return figures
+
+
+def test_points_lines_and_floor(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+    rows = [{"method": "test_images", "classifier_frechet": 0.5, "n_generated": 10_000}]
+    rows += [row("ddgan", "gan", T, T, seed) for T in (1, 4) for seed in (0, 1)]
+    rows += [
+        row("ddpm", "", 100, 100, 0),
+        row("ddpm_ddim", "", 100, 10, 0),
+        row("ddpm", "", 100, 100, 0, n_generated=5000),
+    ]
+    table = write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows)
+    flat, falling = curve([40, 20, 10, 10, 10, 10, 10, 10]), curve([40, 35, 30, 25, 20, 16, 13, 10], seed=1)
+    write(tmp_path / "curves.csv", CURVE_FIELDS, [*flat, *falling])
+    paths = draw_sweep(table, tmp_path / "figures")
+    assert [p.name for p in paths] == ["classifier_frechet_vs_steps.png", "training_curves.png"]
+    assert all(imread(p).shape[0] > 200 for p in paths)
+    steps, seconds = drawn["classifier_frechet_vs_steps"].axes
+    assert "classifier_frechet" in steps.get_ylabel() and steps.get_xscale() == seconds.get_yscale() == "log"
+    lines = [
+        [(float(x), float(y)) for x, y in line.get_xydata()] for line in steps.lines if line.get_linestyle() != "None"
+    ]
+    # means over two seeds; then DDPM with 1 000 and with 5 000 images, which are not compared, and the floor
+    assert sorted(map(sorted, lines)) == sorted(
+        [[(1.0, 10.5), (4.0, 3.0)], [(100.0, 0.1)], [(10.0, 1.0)], [(100.0, 0.1)], [(0.0, 0.5), (1.0, 0.5)]]
+    )
+    points = {tuple(p.get_xydata()[0]): p.get_markerfacecolor() for p in steps.lines if p.get_linestyle() == "None"}
+    assert points[4.0, 2.5] != "white" and points[4.0, 3.5] == points[1.0, 10.0] == points[10.0, 1.0] == "white"
+    assert {float(x) for line in seconds.lines if line.get_marker() == "o" for x in line.get_xdata()} == {
+        0.01,
+        0.04,
+        0.1,
+        1.0,
+    }
+
+
+def test_fid_comes_first_where_it_is_known(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+    rows = [row("ddgan", "gan", 4, 4, 0, fid=12.0), row("ddgan", "gan", 2, 2, 0)]
+    paths = draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
+    assert [p.name for p in paths] == ["fid_vs_steps.png", "classifier_frechet_vs_steps.png"]
+    ax = drawn["fid_vs_steps"].axes[0]
+    assert ax.get_ylabel().startswith("FID ") and {float(x) for line in ax.lines for x in line.get_xdata()} == {4.0}
+
+
+def test_samples_stand_in_a_grid(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+    rows = [row("ddgan", d, T, T, 0) for d in ("gan", "hellinger") for T in (4, 1)]
+    (tmp_path / "samples").mkdir()
+    for i, r in enumerate(rows[:3]):
+        imsave(tmp_path / "samples" / f"{sample_name(r)}.png", np.full((8, 8, 3), 0.1 * i))
+    paths = draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
+    assert paths[-1].name == "samples_ddgan.png"
+    shown = [
+        [
+            round(float(ax.images[0].get_array()[0, 0, 0]), 1) if ax.images else None
+            for ax in drawn["samples_ddgan"].axes
+        ]
+    ]
+    assert shown == [[0.1, 0.0, None, 0.2]]  # T = 1 before 4; one picture is missing
+
+
+@pytest.mark.parametrize("values", [("ddpm", "", 1000, 20, 0), ("ddgan", "gan", 4, 4, 2)])
+def test_pictures_are_found_by_the_names_they_were_given(values: tuple[Any, ...]) -> None:
+    given = row(*values)
+    assert _sample_name({k: str(v) for k, v in given.items()}) == sample_name(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a,b\n1,2\n", "no column 'method'"), (",".join(FID_FIELDS) + "\n", "no distance yet"), (None, "does not exist")],
+)
+def test_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "fid_vs_steps.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(FdsrError, match=words):
+        draw_sweep(path, tmp_path)
+
+
+def test_report_takes_one_table_alone(program: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert program("report", "runs/a", "fid_vs_steps.csv") == 2
+    assert "a sweep's table is drawn alone" in capsys.readouterr().err
