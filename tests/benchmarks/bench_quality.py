@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_quality.py [--output FOLDER] [--steps N] [--seeds 0 1 2]
 
-Plain: AdamW parameter by parameter, transforms by FFT, everything in PyTorch's default memory layout. Fast: as shipped.
+Plain: AdamW parameter by parameter, transforms by FFT, weights in the default memory layout. Fast: as shipped.
 Both see the same batches and noise. Writes quality.csv with the validation loss of the last weights (without averaging).
 """
 
