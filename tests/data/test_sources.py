@@ -324,7 +324,7 @@ def test_a_field_all_missing(tmp_path: Path, source_data: xr.Dataset, policy: st
 def test_filling_goes_on_from_what_needed_none(tmp_path: Path, source_data: xr.Dataset) -> None:
     source = write_source(with_holes(source_data), tmp_path / "s.zarr")
     arguments = {"steps_per_block": 1, "threads": 1}
-    with pytest.raises(FdsrError, match="[45] of 18 time steps are finished and kept"):
+    with pytest.raises(FdsrError, match=r"[45] of 18 time steps are finished and kept"):
         prepare(pair_config(source), tmp_path / "pairs.zarr", **arguments)
     first = Path("high/c/0/0/0/0")
     begun = (tmp_path / ".pairs.zarr.partial/store" / first).stat().st_ino
