@@ -24,7 +24,7 @@ from fdsr.errors import FdsrError
 from fdsr.metrics.features import FeatureExtractor, quantise
 from fdsr.metrics.frechet import FrechetDistance, frechet_distance
 from fdsr.metrics.image_distances import image_distance
-from fdsr.metrics.reference import reference
+from fdsr.metrics.reference import Reference, reference
 
 RESULTS = "image_distances.jsonl"
 # against which published images, and how the distance is called then
@@ -53,7 +53,8 @@ class FIDCallback(Callback):
         batch_size: images drawn at a time by a process.
         every_n_steps: measure after every so many training steps; None: in tests alone.
         on_test: measure when a test ends.
-        against_test: measure also against the test images.
+        against_test: measure also against the test images, and record how far these are from the training images
+            (`fid_floor`, …, of `n_floor` images): no generator is expected to come nearer.
         fid_weights: file of FID's Inception weights, see load_inception_weights; None: downloaded.
         seed: of the images drawn; the same images' noise every time.
         grid: how many images to draw to the PNG.
@@ -84,6 +85,7 @@ class FIDCallback(Callback):
         self.cache = Path(cache or os.environ.get("FDSR_CACHE", "cache"))
         # network → the metrics that want its features, by the names under which they are logged; made when first needed
         self._metrics: list[tuple[FeatureExtractor, dict[str, Metric]]] = []
+        self._floor: dict[str, float] = {}
         self._last_step = 0
         # the published test images' own distances to the training images, as {name}_floor, and their number as n_floor
         self._floors: dict[str, float] = {}
@@ -152,8 +154,9 @@ class FIDCallback(Callback):
         for make in dict.fromkeys(distance.extractor for distance in self.distances.values()):
             extractor = make(self.fid_weights, self.cache).to(device)
             metrics: dict[str, Metric] = {}
+            known: dict[str, Reference] = {}
             for split, data in real.items():
-                known = reference(
+                known[split] = reference(
                     extractor,
                     data.images[:, None].to(device),
                     data.fingerprint(),
@@ -162,7 +165,7 @@ class FIDCallback(Callback):
                 )
                 for name, distance in self.distances.items():
                     if distance.extractor is make:
-                        metrics[name + _REFERENCES[split]] = distance.metric(known).to(device)
+                        metrics[name + _REFERENCES[split]] = distance.metric(known[split]).to(device)
             self._metrics.append((extractor, metrics))
             for name, metric in list(metrics.items()):
                 test = metrics.get(name + _REFERENCES["test"])

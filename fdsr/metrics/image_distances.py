@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from fdsr.errors import FdsrError
 from fdsr.metrics.features import ClassifierFeatures, FeatureExtractor
-from fdsr.metrics.frechet import FrechetDistance
+from fdsr.metrics.frechet import FrechetDistance, frechet_distance
 from fdsr.metrics.inception import InceptionFeatures
 from fdsr.metrics.inception_weights import load_inception_weights
 from fdsr.metrics.kid import KernelDistance
@@ -44,19 +44,33 @@ def _update_indexed(metric: Metric, features: Tensor, indices: Tensor) -> None:
     metric.update(features, indices)
 
 
+def _frechet_between(a: Reference, b: Reference) -> float:
+    return float(frechet_distance(a.statistics, b.statistics))
+
+
+def _kernel_between(a: Reference, b: Reference) -> float:
+    """Of the features that are kept. Not `compute`, which would merge what every process has anyway."""
+    return float(KernelDistance(b.features).between(a.features))
+
+
 @dataclass(frozen=True)
 class ImageDistance:
-    """extractor: makes the features' network from (fid_weights, cache). metric: the rule, given the real images."""
+    """A distance of generated to real images.
+
+    extractor: makes the features' network from (fid_weights, cache). metric: the rule, given the real images; update: how
+    it takes features and indices. between: the same distance between two sets of real images.
+    """
 
     extractor: ExtractorMaker
     metric: Callable[[Reference], Metric]
     update: Callable[[Metric, Tensor, Tensor], None]
+    between: Callable[[Reference, Reference], float]
 
 
 IMAGE_DISTANCES: dict[str, ImageDistance] = {
-    "fid": ImageDistance(_inception, _frechet, _update_sums),
-    "kid": ImageDistance(_inception, _kernel, _update_indexed),
-    "classifier_frechet": ImageDistance(_classifier, _frechet, _update_sums),
+    "fid": ImageDistance(_inception, _frechet, _update_sums, _frechet_between),
+    "kid": ImageDistance(_inception, _kernel, _update_indexed, _kernel_between),
+    "classifier_frechet": ImageDistance(_classifier, _frechet, _update_sums, _frechet_between),
 }
 
 

@@ -69,8 +69,12 @@ class KernelDistance(Metric):
     def compute(self) -> Tensor:
         """()."""
         features, indices = dim_zero_cat(self.features), dim_zero_cat(self.indices)
+        return self.between(features[indices.argsort()])
+
+    def between(self, features: Tensor) -> Tensor:
+        """() of `features` (N, D) as they stand."""
         dtype = working_dtype(features.device)
-        x, y = features[indices.argsort()].to(dtype), self.reference.to(features.device, dtype)
+        x, y = features.to(dtype), self.reference.to(features.device, dtype)
         size = min(self.subset_size, len(x), len(y))
         if size < 2:
             raise FdsrError("KID needs at least two images of each kind")

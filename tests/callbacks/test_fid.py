@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from fdsr.metrics.frechet import frechet_distance
 from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
 
 MakeTrainer = Callable[..., L.Trainer]
+SCRIPT = Path(__file__).with_name("ddp_fid.py")
 
 
 class Draughtsman(L.LightningModule):
@@ -56,6 +61,7 @@ class Draughtsman(L.LightningModule):
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 training and 90 test images."""
     place = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for kind, n in (("train", 120), ("t10k", 90)):
@@ -183,3 +189,26 @@ def test_a_grid_shows_every_image(tmp_path: Path) -> None:
         tile = grid[1 + i // 3 * 5 :, 1 + i % 3 * 7 :][:4, :6, :3] * 255
         np.testing.assert_allclose(tile, 50 * i, atol=0.01)
     assert float(grid[6:10, 15:21, :3].min()) == 1  # no sixth image
+
+
+@pytest.mark.slow
+def test_processes_agree(image_folder: Path, tmp_path: Path, world_size: int = 2) -> None:
+    """A DDGAN's images drawn by several processes give the distances of one process, training and testing."""
+    found = []
+    for n in (1, world_size):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")}
+        environment |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command = [sys.executable, str(SCRIPT), str(image_folder), str(tmp_path / str(n)), str(n)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stderr
+        found.append(lines(tmp_path / str(n)))
+    for one, several in zip(*found, strict=True):
+        assert (one["stage"], one["processes"], several["processes"]) == (several["stage"], 1, world_size)
+        for name in ("classifier_frechet", "classifier_frechet_test", "classifier_frechet_floor"):
+            assert several[name] == pytest.approx(one[name], rel=1e-5)
+    assert [line["stage"] for line in found[0]] == ["fit", "fit", "test"]
+    grids = [imread(next((tmp_path / str(n) / "samples").glob("test_*.png"))) for n in (1, world_size)]
+    np.testing.assert_allclose(*grids, atol=1.01 / 255)
