@@ -64,6 +64,7 @@ def test_test_predict_report(
         "comparison.csv",
         "comparison.txt",
         "spectra.png",
+        "ranks.png",
         "figure.png",
     }
     row = next(line for line in report.splitlines() if line.startswith("bicubic "))
