@@ -3,7 +3,7 @@
     python experiments/train_fashion_classifier.py [--folder FOLDER] [--epochs 18] [--output FILE]
 
 Seeded; minutes on two cores; a run that was stopped goes on after its last epoch. Half of the training
-images are flipped left to right; the 10 000 test images are used once, for the accuracy that the weights file states.
+images are flipped left to right; the 10 000 test images are used for the accuracy that the weights file states.
 """
 
 from __future__ import annotations
