@@ -95,9 +95,9 @@ def draw_ranks(runs: list[Path], path: Path) -> Path | None:
             # ensembles of different sizes share one axis: the position of the truth among the members, and a flat 1
             ax.stairs(frequency * bins, np.linspace(0.0, 1.0, bins + 1), label=label, linewidth=1.5)
         ax.axhline(1, color="k", lw=0.8)
-        ax.set_ylim(bottom=0)
         ax.set_title(name)
         ax.set_xlabel("rank of the truth / members")
+    axes[0, 0].set_ylim(bottom=0)  # of all panels, once every histogram is drawn: it ends their scaling
     axes[0, 0].set_ylabel("frequency / flat")
     axes[0, 0].legend(fontsize=7)
     return _save(fig, path)
