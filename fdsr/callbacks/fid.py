@@ -85,7 +85,6 @@ class FIDCallback(Callback):
         self.cache = Path(cache or os.environ.get("FDSR_CACHE", "cache"))
         # network → the metrics that want its features, by the names under which they are logged; made when first needed
         self._metrics: list[tuple[FeatureExtractor, dict[str, Metric]]] = []
-        self._floor: dict[str, float] = {}
         self._last_step = 0
         # the published test images' own distances to the training images, as {name}_floor, and their number as n_floor
         self._floors: dict[str, float] = {}
