@@ -18,6 +18,7 @@ USAGE = """usage: fdsr VERB [options]      (also: python -m fdsr.cli VERB)
   test      its metric table and figure:        fdsr test --config F.yaml [--ckpt_path C]
   predict   an ensemble as a CF Zarr store:     fdsr predict --config F.yaml --ckpt_path C [--low STORE] [--output OUT.zarr]
   prepare   a pair store from a gridded source: fdsr prepare --help
+  synthesise  unlimited fields of turbulence:   fdsr synthesise --help
   bench-data  how fast data come:               fdsr bench-data --config F.yaml, or --store STORE
   sweep     every point of a grid, one table:   fdsr sweep experiments/sweep_T_cpu.yaml
   report    compare finished runs:              fdsr report RUN [RUN ...], or draw a sweep: fdsr report fid_vs_steps.csv
@@ -42,6 +43,12 @@ def _prepare(verb: str, arguments: list[str]) -> None:
     from fdsr.commands import prepare
 
     prepare(arguments)
+
+
+def _synthesise(verb: str, arguments: list[str]) -> None:
+    from fdsr.commands import synthesise
+
+    synthesise(arguments)
 
 
 def _bench_data(verb: str, arguments: list[str]) -> None:
@@ -74,6 +81,7 @@ VERBS: dict[str, Callable[[str, list[str]], None]] = {
     "test": _training,
     "predict": _training,
     "prepare": _prepare,
+    "synthesise": _synthesise,
     "bench-data": _bench_data,
     "sweep": _sweep,
     "report": _report,

@@ -1,4 +1,4 @@
-"""The plain verbs: prepare, bench-data, sweep, report, export. Heavy imports wait until their arguments are understood."""
+"""The plain verbs: prepare, synthesise, sweep, report and the like. Heavy imports wait until their arguments are understood."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def prepare(arguments: list[str]) -> None:
     parser = _Parser(prog="fdsr prepare", description=DESCRIPTION)
     add_options(parser)
     run(parser, parser.parse_args(arguments))
+
+
+def synthesise(arguments: list[str]) -> None:
+    """Make a source of synthetic fields."""
+    from fdsr.synthesise_options import DESCRIPTION, add_options, run
+
+    parser = _Parser(prog="fdsr synthesise", description=DESCRIPTION)
+    add_options(parser)
+    run(parser.parse_args(arguments))
 
 
 def bench_data(arguments: list[str]) -> None:
