@@ -22,7 +22,7 @@ def imported_after(code: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["prepare", "sweep", "report", "export", "--help"])
+@pytest.mark.parametrize("verb", ["prepare", "synthesise", "sweep", "report", "export", "--help"])
 def test_help_of_plain_verbs_imports_nothing_heavy(verb: str) -> None:
     arguments = [verb] if verb == "--help" else [verb, "--help"]
     assert imported_after(f"from fdsr.cli import main; main({arguments})") == set()
