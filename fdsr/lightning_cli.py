@@ -155,7 +155,7 @@ class FdsrCLI(LightningCLI):
             raise FdsrError(
                 f"model folder '{folder}' holds a {type(loaded).__name__}, the configuration a {type(self.model).__name__}"
             )
-        self.model.attach(loaded.spec)
+        self.model.attach(loaded.spec, loaded.codec.stage)
         try:
             self.model.load_state_dict(loaded.state_dict())
         except RuntimeError as error:

@@ -4,6 +4,7 @@ from fdsr.diffusion.denoising_gan import Pair, fake_pair, r1_penalty, real_pair
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
 from fdsr.diffusion.losses import (
     LOSSES,
+    PENALTIES,
     FourierReferenceLoss,
     Loss,
     RobustSpectralLoss,
@@ -18,13 +19,14 @@ from fdsr.diffusion.process import REVERSE_VARIANCES, Gaussian, GaussianDiffusio
 from fdsr.diffusion.samplers import SAMPLERS, ancestral, ddim, dpmsolverpp
 from fdsr.diffusion.schedules import SCHEDULES, Schedule, cosine_schedule, linear_schedule, vp_schedule
 from fdsr.diffusion.spacing import SPACINGS, timesteps
-from fdsr.diffusion.transforms import TRANSFORMS, Cosine, Haar, Product, RealFourier, Transform
+from fdsr.diffusion.transforms import TRANSFORMS, Cosine, Globe, Haar, Product, RealFourier, Transform
 from fdsr.diffusion.weights import InverseAmplitudeWeight, PowerLawWeight, SpectralWeight
 
 __all__ = [
     "DIVERGENCES",
     "LOSSES",
     "PARAMETRISATIONS",
+    "PENALTIES",
     "REVERSE_VARIANCES",
     "SAMPLERS",
     "SCHEDULES",
@@ -36,6 +38,7 @@ __all__ = [
     "FourierReferenceLoss",
     "Gaussian",
     "GaussianDiffusion",
+    "Globe",
     "Haar",
     "InverseAmplitudeWeight",
     "Loss",

@@ -49,6 +49,13 @@ class AxisTransform(ABC):
     def wavenumbers(self, n: int) -> Tensor:
         """Wavenumber of each coefficient in cycles per point, float64 (n,), >= 0."""
 
+    def spread(self, n: int) -> Tensor | None:
+        """Share of each wavenumber of `CosineAxis` in each basis vector's energy, float64 (n, n), rows summing to 1.
+
+        None, as here, for a basis of waves, each of which has the one wavenumber that `wavenumbers` names.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class FourierAxis(AxisTransform):
@@ -99,6 +106,28 @@ class CosineAxis(AxisTransform):
 
 
 @dataclass(frozen=True)
+class CircleAxis(AxisTransform):
+    """`FourierAxis` for vectors of `points` elements, which go once round a circle; `CosineAxis` for parts of it.
+
+    So a whole circle of longitudes is taken as periodic, and a patch of it, whose ends do not meet, is not.
+    """
+
+    points: int
+
+    def _basis(self, n: int) -> AxisTransform:
+        return FourierAxis() if n == self.points else CosineAxis()
+
+    def fast_forward(self, x: Tensor) -> Tensor:
+        return self._basis(x.shape[-1]).fast_forward(x)
+
+    def fast_inverse(self, c: Tensor) -> Tensor:
+        return self._basis(c.shape[-1]).fast_inverse(c)
+
+    def wavenumbers(self, n: int) -> Tensor:
+        return self._basis(n).wavenumbers(n)
+
+
+@dataclass(frozen=True)
 class HaarAxis(AxisTransform):
     """Haar wavelet for any n: neighbours a, b become (a + b)/√2 and (a − b)/√2; the sums go on to the next level.
 
@@ -132,6 +161,10 @@ class HaarAxis(AxisTransform):
             for level, length in enumerate(_haar_lengths(n), start=1)
         ]
         return torch.cat([torch.zeros(1, dtype=torch.float64), *reversed(octaves)])
+
+    def spread(self, n: int) -> Tensor:
+        # a step has a long spectral tail: under a steep spectrum most of a fine coefficient's power is of larger scales
+        return CosineAxis().fast_forward(self.matrix(n)).square()
 
 
 def _haar_lengths(n: int) -> list[int]:

@@ -71,7 +71,30 @@ class _ErrorLoss(ABC):
 
 @dataclass(frozen=True)
 class SimpleLoss(_ErrorLoss):
-    """E mean‖target − output‖² (Ho et al. 2020, eq. 14, for ε)."""
+    """E mean‖target − output‖² (Ho et al. 2020, eq. 14, for ε), the mean over `draws` draws of noise a sample.
+
+    All draws share one call of `predict`, on a batch of draws · B: first the B of the first draw. With two it costs what
+    `FourierReferenceLoss` costs, and is the same in distribution. Raises ValueError unless draws >= 1.
+    """
+
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"draws must be at least 1, not {self.draws}")
+
+    def __call__(
+        self,
+        predict: Predictor,
+        x_0: Tensor,
+        t: Tensor,
+        process: GaussianDiffusion,
+        parametrisation: Parametrisation,
+        draw: Draw,
+    ) -> Tensor:
+        copies = [noised(x_0, t, process, parametrisation, draw()) for _ in range(self.draws)]
+        x_t, target = (torch.cat(parts) for parts in zip(*copies, strict=True))
+        return self.norm(target - predict(x_t, t.repeat(self.draws)), process)
 
     def norm(self, error: Tensor, process: GaussianDiffusion) -> Tensor:
         return error.square().mean()
@@ -142,24 +165,42 @@ class WhitenedLoss(_ErrorLoss):
         return process.noise.whiten(error).square().mean()
 
 
+def charbonnier(d: Tensor, epsilon: float) -> Tensor:
+    """√(d² + ε²) − ε: d²/(2ε) near 0, |d| − ε far from it (Charbonnier et al. 1994)."""
+    return torch.sqrt(d.square() + epsilon**2) - epsilon
+
+
+def absolute(d: Tensor, epsilon: float) -> Tensor:
+    """|d|, with the gradient 0 at d = 0; needs no ε."""
+    return d.abs()
+
+
+PENALTIES: dict[str, Callable[[Tensor, float], Tensor]] = {"charbonnier": charbonnier, "l1": absolute}
+
+
 @dataclass(frozen=True)
 class RobustSpectralLoss(_ErrorLoss):
-    """E mean(√(d² + epsilon²) − epsilon) over the coefficients d of f(target − output) (Charbonnier's penalty).
+    """E mean ρ(d) over the coefficients d of f(target − output), ρ one of `PENALTIES`: `charbonnier` or `l1`.
 
-    Biased: the minimiser is no longer the conditional mean that a sampler needs but, coefficient by coefficient,
-    something between the median (epsilon → 0) and the mean (epsilon → ∞). Raises ValueError unless epsilon > 0.
+    **The sampler is biased**: the minimiser is no longer the conditional mean that every sampler here takes it for but,
+    coefficient by coefficient, the median (`l1`, or epsilon → 0) or something between median and mean (`charbonnier`;
+    the mean as epsilon → ∞). Where a coefficient's posterior is skewed, samples come out shifted towards its bulk.
+
+    Raises ValueError unless epsilon > 0 and the penalty is known.
     """
 
     transform: Transform
     epsilon: float = 1e-3
+    penalty: str = "charbonnier"
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0:
             raise ValueError(f"epsilon must be positive, not {self.epsilon}")
+        if self.penalty not in PENALTIES:
+            raise ValueError(f"penalty '{self.penalty}' is unknown; choose one of {', '.join(PENALTIES)}")
 
     def norm(self, error: Tensor, process: GaussianDiffusion) -> Tensor:
-        c = self.transform.forward(error)
-        return (torch.sqrt(c.square() + self.epsilon**2) - self.epsilon).mean()
+        return PENALTIES[self.penalty](self.transform.forward(error), self.epsilon).mean()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from fdsr.diffusion.axes import AxisTransform, CosineAxis
 from fdsr.diffusion.transforms import Transform
 
 
@@ -31,12 +32,23 @@ def interpolate_power(power: Tensor, transform: Transform, shape: tuple[int, int
     """Power at each coefficient of `transform` on an (H, W) field: (C, Ky, Kx) → (C, H, W), both positive.
 
     Stored point (i, j) is at (i/(2 Ky), j/(2 Kx)) cycles per point, where a DCT-II of Ky × Kx points has its
-    coefficients. Bilinear in the logarithm of power over (k_y, k_x), constant beyond the last stored wavenumber.
+    coefficients. Bilinear in the logarithm of power over (k_y, k_x), constant beyond the last stored wavenumber. A basis
+    without definite wavenumbers (Haar) gets the power of its vectors: that of the waves they are made of, in their shares.
     """
-    ky, kx = transform.axis_wavenumbers(shape)
+    (ky, from_y), (kx, from_x) = (
+        _waves(axis, n) for axis, n in zip((transform.lat_axis, transform.lon_axis), shape, strict=True)
+    )
     log_power = power.log()
     log_power = _interpolate(log_power.mT, ky).mT
-    return _interpolate(log_power, kx).exp()
+    out = _interpolate(log_power, kx).exp()
+    out = out if from_y is None else from_y.to(out) @ out
+    return out if from_x is None else out @ from_x.to(out).mT
+
+
+def _waves(axis: AxisTransform, n: int) -> tuple[Tensor, Tensor | None]:
+    """Wavenumbers at which to read power for `axis`, and the share of each in each coefficient (None: its own alone)."""
+    shares = axis.spread(n)
+    return (axis if shares is None else CosineAxis()).wavenumbers(n), shares
 
 
 def _interpolate(values: Tensor, k: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fdsr.diffusion.axes import AxisTransform, CosineAxis, FourierAxis, HaarAxis
+from fdsr.diffusion.axes import AxisTransform, CircleAxis, CosineAxis, FourierAxis, HaarAxis
 
 
 class Transform:
@@ -91,6 +91,17 @@ class Product(Transform):
 
     def __init__(self, lat: Transform, lon: Transform) -> None:
         super().__init__(lat.lat_axis, lon.lon_axis)
+
+
+class Globe(Transform):
+    """DCT-II along latitude; along longitude Fourier where a row is a whole circle of `points`, DCT-II where it is not.
+
+    The product for latitude-longitude fields: periodic only where the grid is. A patch of a global grid, and the whole
+    field, thus each get a basis that fits their edges, and with `ColouredNoise` the same process.
+    """
+
+    def __init__(self, points: int) -> None:
+        super().__init__(CosineAxis(), CircleAxis(points))
 
 
 TRANSFORMS: dict[str, type[RealFourier] | type[Cosine] | type[Haar]] = {

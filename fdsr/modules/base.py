@@ -11,11 +11,13 @@ from torch import Tensor
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.fields import FieldCodec
+from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import Spec, kind_of, make_codec, read_spec
 
 SPEC_KEY = "fdsr_spec"
 KIND_KEY = "fdsr_spec_kind"
 CLASS_KEY = "fdsr_class"
+STAGE_KEY = "fdsr_first_stage"
 
 
 class Ensemble(TypedDict, total=False):
@@ -26,6 +28,11 @@ class Ensemble(TypedDict, total=False):
     low: Tensor  # (B, D, h + 2·HALO, w + 2·HALO)
     time: Tensor  # (B,) seconds since 1970
     index: Tensor  # (B,)
+
+
+def read_stage(checkpoint: dict[str, Any]) -> FirstStage | None:
+    """The first stage in a checkpoint, where it has one."""
+    return FirstStage.from_dict(checkpoint[STAGE_KEY]) if STAGE_KEY in checkpoint else None
 
 
 class DownscalingModule(L.LightningModule):
@@ -74,12 +81,16 @@ class DownscalingModule(L.LightningModule):
         """What describes the data: a FieldSpec or an ImageSpec."""
         return self.codec.spec
 
-    def attach(self, spec: Spec) -> None:
-        """Give the module its grid and statistics, and build what depends on them. Once only."""
+    def attach(self, spec: Spec, stage: FirstStage | None = None) -> None:
+        """Give the module its grid and statistics, and build what depends on them. Once only.
+
+        `stage` is the regression that target `regression` is counted from; without it, one comes by `begin_from`.
+        """
         if self._codec is None:
-            self._codec = make_codec(spec, self.target, self.interpolation)
+            self._codec = make_codec(spec, self.target, self.interpolation, stage)
             try:
                 self.build(self._codec)
+                self.prepare(self._codec)
             except ValueError as error:  # a setting that the mathematics or a backbone refuses
                 self._codec = None
                 raise FdsrError(f"model: {error}") from error
@@ -87,8 +98,24 @@ class DownscalingModule(L.LightningModule):
             # which processes may have unequally many: they would wait for each other for ever. Buffers here are equal anyway.
             self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
+    def begin_from(self, stage: FirstStage) -> None:
+        """Count the target from `stage` from now on. Raises FdsrError if it is counted from another already."""
+        if self.codec.stage is not None:
+            if self.codec.stage.fingerprint != stage.fingerprint:
+                raise FdsrError(
+                    f"the checkpoint was trained over another regression ({stage.fingerprint}, not "
+                    f"{self.codec.stage.fingerprint}); use the regression it was trained with"
+                )
+            return
+        self._codec = make_codec(self.spec, self.target, self.interpolation, stage)
+        self.prepare(self._codec)
+        self.to(self.device)
+
     def build(self, codec: Codec) -> None:
         """Make networks for these data. Nothing by default."""
+
+    def prepare(self, codec: Codec) -> None:
+        """Make what follows from the statistics of these data's target and has no weights. Nothing by default."""
 
     def configure_model(self) -> None:
         if not self.attached:
@@ -97,17 +124,22 @@ class DownscalingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[SPEC_KEY], checkpoint[KIND_KEY] = self.spec.to_dict(), kind_of(self.spec)
         checkpoint[CLASS_KEY] = type(self).__name__
+        if self.codec.stage is not None:
+            checkpoint[STAGE_KEY] = self.codec.stage.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if SPEC_KEY not in checkpoint:
             raise FdsrError("the checkpoint holds no grid or statistics; it was not written by fdsr")
         saved = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
+        stage = read_stage(checkpoint)
         if not self.attached:
-            self.attach(saved)
+            self.attach(saved, stage)
             return
         if kind_of(saved) != kind_of(self.spec):
             raise FdsrError(f"the checkpoint was trained on {kind_of(saved)}, the data are {kind_of(self.spec)}")
         saved.require_same(self.spec, getattr(self._datamodule(), "path", None) or "data")
+        if stage is not None and self.target == "regression":
+            self.begin_from(stage)
 
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None) if self._trainer else None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from fdsr.errors import FdsrError
+from fdsr.modules.first_stage import FirstStage
 
 # a WeatherBatch or an ImageBatch; only its codec looks inside, and `index` (B,) is in both
 Batch = Any
@@ -28,6 +29,7 @@ class Codec(nn.Module):
     spec: Any
     channels: int  # C, of the target
     condition_channels: int
+    stage: FirstStage | None = None  # the regression that the target is counted from, where there is one
 
     def wraps(self, x: Tensor) -> bool:
         """Whether the last axis of x is a closed circle."""

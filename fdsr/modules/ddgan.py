@@ -52,6 +52,7 @@ class DDGANModule(GenerativeModule):
             that interval; γ = 0 leaves it out. One γ is not equally strong for all divergences.
         lr, discriminator_lr, betas, warmup_steps, final_lr_fraction: of Adam; both rates fall along the same cosine.
         gradient_clip: largest norm of either network's gradient, against rare spikes; null for none.
+        regression_ckpt: with target `regression`, the checkpoint of RegressionModule over whose forecast the residual is.
         member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
     """
 
@@ -76,6 +77,7 @@ class DDGANModule(GenerativeModule):
         final_lr_fraction: float = 0.06,
         gradient_clip: float | None = 10.0,
         target: str = "residual",
+        regression_ckpt: str | None = None,
         members: int = 8,
         member_batch: int = 4,
         seed: int = 0,
@@ -85,6 +87,7 @@ class DDGANModule(GenerativeModule):
             target=target, members=members, seed=seed,
         )  # fmt: skip
         self.automatic_optimization = False
+        self.take_regression(regression_ckpt)
         if r1_gamma < 0 or r1_every < 1 or latent_dim < 0:
             raise FdsrError("model: r1_gamma and latent_dim must not be negative, and r1_every at least 1")
         try:
@@ -137,6 +140,7 @@ class DDGANModule(GenerativeModule):
             self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.trainer.precision == "16-mixed":
             raise FdsrError(
                 "a GAN's two losses share no scale in 16-mixed; use --trainer.precision bf16-mixed or 32-true"

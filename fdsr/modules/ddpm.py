@@ -32,6 +32,8 @@ class DDPMModule(GenerativeModule):
         sampler, steps, spacing: reverse process, its network evaluations and how they spread over T; see
             `fdsr.diffusion.samplers`.
         reverse_variance: `posterior` (β̃_t) or `beta` (β_t), for the ancestral sampler.
+        draws: draws of noise a sample and step of training, each of which costs a network evaluation.
+        regression_ckpt: with target `regression`, the checkpoint of RegressionModule over whose forecast the residual is.
         member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
     """
 
@@ -46,12 +48,14 @@ class DDPMModule(GenerativeModule):
         steps: int = 12,
         spacing: str = "uniform",
         reverse_variance: str = "posterior",
+        draws: int = 1,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.99),
         warmup_steps: int = 100,
         final_lr_fraction: float = 0.02,
         target: str = "residual",
+        regression_ckpt: str | None = None,
         members: int = 8,
         member_batch: int = 4,
         seed: int = 0,
@@ -60,24 +64,20 @@ class DDPMModule(GenerativeModule):
             backbone, backbone_args, lr=lr, weight_decay=weight_decay, betas=betas, warmup_steps=warmup_steps,
             final_lr_fraction=final_lr_fraction, target=target, members=members, seed=seed,
         )  # fmt: skip
+        self.take_regression(regression_ckpt)
         try:
             self.schedule = choose(SCHEDULES, schedule, "model.schedule")(timesteps)
         except ValueError as error:
             raise FdsrError(f"model: {error}") from error
         self.parametrisation = choose(PARAMETRISATIONS, prediction, "model.prediction")
         self.sampler = choose(SAMPLERS, sampler, "model.sampler")
-        self.steps, self.spacing, self.reverse_variance, self.member_batch = (
-            steps,
-            spacing,
-            reverse_variance,
-            member_batch,
-        )
+        self.steps, self.spacing, self.reverse_variance = steps, spacing, reverse_variance
+        self.draws, self.member_batch = draws, member_batch
 
     def input_channels(self, codec: Codec) -> int:
         return codec.channels
 
-    def build(self, codec: Codec) -> None:
-        super().build(codec)
+    def prepare(self, codec: Codec) -> None:
         self.process = GaussianDiffusion(self.schedule, self.make_noise(codec), self.reverse_variance)
         self.objective = self.make_objective(codec)
 
@@ -87,7 +87,7 @@ class DDPMModule(GenerativeModule):
 
     def make_objective(self, codec: Codec) -> Callable[..., Tensor]:
         """The loss, a callable of `fdsr.diffusion.losses`."""
-        return SimpleLoss()
+        return SimpleLoss(self.draws)
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Raw output of the network; `condition` is repeated where x_t stacks several noisy copies of the batch."""

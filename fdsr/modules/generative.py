@@ -13,15 +13,45 @@ from fdsr.modules.codec import Batch
 from fdsr.modules.images import ImageCodec
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.seeding import generator
+from fdsr.modules.two_stages import measured, read_regression
 
 
 class GenerativeModule(NetworkModule):
     """A method whose `sample` turns noise into x_0, for any number of samples at once.
 
     member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
+    regression_ckpt: with target `regression` the first stage: a checkpoint or model folder of RegressionModule. It is read
+        when training begins, and from then on stands in this method's own checkpoints.
     """
 
     member_batch: int = 4
+    regression_ckpt: str | None = None
+
+    def take_regression(self, path: str | None) -> None:
+        """Keep the path of the first stage. Raises FdsrError unless it and target `regression` come together."""
+        if (path is not None) != (self.target == "regression"):
+            mend = "give model.regression_ckpt, a checkpoint of RegressionModule" if path is None else "leave it out"
+            raise FdsrError(
+                f"model.target is '{self.target}' and model.regression_ckpt is {path or 'not given'}; {mend}"
+            )
+        self.regression_ckpt = path
+
+    def on_fit_start(self) -> None:
+        """Read the first stage and measure its residual over the train block, unless a checkpoint has brought it."""
+        if self.regression_ckpt is None or self.codec.stage is not None:
+            return
+        data, strategy = self._datamodule(), self.trainer.strategy
+        self.begin_from(
+            measured(
+                read_regression(self.regression_ckpt, self.fields.spec, data.path or "data"),
+                data.fields("train"),
+                data.fields("val") if "val" in data.store.splits else None,
+                device=self.device,
+                place=(self.global_rank, self.trainer.world_size),
+                reduce=lambda x: strategy.reduce(x, reduce_op="sum"),
+                quiet=self.trainer.progress_bar_callback is None,
+            )
+        )
 
     def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
         """x_0 (N, *shape) given `condition` (N, …), sample i with all its noise from rngs[i]."""

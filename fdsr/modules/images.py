@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fdsr.data.image_spec import ImageSpec
 from fdsr.modules.codec import Batch, Codec, Encoded
+from fdsr.modules.first_stage import FirstStage
 
 
 class ImageCodec(Codec):
@@ -17,7 +18,9 @@ class ImageCodec(Codec):
 
     condition_channels = 0
 
-    def __init__(self, spec: ImageSpec, target: str = "full", interpolation: str | None = None) -> None:
+    def __init__(
+        self, spec: ImageSpec, target: str = "full", interpolation: str | None = None, stage: FirstStage | None = None
+    ) -> None:
         super().__init__()
         self.spec, self.channels = spec, spec.channels
 

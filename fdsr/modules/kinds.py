@@ -10,6 +10,7 @@ from fdsr.data.spec import FieldSpec
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
 from fdsr.modules.fields import FieldCodec
+from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.images import ImageCodec
 
 Spec = FieldSpec | ImageSpec
@@ -30,9 +31,9 @@ def kind_of(spec: Spec) -> str:
     return next(name for name, kind in KINDS.items() if isinstance(spec, kind.spec))
 
 
-def make_codec(spec: Spec, target: str, interpolation: str | None) -> Codec:
+def make_codec(spec: Spec, target: str, interpolation: str | None, stage: FirstStage | None = None) -> Codec:
     """The codec for `spec`."""
-    codec: Codec = KINDS[kind_of(spec)].codec(spec, target, interpolation)
+    codec: Codec = KINDS[kind_of(spec)].codec(spec, target, interpolation, stage)
     return codec
 
 

@@ -20,7 +20,8 @@ class NetworkModule(DownscalingModule):
     Args:
         backbone, backbone_args: name and settings in the registry.
         lr, weight_decay, betas, warmup_steps: of AdamW; the rate falls to `final_lr_fraction` of lr at the last step.
-        target: predict the `residual` over interpolation, or the `full` field; each scaled by its own deviation.
+        target: predict the `residual` over interpolation, the `field` (or `full`), or, of generative methods, the residual
+            over a trained `regression`; each scaled by its own deviation.
         members: ensemble size in tests and predictions.
         seed: root of all noise. Training draws depend on (seed, batch number, rank), evaluation on (seed, time, member).
     """

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.modules.base import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule
+from fdsr.modules.base import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule, read_stage
+from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import Spec, kind_of, read_spec
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -43,14 +44,14 @@ def load_module(path: str | Path) -> DownscalingModule:
     """The method saved at `path`, a checkpoint file or a folder of `save_pretrained`, with its averaged weights, in eval mode."""
     path = Path(path)
     if path.is_dir():
-        name, hyperparameters, spec, state = _read_folder(path)
+        name, hyperparameters, spec, stage, state = _read_folder(path)
     else:
         checkpoint = read_checkpoint(path)
         name, hyperparameters = checkpoint[CLASS_KEY], checkpoint["hyper_parameters"]
         spec = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
-        state = checkpoint["state_dict"]
+        stage, state = read_stage(checkpoint), checkpoint["state_dict"]
     module = _module_class(name)(**_own_arguments(_module_class(name), hyperparameters))
-    module.attach(spec)
+    module.attach(spec, stage)
     module.load_state_dict(state)
     return module.eval()
 
@@ -63,6 +64,8 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     spec = module.spec.to_dict()
     tensors = {f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
     tensors |= {f"spec.{k}": v.contiguous().clone() for k, v in spec.items() if isinstance(v, Tensor)}
+    stage = module.codec.stage.to_dict() if module.codec.stage is not None else {}
+    tensors |= {f"stage.{k}": v.contiguous().clone() for k, v in stage.items() if isinstance(v, Tensor)}
     hyperparameters = _own_arguments(type(module), dict(module.hparams))
     config = {
         "class": type(module).__name__,
@@ -70,6 +73,8 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
         "spec_kind": kind_of(module.spec),
         "spec": {k: v for k, v in spec.items() if not isinstance(v, Tensor)},
     }
+    if stage:
+        config["stage"] = {k: v for k, v in stage.items() if not isinstance(v, Tensor)}
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
@@ -83,20 +88,19 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     return folder
 
 
-def _read_folder(folder: Path) -> tuple[str, dict[str, Any], Spec, dict[str, Tensor]]:
+def _read_folder(folder: Path) -> tuple[str, dict[str, Any], Spec, FirstStage | None, dict[str, Tensor]]:
     try:
         config = json.loads((folder / CONFIG).read_text())
         tensors = load_file(str(folder / WEIGHTS))
     except OSError as error:
         raise FdsrError(f"'{folder}' is not a model folder: {error.strerror or error}") from error
-    values = config["spec"] | {k[5:]: v for k, v in tensors.items() if k.startswith("spec.")}
-    spec = read_spec(values, config.get("spec_kind", "fields"))
-    return (
-        config["class"],
-        config["hyper_parameters"],
-        spec,
-        {k[6:]: v for k, v in tensors.items() if k.startswith("model.")},
-    )
+
+    def part(name: str) -> dict[str, Tensor]:
+        return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+    spec = read_spec(config["spec"] | part("spec"), config.get("spec_kind", "fields"))
+    stage = FirstStage.from_dict(config["stage"] | part("stage")) if "stage" in config else None
+    return config["class"], config["hyper_parameters"], spec, stage, part("model")
 
 
 def _module_class(name: str) -> type[DownscalingModule]:

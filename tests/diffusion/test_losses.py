@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fdsr.diffusion import (
     LOSSES,
     PARAMETRISATIONS,
+    PENALTIES,
     ColouredNoise,
     Cosine,
     FourierReferenceLoss,
@@ -92,6 +93,22 @@ def test_simple_loss_is_its_formula(batch) -> None:
     torch.testing.assert_close(SimpleLoss()(network, x_0, t, process, PARAMETRISATIONS["eps"], draws(eta)), expected)
 
 
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
+def test_two_draws_are_the_reference_loss(transform, batch) -> None:
+    """Coupled draws, the second through f⁻¹: loss and gradient of the joint loss are those of DDPM with two draws."""
+    x_0, t = batch
+    args = (x_0, t, GaussianDiffusion(vp_schedule(9)), PARAMETRISATIONS["v"])
+    network = Network()
+    eta_x, eta_f = torch.randn(2, *x_0.shape, dtype=torch.float64)
+    twice = loss_and_gradient(SimpleLoss(draws=2), network, *args, draws(eta_x, transform.inverse(eta_f)))
+    assert network.calls == [6]
+    joint = loss_and_gradient(FourierReferenceLoss(transform), network, *args, draws(eta_x, eta_f))
+    for a, b in zip(twice, joint, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    each = [SimpleLoss()(network, *args, draws(eta)) for eta in (eta_x, transform.inverse(eta_f))]
+    torch.testing.assert_close(twice[0], sum(each) / 2)
+
+
 def gradient_at_conditional_mean(loss, name: str, noise=None) -> float:
     """|∂L/∂output| at E[target | x_t], over the largest gradient away from it.
 
@@ -137,6 +154,54 @@ def test_robust_and_spectrum_losses_move_the_minimiser() -> None:
     assert gradient_at_conditional_mean(SpectrumNormLoss(RealFourier(), strength=1.0), "x0") > 0.05
     # between median and mean: for a large epsilon Charbonnier is a squared norm
     assert gradient_at_conditional_mean(RobustSpectralLoss(RealFourier(), 1e3), "eps") < 1e-4
+
+
+@pytest.mark.parametrize("penalty", sorted(PENALTIES))
+def test_robust_gradients(penalty: str) -> None:
+    """ρ'(d) is d/√(d² + ε²), or sign d: never more than 1 in size, whatever the outlier, and 0 without an error."""
+    transform, epsilon = RealFourier(), 0.1
+    error = 30 * torch.randn(2, 1, 5, 6, dtype=torch.float64)
+    error[0] = 0
+    target = torch.randn_like(error)
+    output = (target - error).requires_grad_()
+    loss = RobustSpectralLoss(transform, epsilon, penalty)
+    zero = torch.zeros_like(error)
+    value = loss(
+        lambda x, s: output, zero, torch.tensor([1, 4]), GaussianDiffusion(vp_schedule(9)), PARAMETRISATIONS["eps"],
+        draws(target),
+    )  # fmt: skip
+    (gradient,) = torch.autograd.grad(value, output)
+    d = transform.forward(error)
+    rise = {"charbonnier": d / (d.square() + epsilon**2).sqrt(), "l1": d.sign()}[penalty]
+    torch.testing.assert_close(transform.forward(gradient), -rise / d.numel(), rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(value, PENALTIES[penalty](d, epsilon).mean())
+    assert bool((gradient[0] == 0).all()) and float(transform.forward(gradient).abs().max()) <= 1 / d.numel() * (
+        1 + 1e-9
+    )
+
+
+def test_robust_minimisers_are_medians() -> None:
+    """Of many targets at one x_t, l1 finds the coefficient-wise median, Charbonnier the same as ε falls, the mean as it grows."""
+    transform = Cosine()
+    c = torch.randn(100, 1, 3, 4, dtype=torch.float64).exp()  # skewed: mean and median differ
+    targets, t = transform.inverse(c), torch.full((100,), 4)
+    median, mean = c.quantile(0.5, 0), c.mean(0)  # between the two in the middle
+
+    def slope(loss: RobustSpectralLoss, at: Tensor) -> float:
+        output = transform.inverse(at)[None].clone().requires_grad_()
+        value = loss(
+            lambda x, s: output.expand_as(x), torch.zeros_like(targets), t, GaussianDiffusion(vp_schedule(9)),
+            PARAMETRISATIONS["eps"], draws(targets),
+        )  # fmt: skip
+        return float(torch.autograd.grad(value, output)[0].abs().max())
+
+    l1, near, far = (
+        RobustSpectralLoss(transform, e, p) for e, p in ((1.0, "l1"), (1e-6, "charbonnier"), (1e4, "charbonnier"))
+    )
+    # at the median as many targets lie above as below
+    assert slope(l1, median) < 1e-12 < 1e-3 < slope(l1, mean)
+    assert slope(near, median) < 1e-9 and slope(near, mean) > 1e-3
+    assert slope(far, mean) < 1e-4 * slope(far, median)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
@@ -198,10 +263,46 @@ def test_spectrum_norm_penalises_lost_power_alone() -> None:
     assert penalty(0.5 * x_0) == pytest.approx(weight * halved, rel=1e-3)
 
 
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
+def test_spectrum_norm_gradient_and_equality(transform) -> None:
+    """The penalty alone: zero with zero gradient at equality, blind to signs of coefficients, differentiable elsewhere."""
+    process, x0 = GaussianDiffusion(vp_schedule(9)), PARAMETRISATIONS["x0"]
+    x_0, eta, t = *torch.randn(2, 2, 2, 8, 9, dtype=torch.float64), torch.tensor([2, 7])
+    loss = SpectrumNormLoss(transform, strength=1.0, bins=5)
+
+    def penalty(output: Tensor) -> Tensor:
+        both = loss(lambda x, s: output, x_0, t, process, x0, draws(eta))
+        return both - SimpleLoss()(lambda x, s: output, x_0, t, process, x0, draws(eta))
+
+    same = x_0.clone().requires_grad_()
+    value = penalty(same)
+    assert float(value) == pytest.approx(0, abs=1e-12)
+    assert float(torch.autograd.grad(value, same)[0].abs().max()) < 1e-10
+    # any change of signs in coefficients has the same power in every bin
+    flipped = transform.inverse(transform.forward(x_0) * torch.randn(8, 9).sign())
+    assert float(penalty(flipped)) == pytest.approx(0, abs=1e-10) and not torch.allclose(flipped, x_0)
+    other = torch.randn_like(x_0)
+    assert float(penalty(other)) > 0.01
+    assert torch.autograd.gradcheck(penalty, (other.requires_grad_(),), atol=1e-6)
+
+
+def test_spectrum_norm_is_silent_where_there_is_no_signal() -> None:
+    """min(SNR_t, 1): at the last t of a thousand a spectrum however wrong costs next to nothing, at the first all."""
+    process, x0, x_0 = GaussianDiffusion(vp_schedule(1000)), PARAMETRISATIONS["x0"], torch.randn(1, 1, 8, 8)
+
+    def penalty(t: int) -> float:
+        args = (lambda x, s: 0.1 * x_0, x_0, torch.tensor([t]), process, x0, lambda: x_0)
+        return float(SpectrumNormLoss(Cosine(), strength=1.0)(*args) - SimpleLoss()(*args))
+
+    assert penalty(1) == pytest.approx((2 * torch.log(torch.tensor(10.0)).item()) ** 2, rel=1e-3)
+    assert penalty(1000) < 1e-4 * penalty(1)
+
+
 @pytest.mark.parametrize(
     "loss",
     [
         SimpleLoss(),
+        SimpleLoss(draws=2),
         FourierReferenceLoss(Cosine()),
         SpectralWeightedLoss(Cosine(), PowerLawWeight(1.0)),
         WhitenedLoss(),
@@ -244,6 +345,8 @@ def test_every_loss_is_registered() -> None:
         lambda: PowerLawWeight(1.0, w_min=2.0, w_max=1.0),
         lambda: InverseAmplitudeWeight(torch.zeros(1, 4, 4)),
         lambda: RobustSpectralLoss(Cosine(), epsilon=0.0),
+        lambda: RobustSpectralLoss(Cosine(), penalty="huber"),
+        lambda: SimpleLoss(draws=0),
         lambda: SpectrumNormLoss(Cosine(), bins=0),
         lambda: SpectrumNormLoss(Cosine(), strength=-1.0),
     ],

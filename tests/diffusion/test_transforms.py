@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fdsr.diffusion import TRANSFORMS, Cosine, Haar, Product, RealFourier, Transform, axes
+from fdsr.diffusion import TRANSFORMS, Cosine, Globe, Haar, Product, RealFourier, Transform, axes
 
 ALL: list[Transform] = [
     RealFourier(),
@@ -15,6 +15,7 @@ ALL: list[Transform] = [
     Haar(),
     Product(lat=Cosine(), lon=RealFourier()),
     Product(lat=Haar(), lon=Cosine()),
+    Globe(7),
 ]
 LENGTHS = range(1, 34)
 
@@ -172,3 +173,26 @@ def test_equality_is_of_the_bases() -> None:
 def test_wrong_arguments_are_refused(call) -> None:
     with pytest.raises(ValueError):
         call()
+
+
+@pytest.mark.parametrize("width", [5, 6, 12, 130])
+def test_globe_is_periodic_where_the_grid_is(width: int) -> None:
+    """A whole circle has the Fourier basis, a part of it the cosine basis; latitude is never periodic."""
+    x = torch.randn(2, 4, width, dtype=torch.float64)
+    for points, same in ((width, Product(lat=Cosine(), lon=RealFourier())), (2 * width, Cosine())):
+        globe = Globe(points)
+        torch.testing.assert_close(globe.forward(x), same.forward(x), rtol=0, atol=1e-12)
+        torch.testing.assert_close(globe.inverse(x), same.inverse(x), rtol=0, atol=1e-12)
+        assert torch.equal(globe.wavenumber((4, width)), same.wavenumber((4, width)))
+    assert Globe(6) == Globe(6) != Globe(7)
+
+
+def test_shares_of_wavenumbers() -> None:
+    """The energy of each Haar vector over cosine waves, by the dense matrices; a wave has its own wavenumber alone."""
+    for n in (1, 5, 8):
+        shares = axes.HaarAxis().spread(n)
+        assert shares is not None
+        torch.testing.assert_close(shares, (haar_matrix(n) @ cosine_matrix(n).mT) ** 2, rtol=0, atol=1e-12)
+        for total in (shares.sum(0), shares.sum(1)):
+            torch.testing.assert_close(total, torch.ones(n, dtype=torch.float64))
+    assert axes.FourierAxis().spread(8) is None and axes.CosineAxis().spread(8) is None

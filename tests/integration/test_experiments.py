@@ -16,6 +16,7 @@ from fdsr.sweep.grid import read_sweep
 from fdsr.sweep.runner import Runner
 
 ROOT = Path(__file__).parents[2]
+NAMES_OF_REGRESSIONS = ("mean", "regression_ckpt")  # settings that name a trained regression's checkpoint
 FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 EXPERIMENTS = [path for path in FILES if "model" in yaml.safe_load(path.read_text())]
 SWEEPS = [path for path in FILES if "blocks" in yaml.safe_load(path.read_text())]
@@ -47,8 +48,9 @@ def shrunk(path: Path, source: str, trained_regression: Path) -> dict[str, Any]:
         arguments["backbone_args"] |= TINY_UNET
     if "discriminator_args" in arguments:
         arguments["discriminator_args"] |= TINY_DDGAN["discriminator_args"]
-    if str(arguments.get("mean", "")).endswith(".ckpt"):
-        arguments["mean"] = str(trained_regression)
+    for name in NAMES_OF_REGRESSIONS:
+        if str(arguments.get(name, "")).endswith(".ckpt"):
+            arguments[name] = str(trained_regression)
     config["trainer"] = config.get("trainer", {}) | {"accelerator": "cpu", "enable_progress_bar": False}
     if "max_steps" in config["trainer"]:
         config["trainer"]["max_steps"] = 1
@@ -163,7 +165,8 @@ def test_experiment_runs_on_tiny_data(
 ) -> None:
     regression = tmp_path / "regression"
     config = load(path)
-    if str(config["model"].get("init_args", {}).get("mean", "")).endswith(".ckpt"):
+    settings = config["model"].get("init_args", {})
+    if any(str(settings.get(name, "")).endswith(".ckpt") for name in NAMES_OF_REGRESSIONS):
         assert program("fit", "--config", configure("RegressionModule", trainer__max_steps=1), "--run", regression) == 0
     small = tmp_path / path.name
     small.write_text(yaml.safe_dump(shrunk(path, source_path, regression / "checkpoints" / "last.ckpt")))

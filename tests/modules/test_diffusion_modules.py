@@ -20,7 +20,7 @@ Build = Callable[..., DownscalingModule]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("DDPMModule", {}),
     ("DDPMModule", {"sampler": "ancestral", "prediction": "eps"}),
-    *(("FourierDDPMModule", {"mode": mode}) for mode in FOURIER_MODES),
+    *(("FourierDDPMModule", {"mode": mode}) for mode in ("reference", "weighted", "coloured")),
 ]
 methods = pytest.mark.parametrize(
     ("name", "arguments"), METHODS, ids=lambda v: v if isinstance(v, str) else "-".join(v.values())
@@ -88,12 +88,12 @@ def test_members_seeds_and_times_differ(
 
 def test_modes_choose_noise_and_objective(build: Build) -> None:
     assert isinstance(build("FourierDDPMModule", mode="coloured").process.noise, ColouredNoise)
-    for mode in ("reference", "weighted"):
+    for mode in ("reference", "weighted", "robust", "spectrum_norm"):
         assert isinstance(build("FourierDDPMModule", mode=mode).process.noise, WhiteNoise)
     assert isinstance(build("DDPMModule").process.noise, WhiteNoise)
 
 
-@pytest.mark.parametrize("transform", ["fourier", "cosine", "haar"])
+@pytest.mark.parametrize("transform", ["fourier", "cosine", "haar", "product"])
 @pytest.mark.parametrize("mode", list(FOURIER_MODES))
 def test_every_mode_takes_every_transform(build: Build, patches: WeatherBatch, mode: str, transform: str) -> None:
     assert build("FourierDDPMModule", mode=mode, transform=transform).loss(patches, seeded(0)).isfinite()
@@ -151,6 +151,13 @@ def test_initial_weights_do_not_depend_on_what_ran_before(store: PairStore) -> N
         (DDPMModule, {"timesteps": 0}, "timesteps|T"),
         (DDPMModule, {"reverse_variance": "large"}, "reverse_variance"),
         (FourierDDPMModule, {"colour": 2.0}, "exponent|colour"),
+        (FourierDDPMModule, {"transform_lon": "wavelet"}, "model.transform_lon.*product"),
+        (FourierDDPMModule, {"norm": "l3"}, "model.norm.*variational"),
+        (FourierDDPMModule, {"mode": "weighted", "weight": "flat"}, "model.weight.*inverse_amplitude"),
+        (FourierDDPMModule, {"mode": "weighted", "weight_bounds": (0.0, 2.0)}, "w_min"),
+        (FourierDDPMModule, {"mode": "robust", "penalty": "l2"}, "penalty.*charbonnier"),
+        (FourierDDPMModule, {"mode": "spectrum_norm", "spectrum_strength": -1.0}, "strength"),
+        (DDPMModule, {"draws": 0}, "draws"),
     ],
 )
 def test_bad_settings(store: PairStore, cls: type[DDPMModule], arguments: dict[str, Any], words: str) -> None:

@@ -1,0 +1,116 @@
+"""The trained regression whose residual a second stage learns (Mardani et al. 2023): its weights and its own statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fdsr.backbones import build_backbone
+from fdsr.data.statistics import Moments, Sums, cosine_power
+
+
+@dataclass
+class ErrorSums:
+    """What the statistics of a forecast's error need, summed over time steps in float64; `+` merges two stretches of time."""
+
+    steps: Sums  # (1,)
+    count: Sums  # (C,) points with a truth
+    total: Sums  # (C,)
+    square: Sums  # (C,)
+    power: Sums  # (C, K_y, K_x) mean square orthonormal cosine coefficient
+
+    @classmethod
+    def none(cls, channels: int, tile: tuple[int, int]) -> ErrorSums:
+        """Sums over no steps."""
+        zero = np.zeros(channels)
+        return cls(np.zeros(1), zero, zero.copy(), zero.copy(), np.zeros((channels, *tile)))
+
+    @classmethod
+    def of(cls, error: np.ndarray, tile: tuple[int, int]) -> ErrorSums:
+        """Sums of one error field (C, H, W); its power is that of the tiles that cut it."""
+        moments = Moments.of(error)
+        return cls(np.ones(1), moments.count, moments.total, moments.square, cosine_power(error, tile))
+
+    def __add__(self, other: ErrorSums) -> ErrorSums:
+        return ErrorSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def std(self) -> Sums:
+        """Root mean square, as that of the residual over interpolation in a pair store: no mean is taken off."""
+        return np.asarray(np.sqrt(self.square / self.count))
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """A frozen regression as plain values, and the train-block statistics of its residual in standardised units.
+
+    It is saved in every checkpoint of a second stage beside the FieldSpec, and like that is no part of the state dict:
+    averaging, optimisers and gradients never see it.
+    """
+
+    backbone: str
+    backbone_args: dict[str, Any]
+    target: str  # of the regression itself: `residual` over interpolation or `full`
+    state: dict[str, Tensor]  # weights of its network
+    mean: Tensor  # (C,) of the residual; for the record, it is not taken off
+    std: Tensor  # (C,) its root mean square
+    power: Tensor  # (C, K_y, K_x) mean square orthonormal cosine coefficient of the residual divided by `std`
+
+    def with_statistics(self, sums: ErrorSums) -> FirstStage:
+        """The same regression with the statistics of its residual."""
+        power = sums.power / sums.steps / (sums.std**2)[:, None, None]
+        mean, std, power_ = (torch.from_numpy(np.array(v)) for v in (sums.total / sums.count, sums.std, power))
+        return FirstStage(self.backbone, self.backbone_args, self.target, self.state, mean, std, power_)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell one set of weights from another."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state.items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers and tensors only: loads with `weights_only=True`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "state"}
+        return values | {f"state.{name}": value.detach().cpu().clone() for name, value in self.state.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FirstStage:
+        """What `to_dict` gave."""
+        names = [f.name for f in fields(cls) if f.name != "state"]
+        state = {k[6:]: v for k, v in values.items() if k.startswith("state.")}
+        return cls(state=state, **{name: values[name] for name in names})
+
+
+class FrozenRegression(nn.Module):
+    """The network of a FirstStage, always in evaluation mode and without gradients.
+
+    It follows its owner to other devices and is otherwise kept out of the module tree: no parameters, no state.
+    """
+
+    def __init__(self, stage: FirstStage, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            network = build_backbone(
+                stage.backbone, in_channels=in_channels, out_channels=out_channels, **stage.backbone_args
+            )
+        network.load_state_dict(stage.state)
+        self._hidden = (network.eval().requires_grad_(False),)
+
+    def forward(self, condition: Tensor, wrap: bool) -> Tensor:
+        """The regression's x̂_0 (B, C, H, W), float32."""
+        with torch.no_grad():
+            out: Tensor = self._hidden[0](condition, None, wrap=wrap).float()
+        return out
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FrozenRegression:
+        self._hidden[0]._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        return self
