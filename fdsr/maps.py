@@ -40,7 +40,7 @@ def window(ds: xr.Dataset) -> xr.Dataset:
 
 
 def extent(ds: xr.Dataset) -> tuple[float, float, float, float]:
-    """West, east, south, north in degrees."""
+    """West, east, south, north in degrees, or in the unit of a projected grid."""
     return float(ds.lon.min()), float(ds.lon.max()), float(ds.lat.min()), float(ds.lat.max())
 
 
@@ -48,6 +48,8 @@ def title(ds: xr.Dataset, what: str) -> str:
     """`what`, the time and the window, in words."""
     west, east, south, north = extent(ds)
     when = np.datetime_as_string(ds.time.values, unit="m").replace("T", " ")
+    if ds.attrs.get("projected"):
+        return f"{what}, {when} UTC, y {south:g} to {north:g}, x {west:g} to {east:g}"
     return f"{what}, {when} UTC, {south:g}° to {north:g}°N, {west:g}° to {east:g}°E"
 
 
@@ -64,7 +66,7 @@ def draw_maps(fig: Figure, axes: np.ndarray, ds: xr.Dataset) -> None:
             "mean": fields["mean"],
             "spread": fields.spread,
         }
-        low, high = (float(np.quantile(fields.truth, q)) for q in (0.005, 0.995))
+        low, high = (float(np.nanquantile(fields.truth, q)) for q in (0.005, 0.995))
         for ax, panel in zip(axes[i], panels(ds), strict=False):
             _draw(fig, ax, maps[panel], panel, (low, high), extent(ds))
             if i == 0:

@@ -28,8 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--crop", "--region", dest="crop", type=crop, metavar="LAT_MIN,LAT_MAX,LON_MIN,LON_MAX",
                       help="part of the grid, in degrees (y and x of a projected grid); may cross the date line")  # fmt: skip
     what.add_argument("--time-range", type=time_range, metavar="FIRST/LAST", help="for instance 1990-01-01/2015-12-31")
-    what.add_argument("--missing", default=None, choices=("error", "fill"),
-                      help="missing values: an error (default), or filled with the nearest value of the same field")  # fmt: skip
+    what.add_argument("--missing", default=None, choices=("error", "fill", "mask"),
+                      help="missing values: an error (default), filled with the nearest value of the same field, or kept "
+                           "missing and left out of training and scores")  # fmt: skip
 
     pairs = parser.add_argument_group("the pairs")
     pairs.add_argument("--target", help="pair store to write; must not exist, except with --append")
@@ -49,6 +50,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--threads", type=positive, help="threads (default: one a core); each holds one block in memory")
     how.add_argument("--steps-per-block", type=positive, help="time steps read at once (default: what fits in 32 MiB)")
+    how.add_argument("--compression", default="lz4", choices=("lz4", "zstd", "none"),
+                     help="lz4 reads fastest (default), zstd is smaller, none is for whole fields at disk speed")  # fmt: skip
+    how.add_argument("--shard", default=1, type=positive, metavar="STEPS",
+                     help="time steps a file (default 1: best on a disk); more for an object store, 64 to 256 MB a file")  # fmt: skip
     how.add_argument("--append", action="store_true", help="add the later times of --source to a finished --target")
     how.add_argument(
         "--check", metavar="STORE", help="read a finished pair store through and describe it; nothing else"
@@ -79,6 +84,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace, storage: dict[str, Any], execution: dict[str, Any]) -> None:
     from fdsr.data import PrepareConfig, ValueTransform, prepare
     from fdsr.data.config import DEFAULT_SPLIT
+    from fdsr.data.writing import Layout
 
     config = PrepareConfig(
         source=options.source,
@@ -97,7 +103,8 @@ def _prepare(options: argparse.Namespace, storage: dict[str, Any], execution: di
         storage_options=storage,
         split=options.split or DEFAULT_SPLIT,
     )
-    print(f"pair store: {prepare(config, options.target, **execution)}")
+    layout = Layout(options.compression, options.shard)
+    print(f"pair store: {prepare(config, options.target, layout=layout, **execution)}")
 
 
 def _append(options: argparse.Namespace, storage: dict[str, Any], execution: dict[str, Any]) -> None:

@@ -38,5 +38,5 @@ def example_dataset(spec: FieldSpec, ensemble: Ensemble, method: str) -> xr.Data
             "units": ("variable", [spec.attributes.get(n, {}).get("units", "1") for n in spec.high_channels]),
             "time": np.datetime64(int(ensemble["time"][0]), "s").astype("datetime64[ns]"),
         },
-        attrs={"method": method, "members": prediction.shape[0]},
+        attrs={"method": method, "members": prediction.shape[0], "projected": int(spec.projected)},
     )

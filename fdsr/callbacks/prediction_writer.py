@@ -9,12 +9,14 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 import xarray as xr
 import zarr
 from lightning.pytorch.callbacks import Callback
 from zarr.codecs import BloscCodec
 
 from fdsr.callbacks.run_record import code_version
+from fdsr.callbacks.spec_metrics import horizontal_coordinates
 from fdsr.data.arrays import array_of, consolidate
 from fdsr.errors import FdsrError
 from fdsr.modules.base import DownscalingModule
@@ -22,6 +24,9 @@ from fdsr.modules.base import DownscalingModule
 
 class PredictionWriter(Callback):
     """Writes an ensemble as it is made: one variable a field with dimensions (time, member, lat, lon), float32.
+
+    On a projected grid the last two are (y, x), with the grid mapping and the true latitude and longitude of every point
+    beside them. Points that no training step had (land, under a sea's temperature) are missing, NaN.
 
     The store is built beside `output` and renamed when the last time step is in, so an unfinished prediction is never
     mistaken for a finished one. Under several processes each writes its own times; chunks never cross them.
@@ -61,8 +66,7 @@ class PredictionWriter(Callback):
             coords={
                 "time": ("time", times, {"standard_name": "time", "axis": "T"}),
                 "member": ("member", np.arange(module.members), {"standard_name": "realization", "axis": "E"}),
-                "lat": ("lat", spec.lat.numpy(), {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}),
-                "lon": ("lon", spec.lon.numpy(), {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}),
+                **horizontal_coordinates(spec),
             },
             attrs={
                 "Conventions": "CF-1.11",
@@ -72,6 +76,7 @@ class PredictionWriter(Callback):
             },
         ).to_zarr(self.partial, mode="w", zarr_format=3, consolidated=False)
         group = zarr.open_group(str(self.partial), mode="r+")
+        mapped = {"grid_mapping": "crs", "coordinates": "latitude longitude"} if spec.projected else {}
         for name in spec.high_channels:
             group.create_array(
                 name,
@@ -80,8 +85,8 @@ class PredictionWriter(Callback):
                 dtype="float32",
                 fill_value=float("nan"),
                 compressors=BloscCodec(cname="zstd", shuffle="shuffle"),
-                dimension_names=["time", "member", "lat", "lon"],
-                attributes=dict(spec.attributes.get(name, {})),
+                dimension_names=["time", "member", *(("y", "x") if spec.projected else ("lat", "lon"))],
+                attributes=spec.attributes.get(name, {}) | mapped,
             )
 
     def on_predict_batch_end(
@@ -96,9 +101,12 @@ class PredictionWriter(Callback):
         assert self.group is not None and isinstance(pl_module, DownscalingModule)
         # position among the predicted times: every rank takes its stride of them, one field a batch
         row = trainer.global_rank + batch_idx * trainer.world_size
-        fields = outputs["prediction"].float().cpu().numpy()[0]
-        for c, name in enumerate(pl_module.fields.spec.high_channels):
-            array_of(self.group, name)[row] = fields[:, c]
+        spec = pl_module.fields.spec
+        fields = outputs["prediction"].float().cpu()[0]
+        if spec.present is not None:
+            fields = torch.where(spec.present.cpu(), fields, torch.nan)
+        for c, name in enumerate(spec.high_channels):
+            array_of(self.group, name)[row] = fields[:, c].numpy()
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.strategy.barrier("prediction written")

@@ -22,19 +22,19 @@ from fdsr.data.partial import PartialStore, Progress
 from fdsr.data.prepare import BlockWork, write_blocks, written
 from fdsr.data.running import open_runner
 from fdsr.data.sources import source_identity
-from fdsr.data.writing import create_store
+from fdsr.data.writing import Layout, create_store
 from fdsr.errors import FdsrError
 
 
-def stored_config(target: Path, storage_options: Mapping[str, Any] | None = None) -> PrepareConfig:
-    """The configuration that the finished pair store `target` was prepared with."""
+def stored_attributes(target: Path) -> dict[str, Any]:
+    """The root's attributes of the finished pair store `target`."""
     try:
         attributes = zarr.open_group(str(target), mode="r").attrs
     except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
         raise FdsrError(f"pair store '{target}' does not exist; prepare it first, without --append") from error
     if attributes.get("version") != STORE_VERSION:
         raise FdsrError(f"'{target}' is not a finished pair store of version {STORE_VERSION}; prepare it anew")
-    return PrepareConfig.from_dict(cast("dict[str, Any]", attributes["config"]), storage_options or {})
+    return cast("dict[str, Any]", dict(attributes))
 
 
 def append(
@@ -61,7 +61,13 @@ def append(
     Raises FdsrError if the store is missing or was prepared otherwise, its grid is another one, or the source has no new time.
     """
     target = Path(target)
-    stored = stored_config(target, storage_options)
+    attributes = stored_attributes(target)
+    stored, layout = PrepareConfig.from_dict(attributes["config"], storage_options or {}), Layout.of(attributes)
+    if layout.shard > 1:
+        raise FdsrError(
+            f"'{target}' keeps {layout.shard} time steps a file, to which none can be added; prepare the store anew, or without "
+            "--shard where it is to grow"
+        )
     config = replace(
         stored,
         source=source,
@@ -76,6 +82,10 @@ def append(
             raise FdsrError(
                 f"'{target}' was prepared with {name} {stored.to_dict()[name]}, not {value}; leave that option out"
             )
+    if config.missing == "mask" != stored.missing:
+        raise FdsrError(
+            f"'{target}' was prepared without --missing mask, and can hold no missing values; leave that out"
+        )
     partial = PartialStore(target)
     if (partial.folder / _COMMIT).exists():  # all was there, and the moving in was interrupted
         with written(target), partial.locked():
@@ -106,7 +116,7 @@ def append(
         if progress is None:
             partial.begin(plan)
             create_store(
-                partial.store, pairs.grid, times, pairs.high_channels, pairs.low_channels, {}, pairs.attributes
+                partial.store, pairs.grid, times, pairs.high_channels, pairs.low_channels, {}, pairs.attributes, layout
             )
             progress = Progress()
             partial.save(progress)

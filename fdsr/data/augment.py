@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
 
 FLIPS = ("longitude", "latitude")
@@ -44,6 +45,24 @@ def mirror_signs(
         if flipped:
             reversed_ ^= reversed_components(names, attributes, axis)
     return np.where(reversed_, -1, 1).astype(np.float32)[:, None, None]
+
+
+def require_odd(
+    names: Sequence[str],
+    attributes: Mapping[str, Mapping[str, str]],
+    transforms: Sequence[ValueTransform],
+    flips: Sequence[str],
+) -> None:
+    """Raise FdsrError if a flip would change the sign of a channel whose transform or lower bound knows no such values."""
+    for axis in require_flips(flips):
+        for name, changes, transform in zip(
+            names, reversed_components(names, attributes, axis), transforms, strict=True
+        ):
+            if changes and not transform.odd:
+                raise FdsrError(
+                    f"data.flips: {axis} changes the sign of '{name}', which its transform ({transform.name}, lower bound "
+                    f"{transform.lower}) does not allow; take {axis} out, or prepare '{name}' with none or cbrt"
+                )
 
 
 def require_flips(flips: Sequence[str]) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def _summary(group: zarr.Group, name: str, transforms: list[ValueTransform], tra
 def _problems(store: PairStore, found: ArraySummary, name: str) -> Iterable[str]:
     if found.unreadable:
         yield f"{len(found.unreadable)} chunks of {name} are absent or damaged, the first at step {found.unreadable[0]}"
-    elif found.missing.any():
+    elif found.missing.any() and not store.spec.masked:
         channels = store.spec.high_channels if name == "high" else store.spec.low_channels
         yield "missing values in " + ", ".join(
             f"{name} {c} ({m})" for c, m in zip(channels, found.missing, strict=True) if m

@@ -37,7 +37,8 @@ class PrepareConfig:
     low_source: an independent coarse archive, paired by time and regridded to the coarse grid if need be, instead of
         the coarsened fine fields
     low_variables: its fields, as in `variables`; by default the same
-    missing: what a missing value is: an `error`, or to `fill` with the nearest value of its own field
+    missing: what a missing value is: an `error`, to `fill` with the nearest value of its own field, or to `mask`: it stays
+        missing, and training and scores leave it out
     storage_options: what fsspec needs to reach the sources (credentials, endpoint); never written anywhere
     """
 

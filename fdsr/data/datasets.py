@@ -168,7 +168,7 @@ class CoarseDataset(Dataset[WeatherBatch]):
             low = torch.empty(len(items), *self.store.low.shape[1:])
             self.store.read_fields(items, None, low.numpy())
         else:
-            low = torch.stack([_read_fields(self.source, self.spec.low_channels, i, self.path) for i in items])
+            low = torch.stack([_read_fields(self.source, self.spec, i, self.path) for i in items])
         return {
             "low": add_halo(low, self.spec.periodic),
             "conditioning": self.conditioning.expand(len(items), -1, -1, -1),
@@ -202,10 +202,11 @@ def _is_pair_store(path: str) -> bool:
     return (Path(path) / "high").exists() and (Path(path) / "low").exists()
 
 
-def _read_fields(ds: Any, names: list[str], i: int, path: str) -> Tensor:
+def _read_fields(ds: Any, spec: FieldSpec, i: int, path: str) -> Tensor:
+    names = spec.low_channels
     step = ds[names].isel(time=i).load()
     planes = np.stack([step[n].transpose("lat", "lon").values for n in names]).astype(np.float32)
     for name, plane in zip(names, planes, strict=True):
-        if not np.isfinite(plane).all():
+        if not (np.isfinite(plane) | (np.isnan(plane) & spec.masked)).all():
             raise FdsrError(f"'{path}': variable '{name}' has missing values at time {step.time.values}; fill them")
     return torch.from_numpy(planes)

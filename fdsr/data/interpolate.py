@@ -30,3 +30,16 @@ def upsample(low: Tensor, factor: tuple[int, int], method: str) -> Tensor:
         raise FdsrError(f"interpolation '{method}' is unknown; choose one of {', '.join(INTERPOLATIONS)}")
     fine = functional.interpolate(low, scale_factor=(float(factor[0]), float(factor[1])), mode=method)
     return fine[..., HALO * factor[0] : -HALO * factor[0], HALO * factor[1] : -HALO * factor[1]]
+
+
+def upsample_gaps(low: Tensor, factor: tuple[int, int], method: str) -> Tensor:
+    """`upsample` of coarse fields that hold missing values (NaN): NaN in the cells that are missing, and nowhere else.
+
+    With weights w_k of the kernel, Σ_k w_k x_k takes the value of the fine point's own cell for every x_k that is missing, as
+    at the edge of a grid the last cell is repeated. It reads no farther than the kernel: a patch has the values of the field.
+    """
+    present = ~low.isnan()
+    core = low[..., HALO:-HALO, HALO:-HALO]
+    own = core.repeat_interleave(factor[0], -2).repeat_interleave(factor[1], -1)
+    fine = upsample(torch.where(present, low, 0.0), factor, method)
+    return fine + (1 - upsample(present.to(low.dtype), factor, method)) * own

@@ -20,7 +20,7 @@ def refuse(fields: NDArray[np.float32], name: str, when: Callable[[int], str], w
         if missing.any():
             raise FdsrError(
                 f"'{where}': variable '{name}' has {int(missing.sum())} missing or infinite values at {when(i)}; "
-                "fill them (--missing fill takes the nearest value) or leave that time out"
+                "fill them (--missing fill takes the nearest value), mask them (--missing mask), or leave that time out"
             )
     return 0
 
@@ -47,7 +47,20 @@ def fill(fields: NDArray[np.float32], name: str, when: Callable[[int], str], whe
     return filled
 
 
+def mask(fields: NDArray[np.float32], name: str, when: Callable[[int], str], where: str, periodic: bool) -> int:
+    """Leave missing values of fields (time, H, W) missing, infinite ones too: NaN, in place. Nothing is filled.
+
+    Raises FdsrError where a whole field is missing.
+    """
+    fields[~np.isfinite(fields)] = np.nan
+    for i, plane in enumerate(fields):
+        if np.isnan(plane).all():
+            raise FdsrError(f"'{where}': variable '{name}' is all missing at {when(i)}; leave it or that time out")
+    return 0
+
+
 POLICIES: dict[str, Callable[[NDArray[np.float32], str, Callable[[int], str], str, bool], int]] = {
     "error": refuse,
     "fill": fill,
+    "mask": mask,
 }

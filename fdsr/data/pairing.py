@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +42,17 @@ class Pairs:
     def low_channels(self) -> list[str]:
         return [c.name for c in (self.reader.low or self.reader.high).channels]
 
-    def measure(self, transforms: Mapping[str, ValueTransform], interpolation: str) -> Measure:
+    def measure(self, config: PrepareConfig) -> Measure:
+        transforms = config.transforms
         low = self.low_channels
         return Measure(
             [transforms.get(n, ValueTransform()) for n in self.high_channels],
             [transforms.get(n, ValueTransform()) for n in low],
             [low.index(n) if n in low else -1 for n in self.high_channels],
             self.grid.factor,
-            interpolation,
+            config.interpolation,
             self.grid.periodic,
+            masked=config.missing == "mask",
         )
 
     def block_length(self) -> int:

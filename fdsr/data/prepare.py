@@ -22,10 +22,14 @@ from fdsr.data.running import BLOCKS_PER_WORKER, Block, Runner, open_runner
 from fdsr.data.sources import source_identity
 from fdsr.data.splits import split_blocks
 from fdsr.data.statistics import Measure, PairSums
-from fdsr.data.writing import create_store, finish_store, write_block
+from fdsr.data.writing import Layout, create_store, finish_store, write_block
 from fdsr.errors import FdsrError
 
-__all__ = ["STORE_VERSION", "PrepareConfig", "prepare"]
+__all__ = ["STORE_VERSION", "Layout", "PrepareConfig", "prepare"]
+
+
+class TargetExistsError(FdsrError):
+    """There is something under the target's name already."""
 
 
 def prepare(
@@ -35,13 +39,15 @@ def prepare(
     scheduler: str | None = None,
     threads: int | None = None,
     steps_per_block: int | None = None,
+    layout: Layout | None = None,
 ) -> Path:
     """Write the pair store of `config` to `target` and return its path.
 
     Atomic and resumable: the store grows in a hidden folder beside the target and is renamed when it is whole; after an
     interruption the same call goes on where it stopped, and the result is the same to the last bit. Work runs in threads,
     or on the Dask cluster at `scheduler`, `steps_per_block` time steps at a time (by default as many as fit in 32 MiB).
-    Neither threads nor cluster change the result; the block length changes the statistics by float64 rounding.
+    Neither threads nor cluster change the result; the block length changes the statistics by float64 rounding. `layout`
+    says how files are compressed and cut.
 
     Raises FdsrError if the target exists, the source lacks something or cannot be reached, the grid does not divide, or
     the data hold a missing value that the policy refuses.
@@ -50,15 +56,19 @@ def prepare(
     if "://" in str(target):
         raise FdsrError(f"target '{target}' is a URL; prepare a local store, then copy it")
     if target.exists():
-        raise FdsrError(f"target '{target}' exists already; remove it or choose another (it is never overwritten)")
+        raise TargetExistsError(
+            f"target '{target}' exists already; remove it or choose another (it is never overwritten)"
+        )
     pairs = plan_pairs(config)
     blocks = split_blocks(pairs.times, config.split, config.gap)
-    length = steps_per_block or pairs.block_length()
+    layout = layout or Layout()
+    length = layout.block_length(steps_per_block or pairs.block_length())
     plan = {
         "version": STORE_VERSION,
         "config": config.to_dict(),
         "sources": [source_identity(s, config.storage_options) for s in config.sources()],
         "steps_per_block": length,
+        **layout.described(),
     }
     partial = PartialStore(target)
     with written(target), partial.locked(), open_runner(scheduler, threads) as runner:
@@ -76,14 +86,13 @@ def prepare(
                 pairs.low_channels,
                 pairs.static,
                 pairs.attributes,
+                layout,
             )
             progress = Progress()
             partial.save(progress)
-        work = BlockWork(
-            pairs.reader, pairs.measure(config.transforms, config.interpolation), partial.store, blocks["train"]
-        )
+        work = BlockWork(pairs.reader, pairs.measure(config), partial.store, blocks["train"])
         write_blocks(work, partial, progress, runner, pairs.times.size, length)
-        finish(config, partial, pairs, work.measure, progress, blocks)
+        finish(config, partial, pairs, work.measure, progress, blocks, layout)
         partial.publish()
     return target
 
@@ -166,6 +175,7 @@ def finish(
     measure: Measure | None,
     progress: Progress,
     blocks: dict[str, Block],
+    layout: Layout,
 ) -> None:
     """Turn sums into statistics and complete the store. Data that allow none leave nothing behind."""
     assert progress.sums is not None and measure is not None and progress.filled is not None
@@ -178,7 +188,8 @@ def finish(
     filled: dict[str, int] = {}
     for name, count in zip(names, progress.filled, strict=True):
         filled[name] = max(filled.get(name, 0), int(count))
-    finish_store(partial.store, config, pairs.grid, blocks, statistics, filled)
+    present = progress.sums.present if config.missing == "mask" else None
+    finish_store(partial.store, config, pairs.grid, blocks, statistics, filled, layout, present)
 
 
 @contextmanager

@@ -22,12 +22,22 @@ class Regridding:
     identity: bool
 
     def __call__(self, field: NDArray) -> NDArray[np.float32]:
-        """Fields (..., H, W) on the target grid (..., h, w), float32."""
+        """Fields (..., H, W) on the target grid (..., h, w), float32.
+
+        Where values are missing (NaN) those present make up the cell; a cell that sees none is missing.
+        """
         if self.identity:
             return np.asarray(field, dtype=np.float32)
+        present = ~np.isnan(field)
+        if present.all():
+            return self._apply(np.asarray(field, dtype=np.float64)).astype(np.float32)
+        total, share = self._apply(np.where(present, field, 0.0)), self._apply(present.astype(np.float64))
+        return np.divide(total, share, out=np.full_like(total, np.nan), where=share > 1e-9).astype(np.float32)
+
+    def _apply(self, field: FloatArray) -> FloatArray:
         # along one axis at a time, so that every product is small and its order of summation fixed
-        out = np.einsum("hH,...HW->...hW", self.rows, np.asarray(field, dtype=np.float64))
-        return np.einsum("wW,...hW->...hw", self.columns, out).astype(np.float32)
+        out = np.einsum("hH,...HW->...hW", self.rows, field)
+        return np.asarray(np.einsum("wW,...hW->...hw", self.columns, out))
 
 
 def regridding(ds: xr.Dataset, lat: FloatArray, lon: FloatArray, where: str) -> Regridding:

@@ -26,6 +26,8 @@ class FieldSpec:
 
     On a projected grid `lat` and `lon` hold y and x in the projection's unit, `mapping` its CF attributes, and `latitude`,
     `longitude` the true places of the fine points; on a latitude-longitude grid these three are None.
+
+    Where values may be missing (a *masked* store) `present` says which fine points any train step has.
     """
 
     high_channels: list[str]
@@ -52,6 +54,7 @@ class FieldSpec:
     mapping: dict[str, object] | None = None
     latitude: Tensor | None = None  # (H, W) degrees
     longitude: Tensor | None = None  # (H, W)
+    present: Tensor | None = None  # (C, H, W) bool; None: nothing is ever missing
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, attributes: dict) -> FieldSpec:
@@ -86,6 +89,7 @@ class FieldSpec:
             mapping={str(k): _plain(v) for k, v in ds["crs"].attrs.items()} if projected else None,
             latitude=tensor("latitude") if projected else None,
             longitude=tensor("longitude") if projected else None,
+            present=tensor("present").bool() if "present" in ds.variables else None,
         )
 
     @property
@@ -104,6 +108,11 @@ class FieldSpec:
         return self.mapping is not None
 
     @property
+    def masked(self) -> bool:
+        """Whether values may be missing (NaN)."""
+        return self.present is not None
+
+    @property
     def row_weights(self) -> FloatArray:
         """Areas of the cells of each row (H,), up to a factor: what coarsening weighs by."""
         rotated = self.mapping is not None and self.mapping.get("grid_mapping_name") == "rotated_latitude_longitude"
@@ -119,7 +128,8 @@ class FieldSpec:
     def conditioning(self) -> Tensor:
         """Standardised static fields and the position as a unit vector on the sphere: (S + 3, H, W) float32.
 
-        The unit vector (cos φ cos λ, cos φ sin λ, sin φ) has no seam at the date line and no singular pole.
+        The unit vector (cos φ cos λ, cos φ sin λ, sin φ) has no seam at the date line and no singular pole. A masked store
+        adds `present`, as 0 and 1: (S + 3 + C, H, W); missing static values then count as their field's mean.
         """
         if self.latitude is not None and self.longitude is not None:
             lat, lon = torch.deg2rad(self.latitude), torch.deg2rad(self.longitude)
@@ -127,8 +137,12 @@ class FieldSpec:
             lat, lon = torch.deg2rad(self.lat)[:, None], torch.deg2rad(self.lon)[None, :]
         position = torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin().expand(-1, lon.shape[-1])])
         static = self.static.double()
-        mean, std = static.mean((-2, -1), keepdim=True), static.std((-2, -1), keepdim=True).clamp(min=1e-12)
-        return torch.cat([(static - mean) / std, position]).float()
+        if self.present is None:
+            mean, std = static.mean((-2, -1), keepdim=True), static.std((-2, -1), keepdim=True)
+            return torch.cat([(static - mean) / std.clamp(min=1e-12), position]).float()
+        mean = static.nanmean((-2, -1), keepdim=True)
+        std = (static - mean).square().nanmean((-2, -1), keepdim=True).sqrt().clamp(min=1e-12)
+        return torch.cat([((static - mean) / std).nan_to_num(0.0), position, self.present.double()]).float()
 
     def to_dict(self) -> dict[str, object]:
         """Plain containers and tensors only: loads with `weights_only=True`."""
@@ -156,6 +170,9 @@ class FieldSpec:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 found.append(f"{label} {mine} against {theirs}")
+        if self.masked != other.masked:
+            kinds = [("without", "with")[spec.masked] for spec in (self, other)]
+            found.append(f"trained {kinds[0]} missing values, data {kinds[1]} them")
         for name, label in (("lat", "latitudes"), ("lon", "longitudes")):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine.shape != theirs.shape or not torch.allclose(mine, theirs, atol=1e-6):

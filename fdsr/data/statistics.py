@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from fdsr.data.interpolate import add_halo, upsample
+from fdsr.data.interpolate import add_halo, upsample, upsample_gaps
 from fdsr.data.values import ValueTransform, apply_forward
 from fdsr.errors import FdsrError
 
@@ -30,7 +30,7 @@ STATISTICS: dict[str, list[str]] = {
 
 @dataclass
 class Moments:
-    """Count, sum, sum of squares and extremes per channel; `+` merges two of them."""
+    """Count, sum, sum of squares and extremes per channel, of values that are present; `+` merges two of them."""
 
     count: Sums
     total: Sums
@@ -40,10 +40,15 @@ class Moments:
 
     @classmethod
     def of(cls, x: NDArray) -> Moments:
-        """Moments of x (C, H, W)."""
+        """Moments of x (C, H, W), without its missing values (NaN)."""
         x = np.asarray(x, dtype=np.float64)
-        count = np.full(len(x), float(x[0].size))
-        return cls(count, x.sum((1, 2)), (x * x).sum((1, 2)), x.min((1, 2)), x.max((1, 2)))
+        present = ~np.isnan(x)
+        count = present.sum((1, 2)).astype(np.float64)
+        if present.all():
+            return cls(count, x.sum((1, 2)), (x * x).sum((1, 2)), x.min((1, 2)), x.max((1, 2)))
+        known = np.where(present, x, 0.0)
+        least, most = (np.where(present, x, outside) for outside in (np.inf, -np.inf))
+        return cls(count, known.sum((1, 2)), (known * known).sum((1, 2)), least.min((1, 2)), most.max((1, 2)))
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(
@@ -64,39 +69,80 @@ class Moments:
 
 
 @dataclass
+class PowerSums:
+    """Cosine power of fields with gaps, whose mean is not known yet; `+` merges two of them.
+
+    With coefficients F over a tile, x a field and m its mask (1 where a value is present, 0 elsewhere), these are means over
+    tiles of F(mx)², F(mx) F(m) and F(m)², each (C, K_y, K_x). The power of m(x − μ) follows for any μ; divided by the share
+    of points present, the mean over tiles and coefficients of F(m)², its mean is the mean square of x − μ over those points.
+    """
+
+    square: Sums
+    cross: Sums
+    window: Sums
+
+    @classmethod
+    def of(cls, x: NDArray, tile: tuple[int, int]) -> PowerSums:
+        """Of fields x (C, H, W), NaN where a value is missing."""
+        corners = _corners((x.shape[1], x.shape[2]), tile)
+        square, cross, window = (np.zeros((len(x), *tile)) for _ in range(3))
+        for r, c in corners:
+            values = np.asarray(x[:, r : r + tile[0], c : c + tile[1]], dtype=np.float64)
+            present = ~np.isnan(values)
+            of_mask = np.zeros_like(values)
+            if present.all():  # the transform of a constant
+                of_mask[:, 0, 0] = np.sqrt(tile[0] * tile[1])
+            else:
+                of_mask = _cosines(present)
+                values = np.where(present, values, 0.0)
+            of_field = _cosines(values)
+            square, cross, window = square + of_field**2, cross + of_field * of_mask, window + of_mask**2
+        return cls(square / len(corners), cross / len(corners), window / len(corners))
+
+    def __add__(self, other: PowerSums) -> PowerSums:
+        return PowerSums(self.square + other.square, self.cross + other.cross, self.window + other.window)
+
+    def power(self, mean: Sums) -> Sums:
+        """Mean square coefficient (C, K_y, K_x) of the fields less `mean` (C,), per present point."""
+        mean = mean[:, None, None]
+        total = np.maximum(self.square + mean * (mean * self.window - 2 * self.cross), 0.0)
+        return np.asarray(total / self.window.mean((1, 2), keepdims=True))
+
+
+@dataclass
 class PairSums:
     """All that the statistics of a train block need, summed over time steps; `+` merges two stretches of time.
 
-    Sums are over *transformed* values in float64. `residual` is of fine minus interpolated coarse values, before any
-    standardisation: both are linear in it, so that one pass over the data is enough.
+    Sums are over *transformed* values that are present, in float64. `residual` is of fine minus interpolated coarse values,
+    before any standardisation: both are linear in it, so that one pass over the data is enough.
     """
 
-    steps: int
     high: Moments
     low: Moments
-    constant: Sums  # (C,) mean over tiles of the constant coefficient, not squared
-    power: Sums  # (C, K_y, K_x) cosine power of the field
-    residual_square: Sums  # (C,) mean square residual
-    residual_power: Sums  # (C, K_y, K_x)
+    power: PowerSums  # of the field
+    residual: Moments
+    residual_power: PowerSums
+    present: NDArray[np.bool_]  # (C, H, W) points that any step has; (C, 1, 1) where nothing may be missing
 
     def __add__(self, other: PairSums) -> PairSums:
         return PairSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def to_arrays(self) -> dict[str, NDArray]:
         """Flat arrays, for a file; `from_arrays` undoes it."""
-        out: dict[str, NDArray] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Moments):
-                out |= {f"{f.name}.{g.name}": getattr(value, g.name) for g in fields(value)}
-            else:
-                out[f.name] = np.asarray(value)
+        out: dict[str, NDArray] = {"present": self.present}
+        for name, kind in _PARTS.items():
+            out |= {f"{name}.{f.name}": getattr(getattr(self, name), f.name) for f in fields(kind)}
         return out
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> PairSums:
-        high, low = (Moments(*(arrays[f"{n}.{g.name}"] for g in fields(Moments))) for n in ("high", "low"))
-        return cls(int(arrays["steps"]), high, low, *(arrays[f.name] for f in fields(cls)[3:]))
+        parts = {n: kind(*(arrays[f"{n}.{f.name}"] for f in fields(kind))) for n, kind in _PARTS.items()}
+        return cls(**parts, present=arrays["present"])  # type: ignore[arg-type]
+
+
+_PARTS: dict[str, type[Moments] | type[PowerSums]] = {
+    "high": Moments, "low": Moments, "power": PowerSums, "residual": Moments, "residual_power": PowerSums,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,25 +155,26 @@ class Measure:
     factor: tuple[int, int]
     interpolation: str
     periodic: bool
+    masked: bool = False  # whether values may be missing
 
     def __call__(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> PairSums:
         """Sums of one time step: high (C, H, W), low (D, h, w) in physical units."""
         fine = apply_forward(self.high_transforms, torch.from_numpy(high)).numpy().astype(np.float64)
         coarse = apply_forward(self.low_transforms, torch.from_numpy(low))
-        base = upsample(add_halo(coarse[None], self.periodic), self.factor, self.interpolation)[0].numpy()
+        interpolate = upsample_gaps if self.masked else upsample
+        base = interpolate(add_halo(coarse[None], self.periodic), self.factor, self.interpolation)[0].numpy()
         tile = tile_size((fine.shape[1], fine.shape[2]))
         residual = np.zeros_like(fine)
         for i, j in enumerate(self.base_index):
             if j >= 0:
                 residual[i] = fine[i] - base[j]
         return PairSums(
-            steps=1,
             high=Moments.of(fine),
             low=Moments.of(coarse.numpy()),
-            constant=constant_coefficient(fine, tile),
-            power=cosine_power(fine, tile),
-            residual_square=(residual**2).mean((1, 2)),
-            residual_power=cosine_power(residual, tile),
+            power=PowerSums.of(fine, tile),
+            residual=Moments.of(residual),
+            residual_power=PowerSums.of(residual, tile),
+            present=~np.isnan(fine) if self.masked else np.ones((len(fine), 1, 1), dtype=bool),
         )
 
     def finish(self, sums: PairSums, names: Sequence[str], where: str) -> dict[str, Sums]:
@@ -136,14 +183,10 @@ class Measure:
             if not least < most:
                 raise FdsrError(f"'{where}': variable '{name}' is constant over the train block; leave it out")
         mean, variance = sums.high.mean, sums.high.std**2
-        square = sums.residual_square / sums.steps / variance
-        power_field = sums.power / sums.steps
-        # the mean is taken from the constant coefficient alone: the mean square of (coefficient − mean · side of the tile)
-        shift = mean * np.sqrt(np.prod(power_field.shape[1:]))
-        power_field[:, 0, 0] += shift**2 - 2 * shift * sums.constant / sums.steps
-        power_field[:, 0, 0] = np.maximum(power_field[:, 0, 0], 0)
-        power_field /= variance[:, None, None]
-        power_residual = sums.residual_power / sums.steps / variance[:, None, None]
+        with np.errstate(invalid="ignore"):  # no residual at all: refused below
+            square = sums.residual.square / sums.residual.count / variance
+            power_residual = sums.residual_power.power(np.zeros_like(mean)) / variance[:, None, None]
+        power_field = sums.power.power(mean) / variance[:, None, None]
         for i, j in enumerate(self.base_index):
             if j < 0:
                 square[i], power_residual[i] = 1.0, power_field[i]
@@ -178,20 +221,11 @@ def cosine_power(x: NDArray, tile: tuple[int, int]) -> Sums:
 
     Coefficient (i, j) has axis wavenumbers i/(2 K_y), j/(2 K_x) cycles per point. The cosine basis assumes no
     periodicity, so a tile's edges do not leak into its small scales as they would in a Fourier basis. The last tile of a
-    row or column is moved inwards, so every point is seen.
+    row or column is moved inwards, so every point is seen. Missing values (NaN) count as zero, and the power is that of
+    the points present, see `PowerSums`.
     """
-    ky, kx = tile
-    corners = _corners((x.shape[1], x.shape[2]), tile)
-    power = np.zeros((x.shape[0], ky, kx))
-    for r, c in corners:
-        tile_values = np.asarray(x[:, r : r + ky, c : c + kx], dtype=np.float64)
-        power += dctn(tile_values, type=2, norm="ortho", axes=(1, 2)) ** 2
-    return power / len(corners)
+    return PowerSums.of(x, tile).power(np.zeros(len(x)))
 
 
-def constant_coefficient(x: NDArray, tile: tuple[int, int]) -> Sums:
-    """Mean over the same tiles of the coefficient (0, 0) itself, which is √(K_y K_x) times a tile's mean: (C,)."""
-    ky, kx = tile
-    corners = _corners((x.shape[1], x.shape[2]), tile)
-    means = [np.asarray(x[:, r : r + ky, c : c + kx], dtype=np.float64).mean((1, 2)) for r, c in corners]
-    return np.asarray(np.sqrt(ky * kx) * np.mean(means, axis=0))
+def _cosines(x: NDArray) -> Sums:
+    return np.asarray(dctn(np.asarray(x, dtype=np.float64), type=2, norm="ortho", axes=(1, 2)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import xarray as xr
@@ -17,9 +17,11 @@ from fdsr.data.arrays import array_of
 from fdsr.data.cache import Step, StepCache
 from fdsr.data.prepare import STORE_VERSION
 from fdsr.data.readers import Reader, open_reader
+from fdsr.data.sources.remote import is_remote, patiently
 from fdsr.data.spec import FieldSpec
 from fdsr.errors import FdsrError
 
+T = TypeVar("T")
 RESIDENT_BYTES = 2**30  # a store that decodes to no more is kept in memory whole, once it has been read
 
 
@@ -49,14 +51,9 @@ class PairStore:
         storage_options: dict[str, Any] | None = None,
     ) -> None:
         self.path = str(path)
-        storage_options = storage_options if "://" in self.path else None  # which may be those of the source
+        storage_options = storage_options if is_remote(self.path) else None  # which may be those of the source
         self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options)
-        try:
-            self.group = zarr.open_group(self.path, mode="r", storage_options=storage_options)
-        except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
-            raise FdsrError(
-                f"pair store '{path}' does not exist; make it with 'fdsr prepare' or give data.source"
-            ) from error
+        self.group = self._patiently(lambda: _open_group(self.path, storage_options))
         version = self.group.attrs.get("version")
         if version != STORE_VERSION:
             raise FdsrError(
@@ -64,9 +61,15 @@ class PairStore:
             )
         # the one document that changes in one step when times are appended; stores of early versions lack it
         consolidated = self.group.metadata.consolidated_metadata is not None
-        with xr.open_zarr(self.path, chunks=None, consolidated=consolidated, storage_options=storage_options) as ds:
-            self.times: NDArray = ds.time.values
-            self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs))
+        ds = self._patiently(
+            lambda: (
+                xr.open_zarr(self.path, chunks=None, consolidated=consolidated, storage_options=storage_options)
+                .drop_vars(["high", "low"])
+                .load()
+            )
+        )
+        self.times: NDArray = ds.time.values
+        self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs))
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
         self.high: Reader = open_reader(array_of(self.group, "high"), reader, threads)
         self.low: Reader = open_reader(array_of(self.group, "low"), reader, threads)
@@ -75,6 +78,10 @@ class PairStore:
         self.resident = n <= cached_steps or n * self.step_bytes <= resident_bytes
         self.cached_steps = n if self.resident else cached_steps
         self._cache = StepCache(self.high, self.low, self.cached_steps)
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        """`read`, tried again after failures on the way to an address."""
+        return patiently(read, self.path, "pair store") if is_remote(self.path) else read()
 
     def __reduce__(self) -> tuple[type[PairStore], tuple]:
         return PairStore, self._arguments
@@ -106,3 +113,12 @@ class PairStore:
                 reader.read(steps, out)
             elif missing:
                 reader.read([steps[j] for j in missing], [out[j] for j in missing])
+
+
+def _open_group(path: str, storage_options: dict[str, Any] | None) -> zarr.Group:
+    try:
+        return zarr.open_group(path, mode="r", storage_options=storage_options)
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
+        raise FdsrError(
+            f"pair store '{path}' does not exist; make it with 'fdsr prepare' or give data.source"
+        ) from error

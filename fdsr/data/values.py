@@ -19,6 +19,9 @@ _FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tenso
 }
 
 
+_ODD = ("none", "cbrt")
+
+
 @dataclass(frozen=True)
 class ValueTransform:
     """How one variable is made fit for a Gaussian: y = f(x / scale), and a lower bound (physical units) afterwards.
@@ -36,6 +39,11 @@ class ValueTransform:
             raise FdsrError(f"transform '{self.name}' is unknown; choose one of {', '.join(_FUNCTIONS)}")
         if not self.scale > 0:
             raise FdsrError(f"transform '{self.name}' has scale {self.scale}; it must be positive")
+
+    @property
+    def odd(self) -> bool:
+        """Whether −x is as good a value as x, and becomes −y."""
+        return self.name in _ODD and self.lower is None
 
     def forward(self, x: Tensor) -> Tensor:
         return _FUNCTIONS[self.name][0](x / self.scale)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from fdsr.data.augment import require_odd
 from fdsr.data.config import DEFAULT_SPLIT
 from fdsr.data.datasets import CoarseDataset, FieldDataset, PatchDataset, WeatherBatch
 from fdsr.data.loader import BatchLoader
 from fdsr.data.patches import PatchSampler
-from fdsr.data.prepare import PrepareConfig, prepare
+from fdsr.data.prepare import PrepareConfig, TargetExistsError, prepare
 from fdsr.data.shares import evaluation_share
+from fdsr.data.sources.remote import is_remote
 from fdsr.data.spec import FieldSpec
 from fdsr.data.store import PairStore
 from fdsr.data.values import ValueTransform
@@ -27,8 +30,8 @@ class WeatherDataModule(L.LightningDataModule):
 
     Args:
         store: a pair store; missing, it is prepared there if `source` is given. None: prepared once in `cache`.
-        source, variables, factor, split, gap, static, transforms, interpolation, crop: see PrepareConfig; only needed to
-            prepare.
+        source, variables, factor, split, gap, static, transforms, interpolation, crop, missing: see PrepareConfig; only
+            needed to prepare.
         low: predict from the coarse fields of this store instead of the test block.
         patch: rows and columns of training patches, multiples of the factor; null trains on whole fields.
         batch_size: patches (or whole fields, if patch is null) per training batch and process; evaluation takes one field
@@ -77,6 +80,7 @@ class WeatherDataModule(L.LightningDataModule):
         seed: int = 0,
         cache: str | None = None,
         storage_options: dict[str, Any] | None = None,
+        missing: str = "error",
     ) -> None:
         super().__init__()
         # more processes than fields to evaluate: Lightning asks that such shares be allowed
@@ -99,6 +103,7 @@ class WeatherDataModule(L.LightningDataModule):
                 interpolation=interpolation,
                 crop=crop,
                 split=split or DEFAULT_SPLIT,
+                missing=missing,
                 storage_options=storage_options or {},
             )
         if store is None and self.config is not None:
@@ -124,8 +129,11 @@ class WeatherDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Make the pair store if it is missing; Lightning calls this in one process only."""
-        if self.low is None and self.path is not None and self.config is not None and not Path(self.path).exists():
-            prepare(self.config, self.path)
+        if self.low is not None or self.path is None or self.config is None or is_remote(self.path):
+            return
+        if not Path(self.path).exists():
+            with suppress(TargetExistsError):  # made by another process since the line above
+                prepare(self.config, self.path)
 
     def setup(self, stage: str) -> None:
         if self.low is not None and stage == "predict":
@@ -136,7 +144,8 @@ class WeatherDataModule(L.LightningDataModule):
             self.store = PairStore(
                 self.path, self.cached_steps, self.reader, self.reader_threads, storage_options=self.storage_options
             )
-            variables = list(self.config.variables) if self.config else self.store.spec.high_channels
+            # under the names that they have in the store: z500 where z@500 was asked for
+            variables = [c.name for c in self.config.channels] if self.config else self.store.spec.high_channels
             for name in variables:
                 if name not in self.store.spec.high_channels:
                     have = ", ".join(self.store.spec.high_channels)
@@ -157,6 +166,8 @@ class WeatherDataModule(L.LightningDataModule):
         spec, block = self.store.spec, self.store.splits["train"]
         if self.shift and spec.low_channels != spec.high_channels:
             raise FdsrError("data.shift needs coarse fields that are the coarsened fine ones; set it to false")
+        require_odd(spec.high_channels, spec.attributes, spec.high_transforms, self.flips)
+        require_odd(spec.low_channels, spec.attributes, spec.low_transforms, self.flips)
         steps_fit = self.store.resident or block[1] - block[0] <= self.store.cached_steps
         sampler = PatchSampler(
             block, spec.shape, self.patch or spec.shape, spec.factor, spec.periodic,

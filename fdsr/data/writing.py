@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,59 @@ from fdsr.data.arrays import array_of, consolidate
 from fdsr.data.config import STORE_VERSION, PrepareConfig
 from fdsr.data.grids import PairGrid
 from fdsr.data.statistics import STATISTICS, tile_size
+from fdsr.errors import FdsrError
 
 _GEOGRAPHIC = {
     "lat": {"standard_name": "latitude", "units": "degrees_north"},
     "lon": {"standard_name": "longitude", "units": "degrees_east"},
 }
+
+
+COMPRESSIONS: dict[str, BloscCodec | None] = {
+    "lz4": BloscCodec(cname="lz4", shuffle="shuffle"),
+    "zstd": BloscCodec(cname="zstd", shuffle="shuffle"),
+    "none": None,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How fields lie in their files; their values do not depend on it, nor does the fingerprint.
+
+    compression: `lz4` (fast to read), `zstd` (smaller), or `none`. Blosc with shuffle either way.
+    shard: time steps a file, each a chunk of its own inside it; 1: a file a step, the fastest on a disk. In an object store,
+        where every file costs a request, 64 to 256 MB a file are usual.
+
+    Raises FdsrError for an unknown compression or a shard of no steps.
+    """
+
+    compression: str = "lz4"
+    shard: int = 1
+
+    def __post_init__(self) -> None:
+        if self.compression not in COMPRESSIONS:
+            raise FdsrError(f"compression '{self.compression}' is unknown; choose one of {', '.join(COMPRESSIONS)}")
+        if self.shard < 1:
+            raise FdsrError(f"a shard of {self.shard} time steps cannot hold one; give at least 1")
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> Layout:
+        """That of a finished store, from its attributes."""
+        return cls(**attributes.get("layout", {}))
+
+    def described(self) -> dict[str, Any]:
+        """The attribute that says it; nothing where all is as usual."""
+        return {} if self == Layout() else {"layout": asdict(self)}
+
+    def block_length(self, steps: int) -> int:
+        """`steps`, rounded up to whole shards: two blocks must not write to one file."""
+        return -(-steps // self.shard) * self.shard
+
+    def arguments(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """What zarr needs to create an array of `shape` (time, channel, rows, columns)."""
+        chunk = (1, *shape[1:])
+        shards = (self.shard, *shape[1:]) if self.shard > 1 else None
+        return {"shape": shape, "chunks": chunk, "shards": shards, "compressors": COMPRESSIONS[self.compression]}
 
 
 def create_store(
@@ -33,6 +82,7 @@ def create_store(
     low_channels: Sequence[str],
     static: Mapping[str, NDArray],
     attributes: Mapping[str, Mapping[str, str]],
+    layout: Layout,
 ) -> None:
     """Write coordinates and static fields, and make the empty arrays `high` and `low`.
 
@@ -75,18 +125,16 @@ def create_store(
         mapped = {"grid_mapping": "crs"} if grid.mapping is not None else {}
         group.create_array(
             name,
-            shape=(times.size, len(channels), *shape),
-            chunks=(1, len(channels), *shape),
+            **layout.arguments((times.size, len(channels), *shape)),
             dtype="float32",
             fill_value=float("nan"),
-            compressors=BloscCodec(cname="lz4", shuffle="shuffle"),
             dimension_names=["time", f"{name}_channel", *axes],
             attributes={"units": [attributes[n].get("units", "1") for n in channels], **mapped},
         )
 
 
 def write_block(path: Path, first: int, high: NDArray[np.float32], low: NDArray[np.float32]) -> None:
-    """Write time steps first… of both arrays; each is a chunk of its own, so that blocks never share a file."""
+    """Write time steps first… of both arrays; blocks of whole chunks, or whole shards, never share a file."""
     group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
     for name, values in (("high", high), ("low", low)):
         array_of(group, name)[first : first + len(values)] = values
@@ -99,9 +147,18 @@ def finish_store(
     blocks: Mapping[str, tuple[int, int]],
     statistics: Mapping[str, NDArray],
     filled: Mapping[str, int],
+    layout: Layout,
+    present: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Add statistics and attributes; `version` is among them, without which a store does not count as finished."""
+    """Add statistics and attributes; `version` is among them, without which a store does not count as finished.
+
+    present (C, H, W): which points any train step has, where values may be missing; None: all of them always.
+    """
     group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
+    if present is not None:
+        whole = np.broadcast_to(present, (len(present), *grid.shape)).astype(np.int8)
+        names = ["high_channel", *grid.names]
+        group.create_array("present", data=whole, dimension_names=names, overwrite=True)
     for name, values in statistics.items():
         group.create_array(name, data=values, dimension_names=STATISTICS[name], overwrite=True)
     attributes: dict[str, Any] = {
@@ -114,6 +171,7 @@ def finish_store(
         "splits": {k: list(v) for k, v in blocks.items()},
         "dropped_rows": grid.dropped,
         "fingerprint": fingerprint(group, config.to_dict(), blocks, statistics),
+        **layout.described(),
     }
     if any(filled.values()):
         attributes["filled_values"] = {k: v for k, v in filled.items() if v}
@@ -134,7 +192,7 @@ def fingerprint(
     blocks = {k: tuple(v) for k, v in blocks.items()}
     digest = hashlib.sha256(json.dumps([STORE_VERSION, described, blocks], sort_keys=True, default=str).encode())
     rows, columns = ("y", "x") if "y" in group else ("lat", "lon")
-    for name in (rows, columns, "static"):
+    for name in (rows, columns, "static", *(["present"] if "present" in group else [])):
         digest.update(np.ascontiguousarray(array_of(group, name)[:], dtype=np.float64).tobytes())
     if "crs" in group:
         digest.update(json.dumps(dict(array_of(group, "crs").attrs), sort_keys=True, default=str).encode())

@@ -43,6 +43,10 @@ class Codec(nn.Module):
         """The data themselves (B, C, H, W), in their own units."""
         raise NotImplementedError
 
+    def present(self, batch: Batch) -> Tensor | None:
+        """Where the data are (B, C, H, W), bool; None: everywhere. Elsewhere x_0 is 0, and no loss counts it."""
+        return None
+
     def to_target(self, truth: Tensor, base: Tensor) -> Tensor:
         """Data to x_0 (B, C, H, W)."""
         raise NotImplementedError
@@ -62,4 +66,6 @@ class Codec(nn.Module):
     @property
     def power(self) -> Tensor:
         """Climatological power of the target (C, K_y, K_x), mean square orthonormal coefficient."""
-        raise FdsrError("images carry no climatological spectrum; coloured noise is for weather fields")
+        raise FdsrError(
+            "images carry no climatological spectrum; coloured noise and inverse amplitudes are for weather fields"
+        )

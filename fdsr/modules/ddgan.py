@@ -26,6 +26,7 @@ from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.ddpm import choose
 from fdsr.modules.fields import FieldCodec
+from fdsr.modules.gaps import mean_present, neutral
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.seeding import generator
 
@@ -148,19 +149,19 @@ class DDGANModule(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         rng = self.step_noise()
-        encoded = self.codec.encode(batch)
+        encoded, present = self.codec.encode(batch), self.codec.present(batch)
         x_0, condition = self.codec.to_target(self.codec.truth(batch), encoded.base), encoded.condition
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
 
         with self.toggled_optimizer(discriminator_optimizer):
             due = self.r1_gamma > 0 and self.trainer.fit_loop.total_batch_idx % self.r1_every == 0
-            d_loss, penalty, facts = self.discriminator_loss(x_0, condition, rng, penalised=due)
+            d_loss, penalty, facts = self.discriminator_loss(x_0, condition, rng, penalised=due, present=present)
             # not through Lightning's wrapper, which would count it: a step is one update of the generator
             self._update(discriminator_optimizer.optimizer, d_loss + 0.5 * self.r1_gamma * penalty)
         # autocast may still hold copies of the discriminator's weights of before the update
         torch.clear_autocast_cache()
         with self.toggled_optimizer(generator_optimizer):
-            g_loss = self.generator_loss(x_0, condition, rng)
+            g_loss = self.generator_loss(x_0, condition, rng, present)
             self._update(generator_optimizer, g_loss)
         for schedule in self.lr_schedulers():  # type: ignore[union-attr]
             schedule.step()
@@ -171,15 +172,19 @@ class DDGANModule(GenerativeModule):
         return facts
 
     def discriminator_loss(
-        self, x_0: Tensor, condition: Tensor, rng: torch.Generator, penalised: bool
+        self,
+        x_0: Tensor,
+        condition: Tensor,
+        rng: torch.Generator,
+        penalised: bool,
+        present: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(critic's loss, E‖∇V‖² or 0, how it judges); no graph through the generator."""
+        """(critic's loss, E‖∇V‖² or 0, how it judges); no graph through the generator. Real and fake share their gaps."""
         t, noise = self._draw_time(x_0, rng), lambda: self._noise(x_0, rng)
         real = real_pair(self.process, x_0, t, noise(), noise())
         with torch.no_grad():
-            fake = fake_pair(
-                self.process, self.predict(real.after, t, self._latent(x_0, rng), condition), real.after, t, noise()
-            )
+            prediction = self.predict(real.after, t, self._latent(x_0, rng), condition)
+            fake = fake_pair(self.process, neutral(prediction, present), real.after, t, noise())
         real.before.requires_grad_(penalised)
         # a second derivative in half precision would be little but rounding
         with torch.autocast(self.device.type, enabled=False) if penalised else nullcontext():
@@ -190,12 +195,14 @@ class DDGANModule(GenerativeModule):
             penalty = r1_penalty(v_real, real.before) if penalised else torch.zeros_like(loss)
         return loss, penalty, self._facts(v_real.detach(), v_fake.detach())
 
-    def generator_loss(self, x_0: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+    def generator_loss(
+        self, x_0: Tensor, condition: Tensor, rng: torch.Generator, present: Tensor | None = None
+    ) -> Tensor:
         """The generator's loss at times and noise of its own."""
         t = self._draw_time(x_0, rng)
         x_t = self.process.q_sample(x_0, t, self._noise(x_0, rng))
         prediction = self.predict(x_t, t, self._latent(x_0, rng), condition)
-        fake = fake_pair(self.process, prediction, x_t, t, self._noise(x_0, rng))
+        fake = fake_pair(self.process, neutral(prediction, present), x_t, t, self._noise(x_0, rng))
         v_fake = self.judge(fake, t, condition)
         with torch.autocast(self.device.type, enabled=False):
             return self.divergence.generator_loss(v_fake, self.saturating)
@@ -239,17 +246,17 @@ class DDGANModule(GenerativeModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """val_divergence: the critic's estimate on unseen data, a lower bound of D_f up to sampling error. For fields
         also val_crps: fair CRPS of two members in deviations of the target, mean over variables and points."""
-        encoded = self.codec.encode(batch)
+        encoded, present = self.codec.encode(batch), self.codec.present(batch)
         truth = self.codec.truth(batch)
         x_0 = self.codec.to_target(truth, encoded.base)
         rng = generator(self.device, self.seed, "validate", int(batch["index"][0]))
-        loss, _, _ = self.discriminator_loss(x_0, encoded.condition, rng, penalised=False)
+        loss, _, _ = self.discriminator_loss(x_0, encoded.condition, rng, penalised=False, present=present)
         values = {"val_divergence": -loss}
         if isinstance(self.codec, FieldCodec):
             members = self.generate(batch, 2, self.seed)
             first, second = (self.codec.to_target(members[:, m], encoded.base) for m in (0, 1))
             error = 0.5 * ((first - x_0).abs() + (second - x_0).abs())
-            values["val_crps"] = (error - 0.5 * (first - second).abs()).mean()
+            values["val_crps"] = mean_present(error - 0.5 * (first - second).abs(), present)
         self.add_validation(values, len(batch["index"]))
 
     # -- sampling --------------------------------------------------------------------------------------------------
@@ -263,6 +270,8 @@ class DDGANModule(GenerativeModule):
             return torch.stack([torch.randn(*size, generator=rng, device=condition.device) for rng in rngs])
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.predict(x_t, t, draw([self.latent_dim]) if self.latent_dim else None, condition)
+            return self.codec.clip(
+                self.predict(x_t, t, draw([self.latent_dim]) if self.latent_dim else None, condition)
+            )
 
         return ancestral(denoise, lambda: self.process.noise.colour(draw(shape)), self.process)

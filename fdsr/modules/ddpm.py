@@ -11,6 +11,7 @@ from torch import Tensor
 from fdsr.diffusion import PARAMETRISATIONS, SAMPLERS, SCHEDULES, GaussianDiffusion, SimpleLoss, WhiteNoise
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.gaps import neutral_output, points_over_present
 from fdsr.modules.generative import GenerativeModule
 
 
@@ -98,20 +99,25 @@ class DDPMModule(GenerativeModule):
         return self.network(torch.cat([x_t, condition], dim=1), time, wrap=self.codec.wraps(x_t)).float()
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        encoded = self.codec.encode(batch)
+        encoded, present = self.codec.encode(batch), self.codec.present(batch)
         x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
         # stratified over the batch (Kingma et al. 2021): every batch sees the whole range of t, which steadies the loss
         n = x_0.shape[0]
         u = (torch.rand(1, generator=rng, device=x_0.device) + torch.arange(n, device=x_0.device) / n) % 1.0
         t = (u * self.process.T).long().clamp(max=self.process.T - 1) + 1
-        return self.objective(
-            lambda x_t, time: self.predict(x_t, time, encoded.condition),
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.predict(x_t, t, encoded.condition)
+
+        loss = self.objective(
+            neutral_output(predict, present, self.process, self.parametrisation),
             x_0,
             t,
             self.process,
             self.parametrisation,
             lambda: torch.randn(x_0.shape, generator=rng, device=x_0.device),
         )
+        return loss * points_over_present(present)
 
     @property
     def evaluations_per_member(self) -> int:

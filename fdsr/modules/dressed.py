@@ -58,25 +58,26 @@ class DressedModule(DownscalingModule):
         self._reset()
 
     def _reset(self) -> None:
-        self._count, self._variance, self._power = (
-            0,
-            torch.zeros_like(self.local_std).double(),
-            torch.zeros_like(self.power).double(),
-        )
+        self._count = 0
+        self._variance, self._values = (torch.zeros_like(self.local_std).double() for _ in range(2))
+        self._power = torch.zeros_like(self.power).double()
 
     def _error(self, batch: WeatherBatch) -> Tensor:
-        """Error of the mean forecast (B, C, H, W) in standardised, transformed values."""
+        """Error of the mean forecast (B, C, H, W) in standardised, transformed values; NaN where there is no truth."""
         fields = self.fields
         mean = self.mean_module.generate(batch, 1, 0)[:, 0]
         zero = torch.zeros_like(mean)
-        return fields.to_target(batch["high"], zero) - fields.to_target(mean, zero)
+        error = fields.to_target(batch["high"], zero) - fields.to_target(mean, zero)
+        present = fields.present(batch)
+        return error if present is None else torch.where(present, error, torch.nan)
 
     def training_step(self, batch: WeatherBatch, batch_idx: int) -> None:
         with torch.no_grad():
             error = self._error(batch)
         self._count += error.shape[0]
         if self.trainer.current_epoch == 0:
-            self._variance += error.double().square().sum(0)
+            self._variance += error.double().square().nansum(0)
+            self._values += (~error.isnan()).sum(0)
         else:
             for field in error / self.local_std:
                 self._power += torch.from_numpy(cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))).to(
@@ -86,19 +87,23 @@ class DressedModule(DownscalingModule):
     def on_train_epoch_end(self) -> None:
         count = self.trainer.strategy.reduce(torch.tensor(float(self._count), device=self.device), reduce_op="sum")
         if self.trainer.current_epoch == 0:
-            variance = self.trainer.strategy.reduce(self._variance, reduce_op="sum") / count
-            side = self.smoothing // 2
-            mode = "circular" if self.spec.periodic else "replicate"
-            padded = functional.pad(
-                functional.pad(variance, (side, side, 0, 0), mode=mode), (0, 0, side, side), mode="replicate"
+            total, values = (
+                self._smooth(self.trainer.strategy.reduce(x, reduce_op="sum")) for x in (self._variance, self._values)
             )
-            smooth = functional.avg_pool2d(padded, self.smoothing, stride=1)
+            smooth = total / values.clamp(min=1e-9)
             # a cell without error would divide by zero; a thousandth of the mean is invisible
             self.local_std = smooth.clamp(min=1e-6 * float(smooth.mean())).sqrt().float()
         else:
             self.power = (self.trainer.strategy.reduce(self._power, reduce_op="sum") / count).float()
         self._noise = ()
         self._reset()
+
+    def _smooth(self, x: Tensor) -> Tensor:
+        """Means over squares of `smoothing` points, of x (C, H, W)."""
+        side = self.smoothing // 2
+        mode = "circular" if self.spec.periodic else "replicate"
+        padded = functional.pad(functional.pad(x, (side, side, 0, 0), mode=mode), (0, 0, side, side), mode="replicate")
+        return functional.avg_pool2d(padded, self.smoothing, stride=1)
 
     def configure_optimizers(self) -> None:
         return None

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fdsr.data.interpolate import upsample
+from fdsr.data.interpolate import upsample, upsample_gaps
 from fdsr.data.spec import FieldSpec
 from fdsr.data.values import apply_forward, apply_inverse
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec, Encoded
 from fdsr.modules.first_stage import FirstStage, FrozenRegression
+from fdsr.modules.gaps import neutral
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class FieldCodec(Codec):
     residual (Mardani et al. 2023), and the condition has C more channels: what the regression adds to interpolation, in
     deviations of the residual over interpolation. Each has unit mean square over the train block. Statistics are buffers
     outside the state dict: they travel in the checkpoint's FieldSpec, those of the regression in its FirstStage.
+
+    Where a masked store has no value x_0 is 0, base and coarse channels are at the train block's mean, and the condition says
+    so: C channels where any train step has a value, D where the coarse cell has one.
     """
 
     mean: Tensor
@@ -62,6 +66,7 @@ class FieldCodec(Codec):
     target_std: Tensor
     index: Tensor
     has_base: Tensor
+    ever: Tensor | None
 
     def __init__(
         self,
@@ -76,6 +81,8 @@ class FieldCodec(Codec):
         self.spec, self.target, self.stage = spec, TARGETS[target], stage
         self.channels = len(spec.high_channels)
         self.condition_channels = len(spec.low_channels) + len(spec.static_channels) + 3
+        if spec.masked:
+            self.condition_channels += self.channels + len(spec.low_channels)
         self.interpolation = interpolation or spec.interpolation
         self.regression: FrozenRegression | None = None
         if stage is not None:
@@ -94,6 +101,8 @@ class FieldCodec(Codec):
             self.register_buffer(name, values.float()[:, None, None], persistent=False)
         self.register_buffer("index", torch.tensor(spec.base_index).clamp(min=0), persistent=False)
         self.register_buffer("has_base", (torch.tensor(spec.base_index) >= 0)[:, None, None], persistent=False)
+
+        self.register_buffer("ever", spec.present, persistent=False)
 
     @property
     def power(self) -> Tensor:
@@ -122,10 +131,27 @@ class FieldCodec(Codec):
 
     def _interpolate(self, batch: Batch) -> Encoded:
         low = apply_forward(self.spec.low_transforms, batch["low"])
+        if self.spec.masked:
+            return self._encode_gaps(low, batch["conditioning"])
         fine = upsample(low, self.spec.factor, self.interpolation)
         base = torch.where(self.has_base, (fine[:, self.index] - self.mean) / self.std, 0.0)
         condition = torch.cat([(fine - self.low_mean) / self.low_std, batch["conditioning"]], dim=1)
         return Encoded(base, condition)
+
+    def _encode_gaps(self, low: Tensor, conditioning: Tensor) -> Encoded:
+        fine = upsample_gaps(low, self.spec.factor, self.interpolation)
+        missing = fine.isnan()
+        base = (fine[:, self.index] - self.mean) / self.std
+        coarse = torch.where(missing, 0.0, (fine - self.low_mean) / self.low_std)
+        condition = torch.cat([coarse, conditioning, (~missing).to(coarse.dtype)], dim=1)
+        return Encoded(torch.where(self.has_base & ~base.isnan(), base, 0.0), condition)
+
+    def present(self, batch: Batch) -> Tensor | None:
+        return ~batch["high"].isnan() if self.spec.masked else None
+
+    def clip(self, x_0: Tensor) -> Tensor:
+        """x_0 of whole fields, 0 at points that no train step has: as in training."""
+        return neutral(x_0, self.ever)
 
     def truth(self, batch: Batch) -> Tensor:
         return batch["high"]
@@ -137,7 +163,8 @@ class FieldCodec(Codec):
     def to_target(self, truth: Tensor, base: Tensor) -> Tensor:
         """Fields in physical units (B, C, H, W) to x_0."""
         x = self.standardise(truth)
-        return (x - base) / self.target_std if self.target.over_base else x
+        x_0 = (x - base) / self.target_std if self.target.over_base else x
+        return torch.where(x_0.isnan(), 0.0, x_0) if self.spec.masked else x_0
 
     def from_target(self, x_0: Tensor, base: Tensor) -> Tensor:
         """x_0 (B, C, H, W) to fields in physical units, lower bounds applied."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fdsr.modules.codec import Batch, Codec, Encoded
+from fdsr.modules.gaps import mean_present
 from fdsr.modules.network import NetworkModule
 
 
@@ -27,7 +28,7 @@ class RegressionModule(NetworkModule):
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         encoded = self.fields.encode(batch)
         target = self.fields.to_target(batch["high"], encoded.base)
-        return (self(encoded) - target).square().mean()
+        return mean_present((self(encoded) - target).square(), self.fields.present(batch))
 
     @property
     def evaluations_per_member(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zarr
+from zarr.storage import LocalStore
 
 from fdsr.data.readers.base import Reader, UnsuitableStoreError
 from fdsr.data.readers.direct import DirectReader
 from fdsr.data.readers.tensor_store import TensorStoreReader
-from fdsr.data.readers.threads import default_threads
+from fdsr.data.readers.threads import REMOTE_THREADS, default_threads
 from fdsr.data.readers.zarr_python import ZarrReader
 from fdsr.errors import FdsrError
 
@@ -21,7 +22,8 @@ def open_reader(array: zarr.Array, name: str = "auto", threads: int | None = Non
 
     Raises FdsrError if the name is unknown, UnsuitableStoreError if that reader cannot read the array.
     """
-    threads = default_threads() if threads is None else threads
+    if threads is None:
+        threads = default_threads() if isinstance(array.store, LocalStore) else REMOTE_THREADS
     if name in READERS:
         return READERS[name](array, threads)
     if name != "auto":

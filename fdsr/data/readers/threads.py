@@ -13,6 +13,9 @@ def default_threads() -> int:
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
+REMOTE_THREADS = 8  # requests under way at the same time: they wait, and take no core
+
+
 @cache
 def _helpers(threads: int, process: int) -> ThreadPoolExecutor:
     """One pool a process: threads do not survive a fork."""

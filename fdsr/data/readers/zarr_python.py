@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import zarr
+from zarr.storage import LocalStore
 
 from fdsr.data.readers.base import FloatStep, Reader
+from fdsr.data.sources.remote import patiently
 from fdsr.errors import FdsrError
 
 
 class ZarrReader(Reader):
-    """Reads any store that zarr-python knows: sharded, remote, odd codecs. The slowest on a local disk."""
+    """Reads any store that zarr-python knows: sharded, remote, odd codecs. The slowest on a local disk.
+
+    From a bucket a step that fails is asked for again, a few times and with growing pauses.
+    """
 
     name = "zarr"
 
     def __init__(self, array: zarr.Array, threads: int) -> None:
         super().__init__(array, threads)
+        self._remote = not isinstance(array.store, LocalStore)
 
     def read_step(self, step: int, out: FloatStep) -> None:
+        def read() -> Any:
+            return self.array[step]
+
         try:
-            out[...] = self.array[step]
+            out[...] = patiently(read, str(self.array.store_path), "pair store") if self._remote else read()
         except FdsrError:
             raise
         except Exception as error:  # every store and codec has exceptions of its own

@@ -32,19 +32,19 @@ def require_protocol(path: str) -> None:
 
 
 @contextmanager
-def reported(path: str) -> Iterator[None]:
-    """Turn any failure to reach `path` into one line that says what to mend."""
+def reported(path: str, what: str = "source") -> Iterator[None]:
+    """Turn any failure to reach `path`, a `what`, into one line that says what to mend."""
     try:
         yield
     except FdsrError:
         raise
     except Exception as error:
-        raise FdsrError(f"source '{path}' {_meaning(error)}") from error
+        raise FdsrError(f"{what} '{path}' {_meaning(error)}") from error
 
 
-def patiently(read: Callable[[], T], path: str) -> T:
+def patiently(read: Callable[[], T], path: str, what: str = "source") -> T:
     """Result of `read`, tried anew after failures that may pass; FdsrError naming `path` when they do not."""
-    with reported(path):
+    with reported(path, what):
         for attempt in range(ATTEMPTS):
             try:
                 return read()
