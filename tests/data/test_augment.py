@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fdsr.data.augment import mirror_signs, reversed_components
+from fdsr.data import ValueTransform
+from fdsr.data.augment import mirror_signs, require_odd, reversed_components
+from fdsr.errors import FdsrError
 
 NAMES = {
     "t2m": "", "u10": "lon", "v10": "lat", "u": "lon", "v": "lat", "ua": "lon", "vas": "lat", "u_500": "lon", "v850": "lat",
@@ -48,3 +50,16 @@ def test_signs() -> None:
         (True, True, [1, -1, -1, 1]),  # a turn by 180°: rotation stays
     ):
         assert mirror_signs(names, {}, rows, columns).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "transform", [ValueTransform("log1p"), ValueTransform("sqrt"), ValueTransform("cbrt", lower=0.0)]
+)
+def test_a_component_without_negative_values_is_not_flipped(transform: ValueTransform) -> None:
+    names = ["t2m", "u10"]
+    with pytest.raises(FdsrError, match=r"longitude changes the sign of 'u10'.*; take longitude out") as caught:
+        require_odd(names, {}, [ValueTransform(), transform], ("longitude",))
+    assert "\n" not in str(caught.value)
+    # what keeps its sign may have any transform, and an odd transform any sign
+    require_odd(names, {}, [transform, ValueTransform("cbrt")], ("longitude", "latitude"))
+    require_odd(names, {}, [ValueTransform(), transform], ("latitude",))

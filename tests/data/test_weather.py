@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from synthetic import SPLIT, pair_config, write_source
+from synthetic import SPLIT, make_source, pair_config, write_source
 
 import fdsr.data.weather as weather
-from fdsr.data import PairStore, WeatherDataModule, prepare
+from fdsr.data import PairStore, ValueTransform, WeatherDataModule, prepare
 from fdsr.data.coarsen import coarsen
 from fdsr.data.interpolate import HALO
 from fdsr.data.patches import PatchKey
@@ -246,3 +247,46 @@ def test_a_shift_by_nothing_reads_the_stored_coarse_fields(store_path: str) -> N
         # moved by a whole coarse cell, the same cells are coarsened from the fine field
         anew = dataset[PatchKey(0, row, column - 4, 0, 4)]["low"]
         np.testing.assert_allclose(anew, stored, rtol=1e-5)
+
+
+def test_a_store_that_another_process_makes_meanwhile(
+    tmp_path: Path, source_path: str, store_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes into being between the look whether it is there and its preparation."""
+    data = WeatherDataModule(
+        store=str(tmp_path / "pairs.zarr"), source=source_path, variables=["t2m", "u10"], split=SPLIT
+    )
+    ours = weather.prepare
+
+    def beaten(config: Any, target: str) -> None:
+        shutil.copytree(store_path, target)
+        ours(config, target)
+
+    monkeypatch.setattr(weather, "prepare", beaten)
+    data.prepare_data()
+    data.setup("fit")
+    with pytest.raises(FdsrError, match="exists already"):
+        prepare(pair_config(source_path), tmp_path / "pairs.zarr")
+
+
+def test_levels_are_found_under_their_names_in_the_store(tmp_path: Path) -> None:
+    ds = make_source(variables=("t2m",))
+    ds["z"] = ds.t2m.expand_dims(plev=[1000.0, 500.0], axis=1) * 10 + ds.t2m.mean("longitude")
+    data = WeatherDataModule(
+        source=write_source(ds, tmp_path / "levels.zarr"), variables=["z@500/1000", "warmth=t2m"], split=SPLIT,
+        cache=str(tmp_path / "cache"),
+    )  # fmt: skip
+    data.prepare_data()
+    data.setup("fit")
+    assert data.spec.high_channels == ["z500", "z1000", "warmth"]
+
+
+def test_flips_of_a_transformed_wind_are_refused(tmp_path: Path, source_path: str) -> None:
+    data = WeatherDataModule(
+        source=source_path, variables=["u10"], split=SPLIT, transforms={"u10": ValueTransform("sqrt")}, patch=(8, 16),
+        batch_size=4, flips=["longitude"], cache=str(tmp_path),
+    )  # fmt: skip
+    data.prepare_data()
+    data.setup("fit")
+    with pytest.raises(FdsrError, match="changes the sign of 'u10'"):
+        data.train_dataloader()
