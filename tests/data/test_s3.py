@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from killed import contents
 from synthetic import make_source, pair_config
 
@@ -126,6 +127,70 @@ def test_training_from_a_bucket(tmp_path: Path, bucket: Bucket) -> None:
     data.setup("fit")
     batches = list(data.train_dataloader())
     assert len(batches) == 10 and all(bool(np.isfinite(np.asarray(b["high"])).all()) for b in batches)
+
+
+@pytest.fixture(scope="module")
+def address(bucket: Bucket, store_path: str) -> str:
+    """The tiny pair store, copied into the bucket."""
+    bucket.reset()
+    s3fs.S3FileSystem(**bucket.options()).put(store_path, "archive/pairs.zarr", recursive=True)
+    return "s3://archive/pairs.zarr"
+
+
+def from_store(path: str, **options: Any) -> WeatherDataModule:
+    data = WeatherDataModule(store=path, patch=(8, 16), batch_size=4, patches_per_step=4, **options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_training_straight_from_a_pair_store(bucket: Bucket, address: str, store_path: str) -> None:
+    """Every fifth request fails; batches are those of the local store."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket.reset(fail_every=5)
+    found = from_store(address, storage_options=bucket.options())
+    assert found.store is not None and found.store.high.name == "zarr"
+    batches = [*found.train_dataloader(), *found.val_dataloader()]
+    assert bucket.requests > 30 and bucket.failures >= 6
+    local = from_store(store_path)
+    for batch, expected in zip(batches, [*local.train_dataloader(), *local.val_dataloader()], strict=True):
+        assert all(bool((batch[name] == expected[name]).all()) for name in ("high", "low", "time"))
+
+
+@pytest.mark.parametrize("stop_after", [3, 20])
+def test_a_server_that_stops_while_a_store_is_read(bucket: Bucket, address: str, stop_after: int) -> None:
+    """While it is opened, or while it is trained from by the prefetching thread: one line after a few attempts."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket.reset(stop_after=stop_after)
+    with pytest.raises(FdsrError, match=r"pair store '.*pairs.zarr") as caught:
+        for _ in from_store(address, storage_options=bucket.options()).train_dataloader():
+            pass
+    assert "\n" not in str(caught.value) and bucket.requests < 400
+
+
+def test_a_server_that_stops_in_a_fit(
+    bucket: Bucket, address: str, program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """One line and status 2; the same command, when the server is back, ends with the weights of a calm run."""
+    changes = {"data__storage_options": bucket.options(), "data__store": address, "data__prefetch": 0}
+    config = configure("RegressionModule", **changes, trainer__max_steps=10, checkpoint__every_n_train_steps=2)
+    calm, run = tmp_path / "calm", tmp_path / "run"
+    assert program("fit", "--config", config, "--run", calm) == 0
+    whole = bucket.requests
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket.reset(stop_after=3 * whole // 4)
+    capfd.readouterr()
+    assert program("fit", "--config", config, "--run", run) == 2
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fdsr: error:")]
+    assert len(said) == 1 and "pair store" in said[0] and "secret" not in said[0]
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket.reset()
+    assert program("fit", "--config", config, "--run", run, "--ckpt_path", "last") == 0
+    expected, found = (
+        torch.load(next(folder.rglob("last.ckpt")), weights_only=True)["state_dict"] for folder in (calm, run)
+    )
+    assert expected and all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_wrong_credentials(tmp_path: Path, bucket: Bucket) -> None:
