@@ -44,6 +44,12 @@ class FdsrCLI(LightningCLI):
         parser.add_argument(
             "--wandb", type=Literal["off", "offline", "online"], default="off", help="Also log to Weights & Biases."
         )
+        parser.add_argument(
+            "--weather_frechet",
+            type=bool,
+            default=False,
+            help="Also test by the Fréchet distance of patches of fields.",
+        )
         # one seed for everything: weights, noise, patches
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
@@ -104,7 +110,7 @@ class FdsrCLI(LightningCLI):
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
             RunRecord(run_dir, self._parser(self.subcommand).dump(values)),
-            ScoreRecorder(run_dir, run_dir.name, values.overwrite),
+            ScoreRecorder(run_dir, run_dir.name, values.overwrite, values.weather_frechet),
             PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
             *progress,
         ]

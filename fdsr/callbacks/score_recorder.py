@@ -48,7 +48,10 @@ class ScoreRecorder(Callback):
     sums are merged when the test ends.
     """
 
-    def __init__(self, run_dir: str | Path, method: str, overwrite: bool = False) -> None:
+    def __init__(
+        self, run_dir: str | Path, method: str, overwrite: bool = False, weather_frechet: bool = False
+    ) -> None:
+        self.weather_frechet = weather_frechet
         self.run_dir, self.method, self.overwrite = Path(run_dir), method, overwrite
         self.metrics: FieldMetrics | None = None
         self.members, self.n_times = 0, 0
@@ -65,7 +68,11 @@ class ScoreRecorder(Callback):
             return  # images are judged as a set, by FIDCallback
         spec = pl_module.codec.spec
         self.metrics = spec_metrics(
-            spec, factor=spec.factor, low_names=spec.low_channels, members=pl_module.members
+            spec,
+            factor=spec.factor,
+            low_names=spec.low_channels,
+            members=pl_module.members,
+            weather_frechet=self.weather_frechet,
         ).to(pl_module.device)
         self.members, self.n_times = 0, 0
 

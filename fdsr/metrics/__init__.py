@@ -19,6 +19,7 @@ from fdsr.metrics.precipitation import EventScores, ExceedanceScores, read_thres
 from fdsr.metrics.quantiles import QuantileErrors
 from fdsr.metrics.spectra import energy_spectrum, power_density, rapsd
 from fdsr.metrics.suite import FieldMetrics
+from fdsr.metrics.weather_frechet import WeatherFrechet
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,6 +43,7 @@ __all__ = [
     "Spectra",
     "SpectralScores",
     "SpreadSkill",
+    "WeatherFrechet",
     "ZonalBand",
     "energy_spectrum",
     "evaluate",
@@ -63,7 +65,7 @@ def evaluate(
 ) -> xr.Dataset:
     """Every metric of `prediction` against `truth`, one data variable a metric with dimension `variable`, and spectra.
 
-    Options: mask, thresholds, scales, seed; all of it in `fdsr.metrics.evaluation.evaluate_datasets`.
+    Options: mask, thresholds, scales, seed, weather_frechet; all of it in `fdsr.metrics.evaluation.evaluate_datasets`.
     """
     # here, so that the metrics do not need xarray
     from fdsr.metrics.evaluation import evaluate_datasets

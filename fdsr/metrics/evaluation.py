@@ -29,6 +29,7 @@ def evaluate_datasets(
     thresholds: Mapping[str, Sequence[float]] | None = None,
     scales: Sequence[float] | None = None,
     seed: int = 0,
+    weather_frechet: bool = False,
 ) -> xr.Dataset:
     """Score a prediction against the truth, area-weighted and in the variables' own units.
 
@@ -47,12 +48,13 @@ def evaluate_datasets(
             `thresholds` of the truth's variable says ("0.1, 1"), and none without it.
         scales: km, windows of the fractions skill score; by default 3, 9 and 27 rows of the grid.
         seed: of the draws that break ties in ranks.
+        weather_frechet: whether to give the Fréchet distance of patches too.
 
     Returns:
         One data variable a metric with dimension `variable`, over the variables in both: rmse, mae, bias, crps,
         crps_biased, spread_skill, lsd, melr, effective_resolution and resolved_scale (km), q0_1_error, q1_error,
         q99_error, q99_9_error; coarse_consistency with `low`, NaN for a variable it lacks; zonal_lsd and zonal_melr where
-        the longitudes close the circle.
+        the longitudes close the circle; weather_frechet and weather_frechet_patches if asked for.
         spectrum (of the members), spectrum_reference, spectrum_error and spectrum_mean (of the ensemble mean), (variable,
         band, ring) in unit² km², with wavenumber (band, ring) in cycles/km, scored (band, ring), band_latitude (band);
         zonal_spectrum… (variable, zonal_band, zonal_mode) in unit² km likewise. rank_histogram (variable, rank).
@@ -101,6 +103,7 @@ def evaluate_datasets(
             seed=seed,
             thresholds=asked,
             scales=scales,
+            weather_frechet=weather_frechet,
         )
         for name in names
     }

@@ -29,6 +29,8 @@ LONG_NAMES = {
     "q99_error": "error of the 99 % quantile",
     "q99_9_error": "error of the 99.9 % quantile",
     "coarse_consistency": "root mean square difference of the coarsened members from the low-resolution input",
+    "weather_frechet": "Fréchet distance of features of patches between members and truth",
+    "weather_frechet_patches": "patches of the truth that weather_frechet rests on",
 }
 EVENT_NAMES = {
     "wet_fraction": "frequency of values at or above the threshold among the members",
@@ -38,7 +40,7 @@ EVENT_NAMES = {
 }
 UNITS = {
     "lsd": "dB", "zonal_lsd": "dB", "melr": "1", "zonal_melr": "1", "spread_skill": "1", "effective_resolution": "km",
-    "resolved_scale": "km",
+    "resolved_scale": "km", "weather_frechet": "1", "weather_frechet_patches": "1",
 }  # fmt: skip
 SINGLE = "mean absolute error (a single member)"
 SPECTRA = {

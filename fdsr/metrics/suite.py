@@ -20,6 +20,7 @@ from fdsr.metrics.log_spectral import Spectra, SpectralScores
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
 from fdsr.metrics.precipitation import EventScores, ExceedanceScores
 from fdsr.metrics.quantiles import QuantileErrors
+from fdsr.metrics.weather_frechet import WeatherFrechet
 
 # what compute() of the spectral metrics gives besides scores
 _SPECTRA = ("power", "reference", "error", "mean")
@@ -31,7 +32,7 @@ class FieldMetrics(nn.Module):
     """Every score of named variables on one grid: rmse, mae, bias, crps, crps_biased, spread_skill, lsd, melr,
     effective_resolution, resolved_scale, q0_1_error, q1_error, q99_error, q99_9_error; coarse_consistency with a `factor`;
     zonal_lsd and zonal_melr where the longitudes close the circle; wet_fraction, wet_fraction_truth, brier and fss of the
-    variables that have `thresholds`.
+    variables that have `thresholds`; weather_frechet and weather_frechet_patches if asked for.
 
     A module may hold it: its sums follow the module's device, keep float64, are added over processes when computed, and
     are not part of the state dict.
@@ -47,6 +48,7 @@ class FieldMetrics(nn.Module):
         seed: of the draws that break ties in ranks.
         thresholds: variable → thresholds in its unit, for the variables that want scores of events (precipitation).
         scales: km, of the fractions skill score; None: 3, 9 and 27 rows.
+        weather_frechet: whether to keep the Fréchet distance of patches, a small network's work for each of them.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class FieldMetrics(nn.Module):
         seed: int = 0,
         thresholds: Mapping[str, Sequence[float]] | None = None,
         scales: Sequence[float] | None = None,
+        weather_frechet: bool = False,
     ) -> None:
         super().__init__()
         grid = Grid(np.asarray(latitude, dtype=np.float64), np.asarray(longitude, dtype=np.float64), projected)
@@ -84,6 +87,8 @@ class FieldMetrics(nn.Module):
             metrics["coarse_consistency"] = CoarseConsistency(weights, factor, len(self.pairs))
         if members is not None:
             metrics["rank_histogram"] = RankHistogram(weights, members, n, seed)
+        if weather_frechet:
+            metrics["weather_frechet"] = WeatherFrechet(n)
         asked = {name: values for name, values in (thresholds or {}).items() if name in self.names and len(values)}
         self.events = {name: f"events_{self.names.index(name)}" for name in self.names if name in asked}
         for name, key in self.events.items():
