@@ -2,15 +2,17 @@
 
 Writes a synthetic archive on ERA5's grid (721 × 1440, two variables, one hour a chunk, uncompressed), prepares pairs of factor 4
 from it with `fdsr prepare`, and prints one row of a Markdown table. With --cluster the same runs on a Dask cluster of two worker
-processes, and the two results are compared byte for byte. FOLDER is emptied of what was written at the end.
+processes, the peak of each process is listed, and the two results are compared byte for byte. FOLDER is emptied of what was
+written at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import multiprocessing
 import os
-import resource
+import re
 import shutil
 import subprocess
 import sys
@@ -47,10 +49,21 @@ def write_archive(path: Path, steps: int) -> None:
 
 
 def measured(command: list[str]) -> tuple[float, float]:
-    """(seconds, peak resident memory in GB) of a command."""
+    """(seconds, peak resident memory in GB) of a command. Raises CalledProcessError if it fails."""
     begin = time.monotonic()
-    subprocess.run(command, check=True)
-    return time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)  # this child's alone
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return time.monotonic() - begin, usage.ru_maxrss * 1024 / 1e9
+
+
+def own_peak() -> float:
+    """Peak resident memory in GB of the process that asks: unlike ru_maxrss, without that of whoever started it."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024 / 1e9
 
 
 def digest(path: Path) -> str:
@@ -74,21 +87,32 @@ def main() -> None:
         "--split", f"train={options.steps * 7 // 10},val={options.steps // 10},test={options.steps // 10}",
     ]  # fmt: skip
     try:
-        write_archive(archive, options.steps)
+        # in a process of its own, so that this one, which is to hold the scheduler, stays small
+        writer = multiprocessing.get_context("spawn").Process(target=write_archive, args=(archive, options.steps))
+        writer.start()
+        writer.join()
+        if writer.exitcode:
+            raise SystemExit("the archive could not be written; see above")
         gigabytes = options.steps * len(VARIABLES) * 4 * GRID[0] * GRID[1] / 1e9
         seconds, peak = measured([*command, "--target", str(target), "--threads", options.threads])
         print("| how | source, GB | seconds | GB/s | peak resident, GB |\n| --- | --- | --- | --- | --- |")
         how, rate = f"{options.threads} threads of {os.cpu_count()} cores", gigabytes / seconds
         print(f"| {how} | {gigabytes:.1f} | {seconds:.0f} | {rate:.3f} | {peak:.2f} |", flush=True)
         if options.cluster:
-            from distributed import LocalCluster
+            from distributed import Client, LocalCluster
 
             expected = digest(target)
-            with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-                shutil.rmtree(target)
-                seconds, _ = measured([*command, "--target", str(target), "--scheduler", cluster.scheduler_address])
+            shutil.rmtree(target)
+            with (
+                LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+                Client(cluster) as client,
+            ):
+                address = cluster.scheduler_address
+                seconds, peak = measured([*command, "--target", str(target), "--scheduler", address])
+                workers = " and ".join(f"{p:.2f}" for p in client.run(own_peak).values())
             same = "the same bytes" if digest(target) == expected else "OTHER BYTES"
-            print(f"| cluster of two workers: {same} | {gigabytes:.1f} | {seconds:.0f} | {gigabytes / seconds:.3f} | |")
+            peaks = f"workers {workers}, fdsr prepare {peak:.2f}, scheduler {own_peak():.2f}"
+            print(f"| two workers: {same} | {gigabytes:.1f} | {seconds:.0f} | {gigabytes / seconds:.3f} | {peaks} |")
     finally:
         shutil.rmtree(archive, ignore_errors=True)
         shutil.rmtree(target, ignore_errors=True)
