@@ -21,7 +21,7 @@ USAGE = """usage: fdsr VERB [options]      (also: python -m fdsr.cli VERB)
   synthesise  unlimited fields of turbulence:   fdsr synthesise --help
   bench-data  how fast data come:               fdsr bench-data --config F.yaml, or --store STORE
   sweep     every point of a grid, one table:   fdsr sweep experiments/sweep_T_cpu.yaml
-  report    compare finished runs:              fdsr report RUN [RUN ...], or draw a sweep: fdsr report fid_vs_steps.csv
+  report    one page that compares runs:        fdsr report RUN [RUN ...] [fid_vs_steps.csv]
   export    a checkpoint as a folder to share:  fdsr export CKPT FOLDER
 
 fit, test and predict also take

@@ -88,31 +88,21 @@ def sweep(arguments: list[str]) -> None:
 
 
 def report(arguments: list[str]) -> None:
-    """Print one table of several runs and draw their spectra, or draw the figures of a sweep's table."""
+    """Write one page that compares runs, and draw the figures of a sweep's table."""
     parser = _Parser(
         prog="fdsr report",
-        description="Compare finished runs: one table, and one figure of their spectra. Of a sweep's fid_vs_steps.csv: "
-        "distance against steps and against time, training curves, and samples.",
+        description="Compare finished runs on one static HTML page, report.html: tables with the spread over seeds, quality against "
+        "cost, spectra, rank histograms, maps, and the record of every run. Of a sweep's fid_vs_steps.csv: distance against "
+        "steps and against time. The page loads nothing, so it can be opened from a disk or sent.",
     )
-    about = "directories of runs that 'fdsr test' has scored, or one fid_vs_steps.csv"
+    about = "directories of runs that 'fdsr test' has scored, or of sweeps; fid_vs_steps.csv of a sweep"
     parser.add_argument("runs", nargs="+", metavar="RUN", help=about)
-    parser.add_argument(
-        "--output", default=None, help="folder for the joint table and figure (default: the last run's)"
-    )
+    parser.add_argument("--output", default=None, help="folder for page, tables and figures (default: the last RUN's)")
     options = parser.parse_args(arguments)
-    tables = [Path(r) for r in options.runs if r.endswith(".csv")]
-    if tables:
-        if len(options.runs) > 1:
-            parser.error("a sweep's table is drawn alone")
 
-        from fdsr.report.sweep_figures import draw_sweep
+    from fdsr.report.compare import report as write
 
-        draw_sweep(tables[0], Path(options.output or tables[0].parent))
-        return
-
-    from fdsr.report.compare import compare_runs
-
-    compare_runs([Path(r) for r in options.runs], Path(options.output or options.runs[-1]))
+    write(options.runs, Path(options.output) if options.output else None)
 
 
 def export(arguments: list[str]) -> None:

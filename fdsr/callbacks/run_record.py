@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
+import statistics
 import subprocess
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -53,12 +56,14 @@ class RunRecord(Callback):
     """Writes `run.json` and the resolved `config.yaml` into the run's directory when a stage begins.
 
     When training ends it adds the steps made and `samples_seen`, the images or patches that all processes have trained on,
-    interruptions included.
+    interruptions included. When a test of fields ends it adds `seconds_per_member`: the time that one member of one whole
+    field takes, in batches of the test's own size on this device (median over the batches of the first process).
     """
 
     def __init__(self, run_dir: str | Path, config: str) -> None:
         self.run_dir, self.config = Path(run_dir), config
         self.samples = 0  # of this process
+        self._began, self._seconds = 0.0, list[float]()
 
     def state_dict(self) -> dict[str, int]:
         return {"samples": self.samples}
@@ -73,12 +78,13 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        record = json.loads((self.run_dir / "run.json").read_text())
-        record["fit"] |= {
-            "steps": train_step(trainer, pl_module),
-            "samples_seen": self.samples * trainer.world_size,
-        }
-        (self.run_dir / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+        self._add(
+            "fit",
+            {
+                "steps": train_step(trainer, pl_module),
+                "samples_seen": self.samples * trainer.world_size,
+            },
+        )
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -86,7 +92,31 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._seconds = []
         self._write(trainer, pl_module, "test")
+
+    def on_test_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._began = _now(pl_module.device)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if outputs and "prediction" in outputs:
+            times, members = outputs["prediction"].shape[:2]
+            self._seconds.append((_now(pl_module.device) - self._began) / (times * members))
+
+    @rank_zero_only
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._seconds:
+            self._add("test", {"seconds_per_member": float(f"{statistics.median(self._seconds):.4g}")})
 
     def _write(self, trainer: L.Trainer, module: Any, stage: str) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -114,7 +144,27 @@ class RunRecord(Callback):
         }
         if stage == "test":
             record[stage]["nfe"] = module.evaluations_per_member
-        path.write_text(json.dumps(record, indent=2) + "\n")
+        _write_json(path, record)
+
+    def _add(self, stage: str, facts: dict[str, Any]) -> None:
+        """More facts of a stage that has begun."""
+        path = self.run_dir / "run.json"
+        record = json.loads(path.read_text())
+        record[stage] |= facts
+        _write_json(path, record)
+
+
+def _now(device: torch.device) -> float:
+    """The clock in seconds, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
 
 
 class JSONLLogger(Logger):

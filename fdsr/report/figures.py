@@ -16,6 +16,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from fdsr import maps
 from fdsr.errors import FdsrError
+from fdsr.report.runs import labels
 
 
 def _open(run: Path, name: str) -> xr.Dataset:
@@ -50,7 +51,8 @@ def draw_run(run: Path, path: Path) -> Path:
 
 def draw_spectra(runs: list[Path], path: Path) -> Path:
     """Power of each run's members over the truth's, by wavelength, one panel a variable."""
-    opened = {run.name: _open(run, "test_spectra.nc") for run in runs}
+    named = labels(runs)
+    opened = {named[run]: _open(run, "test_spectra.nc") for run in runs}
     names = [str(v) for v in next(iter(opened.values())).variable.values]
     fig, axes = plt.subplots(
         1, len(names), figsize=(3.4 * len(names), 3.2), sharey=True, squeeze=False, layout="constrained"
@@ -80,7 +82,8 @@ def draw_ranks(runs: list[Path], path: Path) -> Path | None:
 
     None when no run has an ensemble, or none was tested with rank histograms.
     """
-    opened = {run.name: _open(run, "test_scores.nc") for run in runs if (run / "test_scores.nc").is_file()}
+    named = labels(runs)
+    opened = {named[run]: _open(run, "test_scores.nc") for run in runs if (run / "test_scores.nc").is_file()}
     opened = {name: ds for name, ds in opened.items() if "rank_histogram" in ds and int(ds.attrs["members"]) > 1}
     if not opened:
         return None

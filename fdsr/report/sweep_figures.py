@@ -29,6 +29,7 @@ Row = dict[str, str]
 Key = tuple[str, str]  # method, divergence
 
 FLOOR = "test_images"
+AXES = ("nfe", "seconds_per_image")
 NAMES = {"fid": "FID", "fid_test": "FID to the test images", "kid": "KID", "classifier_frechet": "classifier_frechet"}
 # of the last quarter of training: a curve that still falls by more is not flat
 _FLAT = 0.05
@@ -36,12 +37,8 @@ _FLAT = 0.05
 
 def draw_sweep(table: Path, output: Path) -> list[Path]:
     """Draw every figure that the table allows and print where they are. Raises FdsrError for a table without distances."""
-    rows = _read(table, ("method", "T", "nfe", "seconds_per_image", "classifier_frechet"))
+    rows, shown, curves = read_sweep_table(table)
     generated = [r for r in rows if r["method"] != FLOOR]
-    shown = [name for name in ("fid", "classifier_frechet") if any(_number(r, name) is not None for r in generated)]
-    if not shown:
-        raise FdsrError(f"'{table}' has no distance yet; finish a point of the sweep first")
-    curves = _read(table.parent / "curves.csv", ()) if (table.parent / "curves.csv").is_file() else []
     flat = flattened(curves)
     paths = [_draw_distances(rows, name, flat, output / f"{name}_vs_steps.png") for name in shown]
     paths += [_draw_curves(curves, output / "training_curves.png")] if curves else []
@@ -49,6 +46,20 @@ def draw_sweep(table: Path, output: Path) -> list[Path]:
     for path in paths:
         print(f"figure: {path}")
     return paths
+
+
+def read_sweep_table(table: Path) -> tuple[list[Row], list[str], list[Row]]:
+    """Rows of the table, the names of the distances that it has, and the curves beside it.
+
+    Raises FdsrError for a table without distances.
+    """
+    rows = _read(table, ("method", "T", "nfe", "seconds_per_image", "classifier_frechet"))
+    generated = [r for r in rows if r["method"] != FLOOR]
+    shown = [name for name in ("fid", "classifier_frechet") if any(_number(r, name) is not None for r in generated)]
+    if not shown:
+        raise FdsrError(f"'{table}' has no distance yet; finish a point of the sweep first")
+    curves = _read(table.parent / "curves.csv", ()) if (table.parent / "curves.csv").is_file() else []
+    return rows, shown, curves
 
 
 def flattened(curves: list[Row]) -> set[tuple[str, ...]]:
@@ -71,46 +82,71 @@ def flattened(curves: list[Row]) -> set[tuple[str, ...]]:
 def _draw_distances(rows: list[Row], name: str, flat: set[tuple[str, ...]], path: Path) -> Path:
     """Two panels: against network evaluations and against seconds an image; a line through the means over seeds."""
     measured = [r for r in rows if r["method"] != FLOOR and _number(r, name) is not None]
-    # compared are equal numbers of images only, so each line has its own
-    lines = _grouped(measured, lambda r: (r["method"], r.get("divergence", ""), r.get("n_generated", "")))
-    colours = {key: f"C{i % 10}" for i, key in enumerate(dict.fromkeys(k[:2] for k in lines))}
-    styles = dict(zip(sorted({k[2] for k in lines}, key=lambda n: -int(n or 0)), ("-", "--", ":", "-."), strict=False))
+    keys: list[Key] = list(dict.fromkeys((r["method"], r.get("divergence", "")) for r in measured))
+    colours = {key: f"C{i % 10}" for i, key in enumerate(keys)}
     fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
-    for ax, against in zip(axes, ("nfe", "seconds_per_image"), strict=True):
-        for key, points in lines.items():
-            _draw_line(ax, points, against, name, colours[key[:2]], styles.get(key[2], "-"), flat)
-        for row in (r for r in rows if r["method"] == FLOOR and _number(r, name) is not None):
-            ax.axhline(float(row[name]), color="k", lw=0.8, ls=":")
-            where = (0.995, float(row[name]))
-            ax.annotate("test images", where, xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.grid(which="both", alpha=0.25)
-        _plain_numbers(ax)
+    for ax, against in zip(axes, AXES, strict=True):
+        styles = draw_distances(ax, rows, name, against, flat, colours)
         ax.tick_params(which="both", labelsize=8)
-    steps = sorted({int(r["nfe"]) for r in measured})
-    axes[0].set_xticks(_spread(steps), [str(s) for s in _spread(steps)])
-    axes[0].set_xticks([], minor=True)
     axes[0].set_xlabel("network evaluations an image (T, where trained at T)")
-    devices = ", ".join(dict.fromkeys(r.get("device", "") for r in measured))
-    axes[1].set_xlabel(f"seconds an image ({devices})")
     axes[0].set_ylabel(f"{NAMES[name]} to the training images")
-    counts = [key[2] for key in dict.fromkeys((None, None, k[2]) for k in lines)]
     handles = [Line2D([], [], color=c, marker="o", ms=4, label=_label(k)) for k, c in colours.items()]
-    handles += [Line2D([], [], color="0.4", ls=styles.get(n, "-"), label=f"{int(n):,} images") for n in counts if n]
+    handles += [Line2D([], [], color="0.4", ls=style, label=f"{int(n):,} images") for n, style in styles.items() if n]
     handles += [Line2D([], [], color="0.4", ls="", marker="o", mfc="white", ms=5, label="not shown to have converged")]
     fig.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     return _save(fig, path)
 
 
-def _draw_line(ax: Axes, points: list[Row], against: str, name: str, colour: str, style: str, flat: set) -> None:
+def draw_distances(
+    ax: Axes,
+    rows: list[Row],
+    name: str,
+    against: str,
+    flat: set[tuple[str, ...]],
+    colours: dict[Key, str],
+    paper: str = "white",
+    ink: str = "k",
+) -> dict[str, str]:
+    """Distance `name` against one of AXES: a line through the means over seeds for every method and number of images.
+
+    Points are filled where the training is among `flat`. Returns number of images → line style.
+    """
+    measured = [r for r in rows if r["method"] != FLOOR and _number(r, name) is not None]
+    # compared are equal numbers of images only, so each line has its own
+    lines = _grouped(measured, lambda r: (r["method"], r.get("divergence", ""), r.get("n_generated", "")))
+    counts = sorted({k[2] for k in lines}, key=lambda n: -int(n or 0))
+    styles = dict(zip(counts, ("-", "--", ":", "-."), strict=False))
+    for key, points in lines.items():
+        _draw_line(ax, points, against, name, colours[key[:2]], styles.get(key[2], "-"), flat, paper)
+    for row in (r for r in rows if r["method"] == FLOOR and _number(r, name) is not None):
+        ax.axhline(float(row[name]), color=ink, lw=0.8, ls=":")
+        where = (0.995, float(row[name]))
+        ax.annotate("test images", where, xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.grid(which="both", alpha=0.25)
+    _plain_numbers(ax)
+    if against == "nfe":
+        steps = sorted({int(r["nfe"]) for r in measured})
+        ax.set_xticks(_spread(steps), [str(s) for s in _spread(steps)])
+        ax.set_xticks([], minor=True)
+        ax.set_xlabel("network evaluations an image")
+    else:
+        devices = ", ".join(dict.fromkeys(r.get("device", "") for r in measured))
+        ax.set_xlabel(f"seconds an image ({devices})")
+    return styles
+
+
+def _draw_line(
+    ax: Axes, points: list[Row], against: str, name: str, colour: str, style: str, flat: set, paper: str
+) -> None:
     by_place = _grouped(points, lambda r: (r["T"], r["nfe"]))
     means = sorted(
         (fmean(float(r[against]) for r in group), fmean(float(r[name]) for r in group)) for group in by_place.values()
     )
     ax.plot(*zip(*means, strict=True), color=colour, ls=style, lw=1.2)
     for row in points:
-        filled = colour if _training(row) in flat else "white"
+        filled = colour if _training(row) in flat else paper
         ax.plot(float(row[against]), float(row[name]), "o", ms=5, color=colour, mfc=filled, zorder=3)
 
 
@@ -146,6 +182,19 @@ def _draw_curves(curves: list[Row], path: Path) -> Path:
     ]
     fig.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False)
     return _save(fig, path)
+
+
+def sampled(table: Path) -> Iterator[tuple[str, dict[str, float], Path]]:
+    """What the table's pictures show, in order: title, distances, and the picture."""
+    rows, shown, _ = read_sweep_table(table)
+    for row in rows:
+        path = table.parent / "samples" / f"{_sample_name(row)}.png"
+        if row["method"] != FLOOR and path.is_file():
+            steps = (f"T = {row['T']}" if row["T"] == row["nfe"] else f"T = {row['T']}, {row['nfe']} steps") + (
+                f", seed {row['seed']}" if row["seed"] else ""
+            )
+            values = {name: value for name in shown if (value := _number(row, name)) is not None}
+            yield f"{_label((row['method'], row['divergence']))}, {steps}", values, path
 
 
 def _draw_samples(rows: list[Row], folder: Path, shown: list[str], output: Path) -> Iterator[Path]:

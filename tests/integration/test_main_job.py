@@ -66,7 +66,9 @@ def test_test_predict_report(
         "spectra.png",
         "ranks.png",
         "figure.png",
+        "report.html",
     }
+    assert json.loads((fourier / "run.json").read_text())["test"]["seconds_per_member"] > 0
     row = next(line for line in report.splitlines() if line.startswith("bicubic "))
     assert "1.000*" in row  # the first method's own error is the yardstick
     with (bicubic / "test_metrics.csv").open() as file:

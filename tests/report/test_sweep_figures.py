@@ -145,6 +145,25 @@ def test_refused(tmp_path: Path, text: str | None, words: str) -> None:
         draw_sweep(path, tmp_path)
 
 
-def test_report_takes_one_table_alone(program: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert program("report", "runs/a", "fid_vs_steps.csv") == 2
-    assert "a sweep's table is drawn alone" in capsys.readouterr().err
+def test_report_draws_a_table_on_a_page(
+    program: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row("ddgan", "gan", T, T, seed) for T in (1, 4) for seed in (0, 1)]
+    rows.append({"method": "test_images", "classifier_frechet": 0.5, "n_generated": 10_000})
+    (tmp_path / "samples").mkdir()
+    imsave(tmp_path / "samples" / f"{sample_name(rows[0])}.png", np.zeros((8, 8, 3)))
+    table = write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows)
+    assert program("report", table) == 0
+    assert f"page:   {tmp_path / 'report.html'}" in capsys.readouterr().out
+    html = (tmp_path / "report.html").read_text()
+    assert "ddgan gan, T = 1, seed 0, classifier_frechet 10" in html and "classifier_frechet against seconds" in html
+    assert (tmp_path / "classifier_frechet_vs_steps.png").exists()
+    assert program("report", tmp_path, "--output", tmp_path / "again") == 0  # the sweep's folder
+    assert (tmp_path / "again" / "report.html").exists()
+
+
+def test_report_refuses_a_run_without_results_before_it_writes(program: Callable[..., int], tmp_path: Path) -> None:
+    table = write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, [row("ddgan", "gan", 4, 4, 0)])
+    (tmp_path / "empty").mkdir()
+    assert program("report", tmp_path / "empty", table, "--output", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,129 @@
+"""Maps as small pictures on one grid and one scale of colours, so that one can be laid upon the other."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib import colormaps
+from PIL import Image
+
+from fdsr import maps
+from fdsr.report.studies import Study
+
+COLOURS = "viridis"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One map. picture: its number among the atlas's pictures."""
+
+    name: str
+    picture: int
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """The maps of a study's first test time: label of a method → variable → layers, from coarse to truth.
+
+    scales: variable → (low, high, unit) of its colours. caption: time and window. ratio: width over height.
+    """
+
+    pictures: tuple[str, ...]
+    layers: dict[str, dict[str, tuple[Layer, ...]]]
+    scales: dict[str, tuple[float, float, str]]
+    caption: str
+    ratio: float
+
+    def to_json(self) -> dict[str, Any]:
+        """What the page's script reads."""
+        named = {
+            label: {name: [[layer.name, layer.picture] for layer in stack] for name, stack in by_variable.items()}
+            for label, by_variable in self.layers.items()
+        }
+        scales = {name: [f"{low:.4g}", f"{high:.4g}", unit] for name, (low, high, unit) in self.scales.items()}
+        return {"pictures": list(self.pictures), "layers": named, "scales": scales}
+
+
+def make_atlas(study: Study) -> Atlas | None:
+    """Coarse field, mean, members and truth of every method, of its first seed. None where no run kept an example.
+
+    All methods share the scale of the truth; a picture that several have in common (coarse field, truth) is kept once.
+    """
+    pictures: dict[str, int] = {}
+    layers: dict[str, dict[str, tuple[Layer, ...]]] = {}
+    scales: dict[str, tuple[float, float, str]] = {}
+    caption, ratio = "", 1.0
+    for entry in study.entries:
+        example = next((ds for run in entry.runs if (ds := run.dataset("test_example.nc")) is not None), None)
+        if example is None:
+            continue
+        ds = maps.window(example)
+        caption = caption or maps.title(ds, "First test time")
+        ratio = ds.sizes["lon"] / ds.sizes["lat"]
+        layers[entry.label] = {}
+        for name in (str(v) for v in ds.variable.values):
+            own = ds.sel(variable=name)
+            low, high = (float(np.nanquantile(own.truth, q)) for q in (0.005, 0.995))
+            low, high, _ = scales.setdefault(name, (low, high, str(own.units.item())))
+            layers[entry.label][name] = tuple(
+                Layer(title, pictures.setdefault(picture(field, low, high), len(pictures)))
+                for title, field in _fields(example, own, name)
+            )
+    return Atlas(tuple(pictures), layers, scales, caption, ratio) if layers else None
+
+
+def picture(field: np.ndarray, low: float, high: float) -> str:
+    """A field (H, W) as a PNG in a data URI, a pixel a cell; missing values are transparent."""
+    span = high - low if high > low else 1.0
+    index = np.clip(np.nan_to_num((field - low) / span) * 254, 0, 254).round().astype(np.uint8)
+    index[~np.isfinite(field)] = 255
+    image = Image.fromarray(index)
+    image.putpalette(_palette())
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True, transparency=255)
+    return data_uri(stream.getvalue())
+
+
+def data_uri(content: bytes) -> str:
+    """Of a PNG."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def gradient() -> str:
+    """The colours as a CSS gradient, for the scale beside the maps."""
+    stops = (colormaps[COLOURS](x)[:3] for x in np.linspace(0, 1, 9))
+    return (
+        "linear-gradient(to right," + ",".join("#" + "".join(f"{round(255 * c):02x}" for c in s) for s in stops) + ")"
+    )
+
+
+def _palette() -> list[int]:
+    colours = (255 * colormaps[COLOURS](np.linspace(0, 1, 255))[:, :3]).round().astype(int)
+    return [*colours.ravel().tolist(), 0, 0, 0]
+
+
+def _fields(example: xr.Dataset, own: xr.Dataset, name: str) -> Sequence[tuple[str, np.ndarray]]:
+    """(what it is, (lat, lon)) from coarse to true; `own` is a window of the example's variable `name`."""
+    found = []
+    if name in example.low_variable.values:
+        coarse = example.coarse.sel(low_variable=name)
+        rows = _nearest(own.lat.values, example.lat_low.values)
+        columns = _nearest(own.lon.values, example.lon_low.values)
+        found.append(("coarse", coarse.values[np.ix_(rows, columns)]))
+    if int(example.attrs["members"]) == 1:
+        found.append(("prediction", own["mean"].values))
+    else:
+        found.append(("ensemble mean", own["mean"].values))
+        found += [(f"member {i + 1}", member.values) for i, member in enumerate(own.member)]
+    return [*found, ("truth", own.truth.values)]
+
+
+def _nearest(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """For each fine place the coarse cell that it lies in."""
+    return np.abs(fine[:, None] - coarse[None, :]).argmin(axis=1)

@@ -1,0 +1,234 @@
+"""One static HTML page of a comparison: it loads nothing, so it can be mailed, archived, and opened from a disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from fdsr import __version__
+from fdsr.report import svg
+from fdsr.report.layers import data_uri, gradient, make_atlas
+from fdsr.report.measures import measure_of
+from fdsr.report.panels import Series, cost_panels, distance_panels, looks, rank_panels, spectra_panels
+from fdsr.report.runs import TestedRun, labels
+from fdsr.report.studies import EVERY, Estimate, Study
+
+PAGE = "report.html"
+_FEW = 30  # times: fewer say nothing of skill in general
+_TEMPLATES = resources.files("fdsr.report") / "templates"
+
+
+def write_page(studies: Sequence[Study], tables: Sequence[Path], output: Path) -> Path:
+    """Write `output`/report.html, whole or not at all, and return its path.
+
+    Args:
+        studies: what was tested on weather fields; see `make_studies`.
+        tables: fid_vs_steps.csv of image studies.
+    """
+    html = render(studies, tables)
+    path = output / PAGE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{PAGE}.partial-{os.getpid()}")
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def render(studies: Sequence[Study], tables: Sequence[Path]) -> str:
+    """The page's HTML. Whatever comes from runs (names, configurations) is escaped."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string((_TEMPLATES / "report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        title="Comparison of methods" if studies else "Distance against steps",
+        version=__version__,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        n_runs=sum(len(e.runs) for s in studies for e in s.entries),
+        methods=list(dict.fromkeys(e.method for s in studies for e in s.entries)),
+        studies=[_study(study) for study in studies],
+        sweeps=[_sweep(table) for table in tables],
+        gradient=gradient(),
+        css=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        js=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
+    ) + "\n"  # fmt: skip
+
+
+# -- one study ---------------------------------------------------------------------------------------------------------
+
+
+def _study(study: Study) -> dict[str, Any]:
+    drawn, atlas = looks(study), make_atlas(study)
+    ratios, spectra = spectra_panels(study)
+    relative = f"CRPS / MAE of {study.reference.label}"
+    return {
+        "title": study.title,
+        "about": f"{study.n_times} time{'s' if study.n_times != 1 else ''} of the split “{study.split}”: {', '.join(study.variables)}.",
+        "notes": _notes(study),
+        "tables": [_table(study, v, drawn) for v in (EVERY, *study.variables)],
+        "legend": [
+            {"index": look.index, "label": label, "svg": _sample_line(look)} for label, look in drawn.items()
+        ],
+        "cost_note": "Lower left is better. Bars are standard deviations over seeds; hollow marks are deterministic methods, "
+        "whose mean absolute error stands for the CRPS. Lines join one method's settings.",
+        "costs": [
+            *cost_panels(study, "crps_relative", EVERY, relative, "CRPS, mean over variables,"),
+            *cost_panels(study, "lsd", EVERY, "LSD (dB)", "LSD, mean over variables,"),
+        ],
+        "costs_by_variable": [
+            panel
+            for name in study.variables
+            for metric, unit in (("crps", _unit(study, name)), ("lsd", "dB"))
+            for panel in cost_panels(study, metric, name, f"{metric.upper()} ({unit})", f"{name}: {metric.upper()}")
+        ],
+        "ratios": ratios,
+        "spectra": spectra,
+        "ranks": rank_panels(study),
+        "atlas": atlas,
+        # a script ends at the first "</", whatever stands around it
+        "atlas_json": json.dumps(atlas.to_json()).replace("<", "\\u003c") if atlas else "",
+        "records": _records(study),
+    }  # fmt: skip
+
+
+def _notes(study: Study) -> list[str]:
+    runs = [r for e in study.entries for r in e.runs]
+    seeds = sorted({len(e.runs) for e in study.entries})
+    notes = []
+    if study.n_times < _FEW:
+        notes.append(
+            f"{study.n_times} times are few: the numbers compare methods on these fields and support no general claim of skill."
+        )
+    if seeds == [1]:
+        notes.append("One seed a method: how much of a difference is chance, this page cannot say.")
+    else:
+        notes.append("Means over seeds ± their sample standard deviation; the column “seeds” says how many. A difference "
+                     "within the spread is no difference.")  # fmt: skip
+    if any(e.members == 1 for e in study.entries):
+        notes.append(
+            "A deterministic method has no spread: its mean absolute error stands in the column of the CRPS, marked MAE."
+        )
+    notes.append("Best values of a column are marked, also where they differ by less than chance. RMSE and MAE are of the "
+                 "ensemble mean; a single member's would be larger.")  # fmt: skip
+    commits = list(dict.fromkeys(r.facts["commit"] for r in runs))
+    if len(commits) > 1:
+        notes.append(f"The runs were tested with {len(commits)} versions of the code: {', '.join(commits)}.")
+    if len(devices := list(dict.fromkeys(r.facts["device"] for r in runs))) > 1:
+        notes.append(f"Wall times are of different devices: {'; '.join(devices)}.")
+    if study.fingerprint:
+        notes.append(f"Fingerprint of the data: {study.fingerprint}.")
+    return notes
+
+
+def _table(study: Study, variable: str, drawn: dict[str, Series]) -> dict[str, Any]:
+    metrics = [m for m in study.metrics if any(study.estimate(e, m, variable) for e in study.entries)]
+    columns = metrics if variable else study.summary()
+    best = {metric: study.best(metric, variable) for metric in columns}
+    about = {"M": lambda e: e.members, "NFE": lambda e: e.nfe, "seeds": lambda e: len(e.runs)}
+    what = {
+        "M": "members of the ensemble",
+        "NFE": "network evaluations a member",
+        "seeds": "runs that differ in their seed alone",
+    }
+    rows = []
+    for entry in study.entries:
+        cells = [_cell(study.estimate(entry, m, variable), entry.label in best[m]) for m in columns]
+        cells += [{"value": str(f(entry)), "spread": "", "mark": "", "best": False} for f in about.values()]
+        rows.append({"label": entry.label, "colour": drawn[entry.label].colour % svg.SERIES, "cells": cells})
+    headings = [{"heading": measure_of(m).heading, "what": measure_of(m).what} for m in columns]
+    headings += [{"heading": name, "what": words} for name, words in what.items()]
+    reference = f"Means over variables; the CRPS ratio is to the mean absolute error of {study.reference.label}"
+    caption = f"{variable}, in {_unit(study, variable)} where nothing else is said" if variable else reference
+    return {"name": variable or "all", "caption": caption, "columns": headings, "rows": rows}
+
+
+def _cell(estimate: Estimate | None, best: bool) -> dict[str, Any]:
+    if estimate is None:
+        return {"value": "–", "spread": "", "mark": "", "best": False}
+    spread = "" if estimate.spread is None else f"{estimate.spread:.2g}"
+    return {"value": f"{estimate.value:.4g}", "spread": spread, "mark": "MAE" if estimate.single else "", "best": best}
+
+
+def _unit(study: Study, variable: str) -> str:
+    for run in (r for e in study.entries for r in e.runs):
+        ds = run.dataset("test_example.nc")
+        if ds is not None and variable in ds.variable.values:
+            return str(ds.units.sel(variable=variable).item())
+    return "its unit"
+
+
+def _sample_line(look: Series) -> str:
+    """A line and a mark as the figures draw them."""
+    with svg.panel(34 / 72, 12 / 72) as (ax, finished):
+        ax.set_axis_off()
+        style = look.line | {"gid": None}
+        ax.plot([0, 0.5, 1], [0, 0, 0], marker=look.marker, ms=5, markevery=[1], clip_on=False, **style)
+        ax.set_xlim(-0.05, 1.05)
+    return finished[0]
+
+
+def _records(study: Study) -> list[dict[str, Any]]:
+    runs = [r for e in study.entries for r in e.runs]
+    named = labels([r.folder for r in runs])
+    return [{"name": named[run.folder], "facts": _facts(run), "config": run.config} for run in runs]
+
+
+def _facts(run: TestedRun) -> list[tuple[str, str]]:
+    test, fit = run.record.get("test", {}), run.record.get("fit", {})
+    packages = ", ".join(f"{name} {version}" for name, version in test.get("packages", {}).items())
+    networks = ", ".join(f"{name} {n:,}" for name, n in test.get("networks", {}).items())
+    facts = [
+        ("folder", str(run.folder)),
+        ("seed", run.seed),
+        ("members, NFE", f"{run.facts['members']}, {run.facts['nfe']}"),
+        ("split, times", f"{run.facts['split']}, {run.facts['n_times']}"),
+        ("tested", f"{test.get('started', '')}, commit {run.facts['commit']}"),
+        ("trained", _training(fit)),
+        (
+            "device",
+            f"{run.facts['device']}, precision {test.get('precision', 'unknown')}, processes {test.get('processes', 1)}",
+        ),
+        ("seconds a member", "" if run.seconds is None else f"{run.seconds:g}"),
+        ("data fingerprint", run.fingerprint),
+        ("parameters", networks or f"{test.get('parameters', 0):,}"),
+        ("packages", f"fdsr {test['fdsr']}, python {test['python']}, {packages}" if packages else ""),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _training(fit: dict[str, Any]) -> str:
+    if not fit:
+        return ""
+    words = [fit.get("started", ""), f"commit {fit.get('commit', 'unknown')}", f"seed {fit.get('seed', 'unknown')}"]
+    words += [
+        f"{fit[key]:,} {what}" for key, what in (("steps", "steps"), ("samples_seen", "samples seen")) if key in fit
+    ]
+    return ", ".join(words)
+
+
+# -- a sweep's table ---------------------------------------------------------------------------------------------------
+
+
+def _sweep(table: Path) -> dict[str, Any]:
+    from fdsr.report.sweep_figures import NAMES, sampled
+
+    panels, keys = distance_panels(table)
+    return {
+        "title": f"{table.absolute().parent.name}: distance against steps",
+        "notes": [
+            "Lines join means over seeds; each number of generated images has its own. A filled mark is a training whose "
+            "distance fell by less than 5 % in its last quarter; a hollow one is not shown to have converged.",
+            "classifier_frechet is the Fréchet distance of a small classifier's features and is not FID.",
+        ],
+        "panels": panels,
+        "colours": keys,
+        "samples": [
+            {"title": f"{title}{''.join(f', {NAMES[n]} {v:.3g}' for n, v in values.items())}", "uri": data_uri(path.read_bytes())}
+            for title, values, path in sampled(table)
+        ],
+    }  # fmt: skip

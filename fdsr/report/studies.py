@@ -1,0 +1,198 @@
+"""Runs that may be compared: the same data, split and times; and of each method, its mean and spread over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from fdsr.errors import FdsrError
+from fdsr.report.measures import MEASURES, measure_of
+from fdsr.report.runs import TestedRun
+
+EVERY = ""  # in place of a variable: the mean over all of them
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over seeds. spread: their sample standard deviation; None of a single seed. single: an MAE in the CRPS's place."""
+
+    value: float
+    spread: float | None
+    seeds: int
+    single: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method in one setting: its runs differ in their seeds alone."""
+
+    method: str
+    label: str
+    runs: tuple[TestedRun, ...]
+
+    @property
+    def members(self) -> int:
+        return self.runs[0].members
+
+    @property
+    def nfe(self) -> int:
+        return self.runs[0].nfe
+
+    def over_seeds(self, value: Callable[[TestedRun], float | None]) -> Estimate | None:
+        """None where a run has no such value."""
+        found = [v for run in self.runs if (v := value(run)) is not None and not math.isnan(v)]
+        if len(found) < len(self.runs):
+            return None
+        return Estimate(fmean(found), stdev(found) if len(found) > 1 else None, len(found))
+
+    def seconds(self) -> Estimate | None:
+        return self.over_seeds(lambda run: run.seconds)
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that was tested on the same fields. reference: whose mean absolute error relative scores are divided by."""
+
+    title: str
+    fingerprint: str
+    split: str
+    n_times: int
+    variables: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def reference(self) -> Entry:
+        """Bicubic interpolation if it is there, else the cheapest single forecast, else whoever stands first."""
+        single = [e for e in self.entries if e.members == 1]
+        named = [e for e in single if e.method == "bicubic"]
+        return (named or sorted(single, key=lambda e: e.nfe) or list(self.entries))[0]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Of any run, in the order of MEASURES; others last."""
+        found = dict.fromkeys(m for e in self.entries for r in e.runs for m, _ in r.values)
+        return [m for m in MEASURES if m in found] + [m for m in found if m not in MEASURES]
+
+    def estimate(self, entry: Entry, metric: str, variable: str = EVERY) -> Estimate | None:
+        """A metric of one variable, or the mean over variables where that makes sense (see `summary`).
+
+        The CRPS of a single forecast is its mean absolute error, and says so.
+        """
+        if metric == "seconds":
+            return entry.seconds()
+        if metric == "crps_relative":
+            return _as_single(entry.over_seeds(self._relative), entry)
+        if metric == "crps" and entry.members == 1:
+            return _as_single(entry.over_seeds(lambda run: run.values.get(("mae", variable))), entry)
+        if variable:
+            return entry.over_seeds(lambda run: run.values.get((metric, variable)))
+        return entry.over_seeds(lambda run: _mean([run.values.get((metric, v)) for v in self.variables]))
+
+    def summary(self) -> list[str]:
+        """Metrics whose mean over variables has a meaning: ratios and decibels."""
+        return [
+            "crps_relative",
+            *(m for m in ("spread_skill", "lsd", "melr", "zonal_lsd") if m in self.metrics),
+            *(["seconds"] if any(e.seconds() for e in self.entries) else []),
+        ]
+
+    def best(self, metric: str, variable: str = EVERY) -> set[str]:
+        """Labels of the best values, all that look alike in the table; none where there is nothing to choose."""
+        badness = measure_of(metric).badness
+        found = {e.label: estimate for e in self.entries if (estimate := self.estimate(e, metric, variable))}
+        if badness is None or len(found) < 2:
+            return set()
+        least = min(badness(e.value) for e in found.values())
+        # the table's own rounding decides what is alike
+        alike = {f"{e.value:.4g}" for e in found.values() if badness(e.value) == least}
+        return {label for label, e in found.items() if f"{e.value:.4g}" in alike}
+
+    def _relative(self, run: TestedRun) -> float | None:
+        ratios = []
+        for variable in self.variables:
+            yardstick = self.reference.over_seeds(lambda r, v=variable: r.values.get(("mae", v)))  # type: ignore[misc]
+            value = run.values.get(("mae" if run.members == 1 else "crps", variable))
+            ratios.append(value / yardstick.value if value is not None and yardstick and yardstick.value else None)
+        return _mean(ratios)
+
+
+def make_studies(runs: Sequence[TestedRun]) -> list[Study]:
+    """Runs by what they were tested on, in the order of their first appearance, each with its methods.
+
+    Raises FdsrError if there is no run.
+    """
+    if not runs:
+        raise FdsrError("there is no run to report; give directories that 'fdsr test' has scored")
+    groups: dict[tuple[object, ...], list[TestedRun]] = {}
+    for run in runs:
+        key = (run.fingerprint, run.facts["split"], run.facts["n_times"], tuple(run.variables))
+        groups.setdefault(key, []).append(run)
+    return [
+        Study(_title(own[0]), own[0].fingerprint, own[0].facts["split"], int(own[0].facts["n_times"]),
+              tuple(own[0].variables), _entries(own))
+        for own in groups.values()
+    ]  # fmt: skip
+
+
+def _entries(runs: Sequence[TestedRun]) -> tuple[Entry, ...]:
+    groups: dict[tuple[object, ...], list[TestedRun]] = {}
+    for run in runs:
+        key: tuple[object, ...] = (run.method, tuple(sorted(run.axes.items())), run.members, run.nfe)
+        groups.setdefault(key, []).append(run)
+    # two runs of one name and one seed are not two seeds of a method: they are told apart by their folders
+    for same, own in list(groups.items()):
+        if len({r.seed for r in own}) < len(own):
+            del groups[same]
+            for run in own:
+                groups[(*same, run.folder)] = [run]
+    named = list(groups.items())
+    counts: dict[str, int] = {}
+    for _, own in named:
+        counts[own[0].method] = counts.get(own[0].method, 0) + 1
+    entries = [
+        Entry(own[0].method, _label(own[0], alone=counts[own[0].method] == 1, placed=len(key) > 4), tuple(own))
+        for key, own in named
+    ]
+    return _distinct(entries)
+
+
+def _label(run: TestedRun, alone: bool, placed: bool) -> str:
+    if placed:
+        return f"{run.folder.parent.name}/{run.folder.name}"
+    if alone:
+        return run.method
+    axes = {"NFE": str(run.nfe)} | {k: v for k, v in run.axes.items() if k not in ("nfe", "steps")}
+    return f"{run.method}, " + ", ".join(f"{v} NFE" if k == "NFE" else f"{k} {v}" for k, v in axes.items())
+
+
+def _distinct(entries: list[Entry]) -> tuple[Entry, ...]:
+    """Labels are keys of tables and figures: alike ones get the size of the ensemble, or their folder, as well."""
+    for more in (lambda e: f"M {e.members}", lambda e: str(e.runs[0].folder)):
+        labels = [e.label for e in entries]
+        entries = [
+            Entry(e.method, f"{e.label}, {more(e)}" if labels.count(e.label) > 1 else e.label, e.runs) for e in entries
+        ]
+    return tuple(entries)
+
+
+def _title(run: TestedRun) -> str:
+    arguments = run.settings.get("data", {})
+    arguments = arguments.get("init_args", {}) if isinstance(arguments, dict) else {}
+    store = arguments.get("store") or arguments.get("source") or "unnamed data"
+    factor = arguments.get("factor")
+    by = "×".join(map(str, factor)) if isinstance(factor, list) else factor
+    return Path(str(store)).name + (f", ×{by}" if by else "")
+
+
+def _as_single(estimate: Estimate | None, entry: Entry) -> Estimate | None:
+    if estimate is None or entry.members > 1:
+        return estimate
+    return Estimate(estimate.value, estimate.spread, estimate.seeds, single=True)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [v for v in values if v is not None and not math.isnan(v)]
+    return fmean(found) if found and len(found) == len(values) else None
