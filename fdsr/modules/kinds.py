@@ -28,7 +28,7 @@ KINDS: dict[str, Kind] = {"fields": Kind(FieldSpec, FieldCodec), "images": Kind(
 
 def kind_of(spec: Spec) -> str:
     """The name of the kind that `spec` describes."""
-    return next(name for name, kind in KINDS.items() if isinstance(spec, kind.spec))
+    return next(name for name, kind in KINDS.items() if type(spec) is kind.spec)
 
 
 def make_codec(spec: Spec, target: str, interpolation: str | None, stage: FirstStage | None = None) -> Codec:
