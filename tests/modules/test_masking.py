@@ -80,7 +80,11 @@ def build_sea(sea: str) -> Callable[..., Any]:
 
 
 def process(coloured: bool) -> GaussianDiffusion:
-    noise = ColouredNoise(RealFourier(), 1 / (1 + torch.arange(64.0).reshape(1, 8, 8)).expand(2, 8, 8)) if coloured else None
+    noise = (
+        ColouredNoise(RealFourier(), 1 / (1 + torch.arange(64.0).reshape(1, 8, 8)).expand(2, 8, 8))
+        if coloured
+        else None
+    )
     return GaussianDiffusion(vp_schedule(20), noise)
 
 
