@@ -65,8 +65,8 @@ def read_sweep_table(table: Path) -> tuple[list[Row], list[str], list[Row]]:
 def flattened(curves: list[Row]) -> set[tuple[str, ...]]:
     """(method, divergence, T, seed) of the trainings whose distance fell by less than 5 % in their last quarter.
 
-    Compared are the mean of the measurements in that quarter and the last one before it; a training with fewer than four
-    measurements shows nothing.
+    Compared are the lowest of the measurements in that quarter and the last one before it, so that noise makes a training look
+    unfinished rather than finished; one with fewer than four measurements shows nothing.
     """
     found = set()
     for (key, _), points in _grouped(curves, lambda c: (_training(c), c["metric"])).items():
@@ -74,7 +74,7 @@ def flattened(curves: list[Row]) -> set[tuple[str, ...]]:
         end = max(step for step, _ in steps)
         before = [value for step, value in steps if step <= 0.75 * end]
         late = [value for step, value in steps if step > 0.75 * end]
-        if len(steps) >= 4 and before and fmean(late) > (1 - _FLAT) * before[-1]:
+        if len(steps) >= 4 and before and min(late) > (1 - _FLAT) * before[-1]:
             found.add(key)
     return found
 

@@ -49,6 +49,7 @@ def curve(values: list[float], seed: int = 0, method: str = "ddgan") -> list[dic
         ([40, 20, 10, 9.9, 9.8, 9.9, 9.8, 9.9], True),
         ([40, 35, 30, 25, 20, 16, 13, 10], False),
         ([40, 20, 10, 9, 8, 8, 7, 6], False),
+        ([40, 20, 10, 10, 10, 10, 10.2, 9.2], False),  # noise hides that it still falls
         ([40, 20, 10, 9, 9, 9, 12, 15], True),  # it rises: no longer training would help
         ([9, 9, 9], False),  # three measurements show nothing
     ],
