@@ -128,9 +128,9 @@ def test_evaluations_of_the_program_are_drawn(
     assert [(r["method"], r["T"], r["nfe"]) for r in table(out / "fid_vs_steps.csv")[1:]] == [("ddpm", "3", "3")]
     capfd.readouterr()
     assert program("report", out / "fid_vs_steps.csv", "--output", tmp_path / "figures") == 0
-    names = {Path(line.removeprefix("figure: ")).name for line in capfd.readouterr().out.splitlines()}
+    names = {Path(line.split(": ", 1)[1].strip()).name for line in capfd.readouterr().out.splitlines()}
     assert (
         names
-        == {"classifier_frechet_vs_steps.png", "samples_ddpm.png"}
+        == {"classifier_frechet_vs_steps.png", "samples_ddpm.png", "report.html"}
         == {p.name for p in (tmp_path / "figures").iterdir()}
     )
