@@ -14,7 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from fdsr.callbacks import (
     CompileCallback,
@@ -29,6 +29,7 @@ from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
 
+_TERMINATED = 143  # the status of a process that SIGTERM ended
 # short forms of what a user asks for most
 _ALIASES = {"--run": "--trainer.default_root_dir", "--low": "--data.init_args.low"}
 
@@ -230,6 +231,10 @@ def run(verb: str, arguments: list[str]) -> None:
             trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
             parser_kwargs={"exit_on_error": False, "prog": "fdsr"},
         )
+    except SIGTERMException:
+        print("fdsr: terminated; finished work is kept", file=sys.stderr)
+        # Lightning's own would end the process with status 0, as if the training were complete
+        raise SystemExit(_TERMINATED) from None
     except (jsonargparse.ArgumentError, MisconfigurationException) as error:
         raise FdsrError(f"configuration: {_one_line(str(error))}") from error
     except ValueError as error:
