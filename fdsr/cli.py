@@ -5,6 +5,7 @@ Nothing heavy is imported here: a verb that needs no training must answer --help
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -90,7 +91,7 @@ VERBS: dict[str, Callable[[str, list[str]], None]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0, or 2 after one line on standard error."""
+    """Run one verb; returns the exit status: 0, 2 after one line on standard error, or 128 and a signal's number."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -110,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fdsr: interrupted; finished work is kept", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fdsr.backbones.embedding import TimeEmbedding
-from fdsr.backbones.padding import Conv
+from fdsr.backbones.padding import Conv, pad_to_multiple
 from fdsr.backbones.registry import register_discriminator
 
 _activate = partial(F.leaky_relu, negative_slope=0.2)
@@ -66,6 +66,8 @@ class HalfUNet(nn.Module):
 
     width: channels of the first level; level i has width · multipliers[i].
     multipliers: one a level.
+    patch_size: patch_size × patch_size pixels are one position with as many times the channels (space to depth), as in
+        `UNet`; sizes that it does not divide are padded.
     stem: kernel of the first convolution, 1 or 3.
     group: largest number of samples over which the minibatch standard deviation is taken; 1 leaves it out.
     time_scale: multiplies t before its embedding, see `TimeEmbedding`.
@@ -77,18 +79,19 @@ class HalfUNet(nn.Module):
         *,
         width: int = 32,
         multipliers: Sequence[int] = (1, 2, 4, 4),
+        patch_size: int = 1,
         stem: int = 1,
         group: int = 4,
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if not multipliers or min(width, group, *multipliers) < 1 or stem not in (1, 3):
-            raise ValueError("half_unet: width, group and multipliers must be at least 1, and stem 1 or 3")
-        self.group = group
+        if not multipliers or min(width, group, patch_size, *multipliers) < 1 or stem not in (1, 3):
+            raise ValueError("half_unet: width, group, patch_size and multipliers must be at least 1, and stem 1 or 3")
+        self.group, self.patch_size = group, patch_size
         channels = [width * m for m in multipliers]
         embedding_dim = 4 * width
         self.embed = TimeEmbedding(width, embedding_dim, time_scale)
-        self.stem = Conv(in_channels, channels[0], stem)
+        self.stem = Conv(in_channels * patch_size**2, channels[0], stem)
         self.blocks = nn.ModuleList(
             DownBlock(channels[max(i - 1, 0)], channels[i], embedding_dim, down=i > 0) for i in range(len(channels))
         )
@@ -98,7 +101,10 @@ class HalfUNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | float, *, wrap: bool = False) -> Tensor:
         embedding = _activate(self.embed(t, x.shape[0]))
-        h = self.stem(x.contiguous(memory_format=torch.channels_last), wrap)
+        p = self.patch_size
+        h, _ = pad_to_multiple(x, p, wrap=wrap)
+        h = rearrange(h, "b c (h p) (w q) -> b (c p q) h w", p=p, q=p)
+        h = self.stem(h.contiguous(memory_format=torch.channels_last), wrap)
         for block in self.blocks:
             h = block(h, embedding, wrap)
         if self.group > 1:

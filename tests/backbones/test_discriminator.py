@@ -16,9 +16,15 @@ def build(**settings: object) -> nn.Module:
     return build_discriminator("half_unet", in_channels=3, **{**SMALL, **settings}).eval()
 
 
-@given(batch=st.integers(1, 9), height=st.integers(1, 19), width=st.integers(1, 19), wrap=st.booleans())
-def test_any_size_and_batch(batch: int, height: int, width: int, wrap: bool) -> None:
-    v = build()(torch.randn(batch, 3, height, width), torch.arange(1.0, batch + 1), wrap=wrap)
+@given(
+    batch=st.integers(1, 9),
+    height=st.integers(1, 19),
+    width=st.integers(1, 19),
+    patch=st.integers(1, 3),
+    wrap=st.booleans(),
+)
+def test_any_size_and_batch(batch: int, height: int, width: int, patch: int, wrap: bool) -> None:
+    v = build(patch_size=patch)(torch.randn(batch, 3, height, width), torch.arange(1.0, batch + 1), wrap=wrap)
     assert v.shape == (batch,) and bool(v.isfinite().all())
 
 
@@ -52,16 +58,17 @@ def test_depends_on_time_and_on_every_channel() -> None:
         assert (net(x, 1.0) - net(other, 1.0)).abs().min() > 1e-5
 
 
-@pytest.mark.parametrize("shift", [4, 8])
-def test_closed_circle_does_not_know_where_it_was_cut(shift: int) -> None:
-    net = build().double()
+@pytest.mark.parametrize(("shift", "patch"), [(4, 1), (8, 1), (8, 2)])
+def test_closed_circle_does_not_know_where_it_was_cut(shift: int, patch: int) -> None:
+    net = build(patch_size=patch).double()
     x = torch.randn(2, 3, 9, 16, dtype=torch.float64)
     torch.testing.assert_close(net(x.roll(shift, -1), 3.0, wrap=True), net(x, 3.0, wrap=True))
     assert (net(x.roll(shift, -1), 3.0) - net(x, 3.0)).abs().max() > 1e-5
 
 
-def test_gradients_reach_every_parameter_also_through_the_penalty() -> None:
-    net, x = build(), torch.randn(4, 3, 8, 8, requires_grad=True)
+@pytest.mark.parametrize("patch", [1, 2])
+def test_gradients_reach_every_parameter_also_through_the_penalty(patch: int) -> None:
+    net, x = build(patch_size=patch), torch.randn(4, 3, 8, 8, requires_grad=True)
     net(x, 1.0).sum().backward(retain_graph=True)
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
     net.zero_grad()
@@ -89,8 +96,8 @@ def test_registry() -> None:
     assert "half_unet" not in registry._BACKBONES
 
 
-@pytest.mark.parametrize("settings", [{"width": 0}, {"multipliers": ()}, {"stem": 2}, {"group": 0}])
+@pytest.mark.parametrize("settings", [{"width": 0}, {"multipliers": ()}, {"stem": 2}, {"group": 0}, {"patch_size": 0}])
 def test_impossible_settings_are_one_clear_line(settings: dict) -> None:
-    with pytest.raises(ValueError, match="half_unet: width, group and multipliers") as caught:
+    with pytest.raises(ValueError, match="half_unet: width, group, patch_size and multipliers") as caught:
         build(**settings)
     assert "\n" not in str(caught.value)
