@@ -45,7 +45,7 @@ class ScoringCallback(EvaluationCallback):
 class SpectralErrorCallback(ScoringCallback):
     """How far the spectra of the members are from the truth's, as they train.
 
-    Logs `fdsr/{metric}/{variable}` for lsd (dB), melr, effective_resolution and resolved_scale (km), and on global grids
+    Logs `fdsr/{metric}/{variable}` for lsd and lsd_fine (dB), melr, effective_resolution and resolved_scale (km), and on global grids
     zonal_lsd and zonal_melr. See EvaluationCallback for when and on what.
     """
 

@@ -138,8 +138,11 @@ class FieldSpec:
         position = torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin().expand(-1, lon.shape[-1])])
         static = self.static.double()
         if self.present is None:
-            mean, std = static.mean((-2, -1), keepdim=True), static.std((-2, -1), keepdim=True)
-            return torch.cat([(static - mean) / std.clamp(min=1e-12), position]).float()
+            mean = static.mean((-2, -1), keepdim=True)
+            points = static.shape[-2] * static.shape[-1]
+            # Tensor.std would warn where there are no static fields
+            variance = (static - mean).square().sum((-2, -1), keepdim=True) / (points - 1)
+            return torch.cat([(static - mean) / variance.sqrt().clamp(min=1e-12), position]).float()
         mean = static.nanmean((-2, -1), keepdim=True)
         std = (static - mean).square().nanmean((-2, -1), keepdim=True).sqrt().clamp(min=1e-12)
         return torch.cat([((static - mean) / std).nan_to_num(0.0), position, self.present.double()]).float()

@@ -52,8 +52,8 @@ def evaluate_datasets(
 
     Returns:
         One data variable a metric with dimension `variable`, over the variables in both: rmse, mae, bias, crps,
-        crps_biased, spread_skill, lsd, melr, effective_resolution and resolved_scale (km), q0_1_error, q1_error,
-        q99_error, q99_9_error; coarse_consistency with `low`, NaN for a variable it lacks; zonal_lsd and zonal_melr where
+        crps_biased, spread_skill, lsd, lsd_fine, melr, effective_resolution and resolved_scale (km), q0_1_error,
+        q1_error, q99_error, q99_9_error; coarse_consistency with `low`, NaN for a variable it lacks; zonal_lsd and zonal_melr where
         the longitudes close the circle; weather_frechet and weather_frechet_patches if asked for.
         spectrum (of the members), spectrum_reference, spectrum_error and spectrum_mean (of the ensemble mean), (variable,
         band, ring) in unit² km², with wavenumber (band, ring) in cycles/km, scored (band, ring), band_latitude (band);

@@ -127,14 +127,14 @@ class SpectralScores(SumMetric):
         return ring_mean(total, rings)
 
     def compute(self) -> dict[str, Tensor]:
-        """lsd in dB, melr, effective_resolution and resolved_scale in km, (C,); power, reference, error and mean (C, bands,
+        """lsd and lsd_fine in dB, melr, effective_resolution and resolved_scale in km, (C,); power, reference, error and mean (C, bands,
         rings) in unit² km² (zonal: unit² km)."""
         power = self.power / self.n_fields[..., None]
         reference, error, mean = (x / self.n_truths[..., None] for x in (self.reference, self.error, self.mean))
         mean_square = self.mean_square / self.n_truths
         by_band = {
             name: torch.full_like(mean_square, torch.nan)
-            for name in ("lsd", "melr", "effective_resolution", "resolved_scale")
+            for name in ("lsd", "lsd_fine", "melr", "effective_resolution", "resolved_scale")
         }
         for i, rings in enumerate(self.rings):
             scored = torch.from_numpy(np.flatnonzero(rings.scored)).to(power.device)
@@ -145,13 +145,17 @@ class SpectralScores(SumMetric):
             error_ratio = log_ratio(error[:, i][:, scored], reference_i, floor)
             # an error that is rounding is no error, also where the truth has no power
             error_ratio = torch.where(error[:, i][:, scored] <= floor, -torch.inf, error_ratio)
-            by_band["lsd"][:, i] = (ratio * (10.0 / math.log(10.0))).square().mean(1)
+            decibels = ratio * (10.0 / math.log(10.0))
+            by_band["lsd"][:, i] = decibels.square().mean(1)
+            if len(wavenumber):
+                by_band["lsd_fine"][:, i] = decibels[:, wavenumber > wavenumber.max() / 2].square().mean(1)
             by_band["melr"][:, i] = ratio.abs().mean(1)
             by_band["effective_resolution"][:, i] = _largest_resolved(ratio.abs(), math.log(RESOLVED), wavenumber)
             by_band["resolved_scale"][:, i] = _largest_resolved(error_ratio, -math.log(RESOLVED), wavenumber)
         pooled = {name: self._over_bands(values) for name, values in by_band.items()}
         return {
             "lsd": torch.sqrt(pooled["lsd"]),
+            "lsd_fine": torch.sqrt(pooled["lsd_fine"]),
             "melr": pooled["melr"],
             "effective_resolution": 1.0 / pooled["effective_resolution"],
             "resolved_scale": 1.0 / pooled["resolved_scale"],

@@ -19,6 +19,7 @@ LONG_NAMES = {
     "crps_biased": "continuous ranked probability score of the empirical distribution",
     "spread_skill": "spread-skill ratio",
     "lsd": "log-spectral distance",
+    "lsd_fine": "log-spectral distance over the upper half of the wavenumbers",
     "melr": "mean absolute log ratio of spectra",
     "effective_resolution": "wavelength down to which the power of the members is right to a factor of two",
     "resolved_scale": "wavelength down to which the error of the ensemble mean has at most half of the truth's power",
@@ -39,7 +40,7 @@ EVENT_NAMES = {
     "fss": "fractions skill score of reaching the threshold",
 }
 UNITS = {
-    "lsd": "dB", "zonal_lsd": "dB", "melr": "1", "zonal_melr": "1", "spread_skill": "1", "effective_resolution": "km",
+    "lsd": "dB", "lsd_fine": "dB", "zonal_lsd": "dB", "melr": "1", "zonal_melr": "1", "spread_skill": "1", "effective_resolution": "km",
     "resolved_scale": "km", "weather_frechet": "1", "weather_frechet_patches": "1",
 }  # fmt: skip
 SINGLE = "mean absolute error (a single member)"

@@ -29,8 +29,8 @@ _ZONAL = {"lsd": "zonal_lsd", "melr": "zonal_melr"}
 
 
 class FieldMetrics(nn.Module):
-    """Every score of named variables on one grid: rmse, mae, bias, crps, crps_biased, spread_skill, lsd, melr,
-    effective_resolution, resolved_scale, q0_1_error, q1_error, q99_error, q99_9_error; coarse_consistency with a `factor`;
+    """Every score of named variables on one grid: rmse, mae, bias, crps, crps_biased, spread_skill, lsd, lsd_fine,
+    melr, effective_resolution, resolved_scale, q0_1_error, q1_error, q99_error, q99_9_error; coarse_consistency with a `factor`;
     zonal_lsd and zonal_melr where the longitudes close the circle; wet_fraction, wet_fraction_truth, brier and fss of the
     variables that have `thresholds`; weather_frechet and weather_frechet_patches if asked for.
 

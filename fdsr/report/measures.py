@@ -39,6 +39,7 @@ MEASURES: dict[str, Measure] = {
     "bias": Measure("bias", abs, "mean error of the ensemble mean; best nearest to 0"),
     "spread_skill": Measure("spread/skill", _near_one, "spread–skill ratio; best nearest to 1"),
     "lsd": Measure("LSD (dB)", _low, "log-spectral distance of the members"),
+    "lsd_fine": Measure("fine LSD (dB)", _low, "log-spectral distance of the members over the upper half of the wavenumbers"),
     "melr": Measure("MELR", _low, "mean absolute log ratio of the spectra"),
     "zonal_lsd": Measure("zonal LSD (dB)", _low, "log-spectral distance of zonal spectra"),
     "zonal_melr": Measure("zonal MELR", _low, "mean absolute log ratio of zonal spectra"),

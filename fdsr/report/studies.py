@@ -95,7 +95,7 @@ class Study:
         """Metrics whose mean over variables has a meaning: ratios and decibels."""
         return [
             "crps_relative",
-            *(m for m in ("spread_skill", "lsd", "melr", "zonal_lsd") if m in self.metrics),
+            *(m for m in ("spread_skill", "lsd", "lsd_fine", "melr", "zonal_lsd") if m in self.metrics),
             *(["seconds"] if any(e.seconds() for e in self.entries) else []),
         ]
 

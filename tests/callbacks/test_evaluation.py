@@ -74,7 +74,7 @@ def assert_scores(scores: dict[str, float], expected: dict[str, float], metrics:
 
 POINTWISE = {"rmse", "mae", "bias"}
 ENSEMBLE = POINTWISE | {"crps", "crps_biased", "spread_skill"}
-SPECTRAL = {"lsd", "melr", "effective_resolution", "resolved_scale", "zonal_lsd", "zonal_melr"}
+SPECTRAL = {"lsd", "lsd_fine", "melr", "effective_resolution", "resolved_scale", "zonal_lsd", "zonal_melr"}
 
 
 def test_scores_are_those_of_the_averaged_weights(

@@ -208,7 +208,9 @@ def test_a_grid_of_few_rows_and_no_times(rows: int) -> None:
     few = slice(0, rows)
     result = evaluate(prediction.isel(lat=few), truth.isel(lat=few))
     assert all(np.isfinite(result[name]).all() for name in POINTWISE)
-    assert all(np.isnan(result[name]).all() for name in ("lsd", "melr", "effective_resolution", "resolved_scale"))
+    assert all(
+        np.isnan(result[name]).all() for name in ("lsd", "lsd_fine", "melr", "effective_resolution", "resolved_scale")
+    )
     nothing = evaluate(prediction.isel(time=[]), truth, low)
     assert nothing.attrs["n_times"] == 0
     assert all(np.isnan(nothing[name]).all() for name in POINTWISE)

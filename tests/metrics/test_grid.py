@@ -65,7 +65,7 @@ def test_a_single_row_or_column(shape: tuple[int, int], projected: bool) -> None
     assert scores["crps"] == pytest.approx(1.0) and scores["crps_biased"] == pytest.approx(1.25)
     assert scores["q99_error"] == pytest.approx(2.0, abs=1e-3) and scores["q1_error"] == pytest.approx(1.0, abs=1e-3)
     assert scores["brier_0.5"] == 1.0
-    for name in ("lsd", "melr", "effective_resolution", "resolved_scale"):
+    for name in ("lsd", "lsd_fine", "melr", "effective_resolution", "resolved_scale"):
         assert np.isnan(scores[name])
     assert metrics.spectra().power.shape == (1, 0, 0)
     np.testing.assert_allclose(metrics.rank_histogram(), [[1.0, 0.0, 0.0]])

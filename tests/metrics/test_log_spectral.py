@@ -23,7 +23,8 @@ def test_scaling_a_field_gives_the_closed_form(factor: float) -> None:
     metric = SpectralScores(BANDS, 2)
     metric.update(y.double()[:, None] * factor, y.double())
     result = metric.compute()
-    np.testing.assert_allclose(result["lsd"], abs(20 * np.log10(factor)), rtol=1e-9, atol=1e-9)
+    for name in ("lsd", "lsd_fine"):
+        np.testing.assert_allclose(result[name], abs(20 * np.log10(factor)), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(result["melr"], abs(2 * np.log(factor)), rtol=1e-9, atol=1e-9)
 
 
@@ -87,6 +88,20 @@ def lowpassed(y: torch.Tensor, wavenumber: float, factor: float) -> torch.Tensor
     k = np.hypot(np.fft.fftfreq(y.shape[-2])[:, None], np.fft.rfftfreq(y.shape[-1])[None, :])
     gain = torch.from_numpy(np.where(k > wavenumber, factor, 1.0))
     return torch.fft.irfft2(torch.fft.rfft2(y) * gain, s=y.shape[-2:])
+
+
+@pytest.mark.parametrize(("edge", "gain"), [(0.12, 0.5), (0.12, 3.0), (0.4, 0.5)])
+def test_the_fine_distance_sees_the_upper_half_of_the_wavenumbers(edge: float, gain: float) -> None:
+    y = torch.randn(20, 1, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    metric = SpectralScores(projected_bands((64, 96), (2.0, 2.0)))
+    metric.update(lowpassed(y, edge, gain)[:, None], y)
+    result, rings = metric.compute(), metric.rings[0]
+    decibels = (10 * torch.log10(result["power"] / result["reference"]))[0, 0].numpy()
+    upper = rings.scored & (rings.wavenumber > 0.125)  # of 0.25 cycles per km, two cells
+    np.testing.assert_allclose(result["lsd_fine"], np.sqrt(np.mean(decibels[upper] ** 2)), rtol=0.05)
+    if edge < 0.2:  # all of the upper half is changed, as much of the lower is not
+        np.testing.assert_allclose(result["lsd_fine"], abs(20 * np.log10(gain)), rtol=0.01)
+    assert bool((result["lsd_fine"] > result["lsd"]).all())
 
 
 @pytest.mark.parametrize(("factor", "resolved"), [(0.5, False), (0.8, True), (1.3, True), (1.6, False)])

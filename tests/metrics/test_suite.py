@@ -16,8 +16,8 @@ from .fields import grid, sample
 
 NAMES = ["t2m", "u10"]
 SCORES = {
-    "rmse", "mae", "bias", "crps", "crps_biased", "spread_skill", "lsd", "melr", "coarse_consistency", "resolved_scale",
-    "effective_resolution", "q0_1_error", "q1_error", "q99_error", "q99_9_error",
+    "rmse", "mae", "bias", "crps", "crps_biased", "spread_skill", "lsd", "lsd_fine", "melr", "coarse_consistency",
+    "resolved_scale", "effective_resolution", "q0_1_error", "q1_error", "q99_error", "q99_9_error",
 }  # fmt: skip
 
 
