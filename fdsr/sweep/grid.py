@@ -22,8 +22,9 @@
           - {name: more, method: ddpm, settings: {…}}      # a name where method and axes are those of another
 
 A block may have keys, settings, fit and test of its own, which go before the common ones; `fit: false` where there is nothing
-to train; and `after: true` where it needs what earlier blocks trained: `{output}` in a setting is the sweep's folder, `{seed}`
-this point's seed.
+to train; and `after: true` where it needs what earlier blocks trained: `{output}` in a setting is the sweep's folder,
+`{here}` that of the configuration, and `{seed}` this point's seed, as any axis in braces is its value. An axis whose keys are
+an empty list has no other effect.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Runner:
                 *self._arguments(point, evaluation.settings), *trained, "--overwrite=true"]  # fmt: skip
 
     def _arguments(self, point: Point, settings: Settings) -> list[str]:
-        places = {"output": str(self.output)} | point.axes
+        places = {"output": str(self.output), "here": str(point.config.parent)} | point.axes
 
         def text(value: Any) -> str:
             if not isinstance(value, str):

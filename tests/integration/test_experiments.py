@@ -12,7 +12,7 @@ import pytest
 import yaml
 from synthetic import SPLIT, TINY_DDGAN, TINY_UNET
 
-from fdsr.sweep.grid import read_sweep
+from fdsr.sweep.grid import Point, Sweep, read_sweep
 from fdsr.sweep.runner import Runner
 
 ROOT = Path(__file__).parents[2]
@@ -93,28 +93,66 @@ def test_every_file_is_an_experiment_or_a_sweep() -> None:
     assert {p.stem for p in FILES} - {p.stem for p in EXPERIMENTS + SWEEPS} == {"wandb_sweep"}
 
 
+def kinds(sweep: Sweep) -> list[Point]:
+    """The first point of every kind."""
+    return list({(p.config, tuple(p.fit or ()), len(p.evaluations)): p for p in reversed(sweep.points)}.values())
+
+
+def parsed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    return understood([a.replace("--run", "--trainer.default_root_dir") for a in command], monkeypatch)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
-def test_sweep_is_understood_as_it_stands(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first point of every kind: its training and all of its tests."""
-    sweep, runner = read_sweep(path), Runner(tmp_path, program=())
-    kinds = {(p.config, tuple(p.fit or ()), len(p.evaluations)): p for p in reversed(sweep.points)}
-    for point in kinds.values():
-        values = understood(
-            [a.replace("--run", "--trainer.default_root_dir") for a in runner.fit_command(point)], monkeypatch
-        )
+@pytest.mark.parametrize("path", [p for p in SWEEPS if load(p)["table"] == "fid_vs_steps"], ids=lambda p: p.stem)
+def test_sweep_of_images_is_understood_as_it_stands(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner(tmp_path, program=())
+    for point in kinds(read_sweep(path)):
+        values = parsed(runner.fit_command(point), monkeypatch)
         arguments = values.model.init_args
         assert arguments.timesteps == point.axes["T"] and values.seed_everything == point.axes["seed"]
         assert arguments.get("divergence") == point.axes.get("divergence")
         assert arguments.get("steps", 1) <= arguments.timesteps and values.trainer.callbacks[0].init_args.every_n_steps
         for evaluation in point.evaluations:
-            command = [a.replace("--run", "--trainer.default_root_dir") for a in runner.test_command(point, evaluation)]
-            tested = understood(command, monkeypatch)
+            tested = parsed(runner.test_command(point, evaluation), monkeypatch)
             assert tested.model.init_args.backbone_args == arguments.backbone_args
             assert tested.model.init_args.get("steps", 0) == evaluation.axes.get(
                 "nfe", point.axes["T"] * ("steps" in arguments)
             )
             assert "classifier_frechet" in tested.trainer.callbacks[0].init_args.distances
+
+
+COMPARISON = ROOT / "experiments" / "compare_weather.yaml"
+
+
+def test_the_comparison_is_fair() -> None:
+    """As its head promises: as many evaluations of the network for all, three seeds for four of them on the same data."""
+    seeds: dict[str, set[int]] = {}
+    for point in read_sweep(COMPARISON).points:
+        seeds.setdefault(f"{point.name.split('-')[0]} {point.axes['data']}", set()).add(point.axes["seed"])
+        if point.name.startswith(("ddpm", "fourier", "ddgan", "corrdiff")):
+            model, settings = load(point.config)["model"], point.fit or {}
+            doubled = [model["class_path"].endswith("DDGANModule"), model["init_args"].get("mode") == "reference",
+                       settings.get("model.init_args.draws") == 2]  # fmt: skip
+            assert settings["trainer.max_steps"] * (1 + any(doubled)) == 3000, point.name
+            assert model["init_args"]["backbone_args"] == load(COMPARISON.parent / "ddpm_sr.yaml")["model"]["init_args"][
+                "backbone_args"
+            ]  # fmt: skip
+        if point.name.startswith(("ddpm", "fourier", "corrdiff")):
+            assert {8, 32} <= {e.settings["model.init_args.steps"] for e in point.evaluations}
+    for data in ("turbulence", "era5_sample"):
+        for method in ("regression", "ddpm", "fourier_coloured", "ddgan"):
+            assert seeds[f"{method} {data}"] == {0, 1, 2}
+
+
+@pytest.mark.slow
+def test_the_comparison_is_understood_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner(tmp_path, program=())
+    for point in {p.config: p for p in read_sweep(COMPARISON).points if p.fit is not None}.values():
+        values = parsed(runner.fit_command(point), monkeypatch)
+        source = load(COMPARISON.parent / "parts" / f"{point.axes['data']}.yaml")["init_args"]["source"]
+        assert values.data.init_args.source == source and values.seed_everything == point.axes["seed"], point.name
 
 
 @pytest.mark.slow

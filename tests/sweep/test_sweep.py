@@ -194,13 +194,20 @@ def test_later_stages_use_what_earlier_ones_trained(sweep_file: SweepFile, tmp_p
     def change(content: dict[str, Any]) -> None:
         ddgan, ddpm = content["blocks"]
         mean = "{output}/ddpm-T=8-seed={seed}/checkpoints/last.ckpt"
-        content["blocks"] = [ddpm, ddgan | {"after": True, "settings": {"mean": mean}}]
+        content["keys"]["data"] = []
+        own = {"mean": mean, "data": "{here}/parts/{data}.yaml"}
+        content["blocks"] = [
+            ddpm,
+            ddgan | {"after": True, "settings": own, "grid": ddgan["grid"] | {"data": ["waves"]}},
+        ]
 
     run(sweep_file(change), tmp_path / "out", jobs=3)
-    first = (tmp_path / "out" / DDGAN.format(1) / "calls.txt").read_text()
+    later = tmp_path / "out" / f"{DDGAN.format(1)}-data=waves"
+    first = (later / "calls.txt").read_text()
     assert f"--mean={tmp_path}/out/{DDPM}/checkpoints/last.ckpt" in first
+    assert f" --data={tmp_path}/parts/waves.yaml" in first
     ended = (tmp_path / "out" / DDPM / "ddpm" / "test.done").stat().st_mtime_ns
-    assert ended <= (tmp_path / "out" / DDGAN.format(1) / "fit.done").stat().st_mtime_ns
+    assert ended <= (later / "fit.done").stat().st_mtime_ns
 
 
 def test_tables_of_weather_are_joined_with_the_axes(sweep_file: SweepFile, tmp_path: Path) -> None:
