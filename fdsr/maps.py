@@ -14,6 +14,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fdsr.atomic import written_whole
+
 WINDOW = (64, 96)  # points shown of a larger grid, so that single cells stay visible
 
 
@@ -97,8 +99,6 @@ def _draw(
 
 def save_png(fig: Figure, path: Path) -> Path:
     """Write the figure, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.png")
-    fig.savefig(partial, dpi=80)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        fig.savefig(partial, dpi=80, format="png")
     return path

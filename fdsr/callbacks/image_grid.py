@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from fdsr.atomic import written_whole
 
 
 def write_grid(path: Path, images: Tensor, margin: int = 2) -> Path:
@@ -25,8 +26,6 @@ def write_grid(path: Path, images: Tensor, margin: int = 2) -> Path:
     for i, image in enumerate(images.cpu()):
         y, x = (margin + place * (size + margin) for place, size in ((i // columns, height), (i % columns, width)))
         canvas[:, y : y + height, x : x + width] = image
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    imsave(partial, np.ascontiguousarray(canvas.permute(1, 2, 0).numpy()), format="png")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        imsave(partial, np.ascontiguousarray(canvas.permute(1, 2, 0).numpy()), format="png")
     return path

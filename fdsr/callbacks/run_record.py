@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from fdsr import __version__
+from fdsr.atomic import write_text
 from fdsr.callbacks.evaluation_mode import train_step
 
 _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "scipy", "xarray", "zarr", "einops")
@@ -144,14 +144,14 @@ class RunRecord(Callback):
         }
         if stage == "test":
             record[stage]["nfe"] = module.evaluations_per_member
-        _write_json(path, record)
+        write_text(path, json.dumps(record, indent=2) + "\n")
 
     def _add(self, stage: str, facts: dict[str, Any]) -> None:
         """More facts of a stage that has begun."""
         path = self.run_dir / "run.json"
         record = json.loads(path.read_text())
         record[stage] |= facts
-        _write_json(path, record)
+        write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def _now(device: torch.device) -> float:
@@ -159,12 +159,6 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
 
 
 class JSONLLogger(Logger):

@@ -7,7 +7,6 @@ test images of clothes, 28 × 28, grey, ten classes.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fdsr.atomic import written_whole
 from fdsr.data.idx import parse_idx, read_unpacked
 from fdsr.errors import FdsrError
 
@@ -115,9 +115,7 @@ def _read(folder: Path, name: str, verify: bool) -> Tensor:
 
 
 def _fetch(url: str, path: Path, sha256: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
+    with written_whole(path) as partial:
         with urlopen(url, timeout=_TIMEOUT_SECONDS) as response, partial.open("wb") as file:
             size = int(response.headers.get("Content-Length") or 0) or None
             with tqdm(total=size, unit="B", unit_scale=True, desc=path.name) as progress:
@@ -126,6 +124,3 @@ def _fetch(url: str, path: Path, sha256: str) -> None:
                     progress.update(len(block))
         if hashlib.sha256(read_unpacked(partial)).hexdigest() != sha256:
             raise FdsrError("the file received has another sha256")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

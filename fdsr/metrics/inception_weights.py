@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import warnings
 import zipfile
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fdsr.atomic import written_whole
 from fdsr.errors import FdsrError
 from fdsr.metrics.inception import blank_network
 
@@ -75,10 +75,8 @@ def _converted_once(path: Path, cache: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # torch.jit is deprecated; nothing else reads these files
             script = torch.jit.load(str(path), map_location="cpu").state_dict()
         state = convert(script)
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        save_file(state, partial)
-        partial.replace(target)
+        with written_whole(target) as partial:
+            save_file(state, partial)
     return load_file(target)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fdsr.atomic import written_whole
 from fdsr.errors import FdsrError
 from fdsr.modules.base import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule, read_stage
 from fdsr.modules.first_stage import FirstStage
@@ -75,12 +75,11 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     }
     if stage:
         config["stage"] = {k: v for k, v in stage.items() if not isinstance(v, Tensor)}
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        save_file(tensors, str(partial / WEIGHTS))
-        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        partial.rename(folder)
+        with written_whole(folder) as partial:
+            partial.mkdir()
+            save_file(tensors, str(partial / WEIGHTS))
+            (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     except OSError as error:
         raise FdsrError(
             f"folder '{folder}' cannot be written: {error.strerror or error}; choose a writable place"

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from fdsr.atomic import write_text
 from fdsr.errors import FdsrError
 from fdsr.sweep.grid import Evaluation, Point, Settings
 
@@ -244,7 +245,4 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}-{threading.get_ident()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=2) + "\n")

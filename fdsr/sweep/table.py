@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fdsr.atomic import written_whole
 from fdsr.errors import FdsrError
 from fdsr.sweep.grid import Axes
 
@@ -119,10 +119,8 @@ def _curve(result: Result, fit: Row, seed: Any) -> Iterable[Row]:
 def _copy_picture(result: Result, path: Path) -> None:
     pictures = sorted((result.tested / "samples").glob("test_*.png"))
     if pictures:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        shutil.copyfile(pictures[-1], partial)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            shutil.copyfile(pictures[-1], partial)
 
 
 def _lines(path: Path) -> list[Row]:
@@ -142,10 +140,7 @@ def _record(folder: Path) -> Row:
 
 
 def _write_csv(path: Path, fields: Sequence[str], rows: Sequence[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    with partial.open("w", newline="") as file:
+    with written_whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
