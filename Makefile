@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # waiting threads sleep instead of spinning: much faster where cores are shared, no slower elsewhere
 export OMP_WAIT_POLICY ?= PASSIVE
+# a test at a time to whoever is free: slow tests come last and differ much
+WORKERS := -n auto --maxprocesses 8 --maxschedchunk 1
 
 .PHONY: help install demo sweep-T test test-fast bench bench-data lint clean
 .DEFAULT_GOAL := help
@@ -27,11 +29,11 @@ sweep-T: install ## quality against the number of steps: the study for a GPU, or
 	@study=$$($(BIN)/python -c 'import torch; print("sweep_T" if torch.cuda.is_available() else "sweep_T_cpu")') && \
 	$(BIN)/fdsr sweep experiments/$$study.yaml && $(BIN)/fdsr report runs/$$study/fid_vs_steps.csv
 
-test: install ## run every test
-	@$(BIN)/python -m pytest
+test: install ## run every test, a process a core
+	@$(BIN)/python -m pytest $(WORKERS)
 
 test-fast: install ## run the tests that need no training (a minute or two)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 bench: install ## speed beside other libraries, of the methods, ranks and memory (half an hour; ratios only, see the results)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

@@ -26,6 +26,13 @@ from fdsr.modules import DownscalingModule
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+# Runs log to W&B by default, in a process of its own: only where a test asks for it. Programs that tests start inherit this.
+os.environ["WANDB_MODE"] = "disabled"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes a second fails before what takes a minute begins."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -117,7 +124,6 @@ def program(monkeypatch: pytest.MonkeyPatch, world: Path) -> Callable[..., int]:
     from fdsr.cli import main
 
     monkeypatch.setenv("FDSR_CACHE", str(world / "cache"))
-    monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setattr(sys, "argv", ["fdsr"])
 
     def run(*arguments: object) -> int:
