@@ -22,7 +22,7 @@ RUN python3 -m venv /opt/venv
 WORKDIR /opt/build
 COPY pyproject.toml constraints.txt ./
 RUN mkdir fdsr && touch fdsr/__init__.py README.md LICENSE \
-    && pip install --constraint constraints.txt ".[wandb,fid]" \
+    && pip install --constraint constraints.txt ".[workspace,fid]" \
     && pip uninstall --yes fdsr \
     && rm -r build fdsr fdsr.egg-info
 

@@ -98,11 +98,22 @@ def report(arguments: list[str]) -> None:
     about = "directories of runs that 'fdsr test' has scored, or of sweeps; fid_vs_steps.csv of a sweep"
     parser.add_argument("runs", nargs="+", metavar="RUN", help=about)
     parser.add_argument("--output", default=None, help="folder for page, tables and figures (default: the last RUN's)")
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="",
+        default=None,
+        metavar="ENTITY/PROJECT",
+        help="build the same as a Weights & Biases workspace and report too, as wandb_workspace.json beside the page, and on the "
+        "server if you are logged in (default: WANDB_ENTITY, or your own, and WANDB_PROJECT, or fdsr)",
+    )
     options = parser.parse_args(arguments)
+    if options.wandb and Path(options.wandb).exists():
+        parser.error(f"--wandb has taken '{options.wandb}' for ENTITY/PROJECT; give the runs first")
 
     from fdsr.report.compare import report as write
 
-    write(options.runs, Path(options.output) if options.output else None)
+    write(options.runs, Path(options.output) if options.output else None, options.wandb)
 
 
 def export(arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import jsonargparse
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -25,6 +26,7 @@ from fdsr.callbacks import (
     ScoreRecorder,
     TrainingGuard,
 )
+from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
@@ -43,7 +45,10 @@ class FdsrCLI(LightningCLI):
             "--output", type=str, default=None, help="Store that predict writes (default: RUN/prediction.zarr)."
         )
         parser.add_argument(
-            "--wandb", type=Literal["off", "offline", "online"], default="off", help="Also log to Weights & Biases."
+            "--wandb",
+            type=Literal["off", "offline", "online"] | None,
+            default=None,
+            help="Weights & Biases beside the run's own record, of fit and test (default: WANDB_MODE, or else offline).",
         )
         parser.add_argument(
             "--weather_frechet",
@@ -106,7 +111,7 @@ class FdsrCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         values, run_dir = self._values, self.run_dir
         if values.trainer.logger is None:
-            kwargs["logger"] = [JSONLLogger(run_dir), *_wandb_logger(values.wandb, run_dir)]
+            kwargs["logger"] = [JSONLLogger(run_dir), *self._wandb_loggers()]
         progress = [] if values.trainer.enable_progress_bar is False else [_progress_bar()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
@@ -117,6 +122,32 @@ class FdsrCLI(LightningCLI):
         ]
         # samplers here know ranks themselves
         return super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
+
+    def _wandb_loggers(self) -> list[RunLogger]:
+        """One where there is something to log and it is wanted."""
+        values, mode = self._values, wandb_mode(self._values.wandb)
+        if self.subcommand not in ("fit", "test") or mode == "off":
+            return []
+        config = yaml.safe_load(self._parser(self.subcommand).dump(values))
+        checkpoint = values.get("ckpt_path")
+        # from the last checkpoint, or from one that a batch system's signal left in the run's own folder
+        resume = bool(checkpoint) and (checkpoint == "last" or Path(checkpoint).is_relative_to(self.run_dir))
+        return [RunLogger(self.run_dir, self.subcommand, config, mode == "online", resume and self.subcommand == "fit")]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        status = 1
+        try:
+            super()._run_subcommand(subcommand)
+            status = 0
+        except SIGTERMException:
+            status = _TERMINATED
+            raise
+        finally:
+            for logger in self._run_loggers():
+                logger.close(status)
+
+    def _run_loggers(self) -> list[RunLogger]:
+        return [logger for logger in self.trainer.loggers if isinstance(logger, RunLogger)]
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -184,10 +215,14 @@ class FdsrCLI(LightningCLI):
     def after_test(self) -> None:
         if self.trainer.is_global_zero:
             from fdsr.report.compare import compare_runs
+            from fdsr.report.wandb_results import log_test
 
             # a test of images leaves no table of fields
             if (self.run_dir / "test_metrics.csv").exists():
                 compare_runs([self.run_dir], self.run_dir)
+            for logger in self._run_loggers():
+                logger.log_record()
+                logger.share(lambda experiment: log_test(experiment, self.run_dir))
 
     def after_fit(self) -> None:
         last = self.run_dir / "checkpoints" / "last.ckpt"
@@ -195,6 +230,8 @@ class FdsrCLI(LightningCLI):
         self.trainer.save_checkpoint(last, weights_only=False)
         if self.trainer.is_global_zero:
             print(f"checkpoint: {last}")
+            for logger in self._run_loggers():
+                logger.log_record()
 
     def after_predict(self) -> None:
         if self.trainer.is_global_zero:
@@ -288,15 +325,3 @@ def _require_writable(run_dir: Path) -> None:
         ) from error
     if not os.access(run_dir, os.W_OK):
         raise FdsrError(f"run directory '{run_dir}' is not writable; choose another --run")
-
-
-def _wandb_logger(mode: str, run_dir: Path) -> list[Any]:
-    if mode == "off":
-        return []
-    try:
-        import wandb  # noqa: F401
-    except ImportError as error:
-        raise FdsrError("--wandb needs the wandb package; install it with: pip install 'fdsr[wandb]'") from error
-    from lightning.pytorch.loggers import WandbLogger
-
-    return [WandbLogger(name=run_dir.name, project="fdsr", save_dir=str(run_dir), offline=mode == "offline")]

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
+from fdsr.callbacks.logged_names import score
 from fdsr.data.weather import FieldDataset
 from fdsr.errors import FdsrError
 from fdsr.modules.base import DownscalingModule, Ensemble
@@ -149,7 +150,7 @@ def shares(wanted: Sequence[tuple[EvaluationCallback, set[int]]], world_size: in
 
 def log_scores(trainer: L.Trainer, module: L.LightningModule, scores: Scores, step: int) -> None:
     """`fdsr/{metric}/{variable}` to every logger at `step`, and to whoever monitors (checkpoints, early stopping)."""
-    values = {f"fdsr/{metric}/{name}": value for metric, named in scores.items() for name, value in named.items()}
+    values = {score(metric, name): value for metric, named in scores.items() for name, value in named.items()}
     if not values:
         return
     for logger in trainer.loggers:

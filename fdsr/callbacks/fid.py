@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
 from fdsr.callbacks.image_grid import write_grid
+from fdsr.callbacks.logged_names import distance as distance_key
 from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.data.fashion_mnist_files import LabelledImages
 from fdsr.errors import FdsrError
@@ -112,10 +113,10 @@ class FIDCallback(Callback):
             values = {name: float(metric.compute()) for _, metrics in self._metrics for name, metric in metrics.items()}
             values = {name: values[name] for name in sorted(values)}
         for logger in trainer.loggers:
-            logger.log_metrics({f"fdsr/{name}": value for name, value in values.items()}, step=step)
+            logger.log_metrics({distance_key(name): value for name, value in values.items()}, step=step)
         # for whoever monitors; every process has the same values, nothing is to be reduced
         module.log_dict(
-            {f"fdsr/{name}": value for name, value in values.items()},
+            {distance_key(name): value for name, value in values.items()},
             logger=False, on_step=stage == "fit", on_epoch=stage != "fit", batch_size=1,
         )  # fmt: skip
         if trainer.is_global_zero:

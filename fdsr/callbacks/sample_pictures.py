@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from fdsr.callbacks.evaluation import EvaluationCallback, Scores, validation_fields
 from fdsr.callbacks.example import example_dataset
+from fdsr.callbacks.logged_names import SAMPLES
 from fdsr.errors import FdsrError
 from fdsr.modules.base import DownscalingModule, Ensemble
 
@@ -56,7 +57,7 @@ class SamplePictures(EvaluationCallback):
             path = draw_sample(example, Path(trainer.default_root_dir) / "samples" / f"step_{step:07d}.png", step)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    logger.log_image("fdsr/samples", [str(path)], step=step)
+                    logger.log_image(SAMPLES, [str(path)], step=step)
         return {}
 
 

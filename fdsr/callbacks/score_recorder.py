@@ -12,7 +12,9 @@ import torch
 import xarray as xr
 from lightning.pytorch.callbacks import Callback
 
+from fdsr.atomic import written_whole
 from fdsr.callbacks.example import example_dataset
+from fdsr.callbacks.logged_names import score
 from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.callbacks.spec_metrics import spec_metrics
 from fdsr.data.interpolate import HALO
@@ -130,7 +132,8 @@ class ScoreRecorder(Callback):
         scores.assign_attrs(facts).to_netcdf(self.run_dir / "test_scores.nc", engine="scipy")
         for logger in trainer.loggers:
             logger.log_metrics(
-                {f"fdsr/{r['metric']}/{r['variable']}": float(str(r["value"])) for r in rows}, step=trainer.global_step
+                {score(str(r["metric"]), str(r["variable"])): float(str(r["value"])) for r in rows},
+                step=trainer.global_step,
             )
 
     def _write_example(self, module: DownscalingModule, outputs: Ensemble) -> None:
@@ -151,13 +154,10 @@ def _require_finite(spec: FieldSpec, prediction: torch.Tensor, truth: torch.Tens
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
+    with written_whole(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, TABLE_FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def _spectra_dataset(spectra: Any, variables: list[str]) -> xr.Dataset:

@@ -14,19 +14,23 @@ from fdsr.report.tables import Row, comparison_table, metric_table
 FID_TABLE = "fid_vs_steps.csv"
 
 
-def report(inputs: Sequence[str | Path], output: Path | None = None) -> Path:
+def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str | None = None) -> Path:
     """Compare runs, and tables of sweeps, on one page; prints the tables and where everything is. Returns the page.
 
     Args:
         inputs: directories of runs or of sweeps, and files called fid_vs_steps.csv.
         output: folder for page, tables and figures; default: the last of the inputs, or where the table lies.
+        wandb: build the same in Weights & Biases as well, in this ENTITY/PROJECT; see fdsr.report.wandb_server.
 
-    Raises FdsrError for an input that holds no results.
+    Raises FdsrError for an input that holds no results; and, once everything else is written, if Weights & Biases fails.
     """
     from fdsr.report.page import write_page
     from fdsr.report.studies import make_studies
     from fdsr.report.sweep_figures import draw_sweep
+    from fdsr.report.wandb_server import place, publish
 
+    if wandb is not None:
+        place(wandb)  # one that makes no sense is refused before the work
     tables = [Path(p) for p in inputs if str(p).endswith(".csv") and Path(p).name != TABLE]
     folders = [Path(p) for p in inputs if Path(p) not in tables]
     # a sweep of images has no table of fields, only of distances
@@ -42,6 +46,8 @@ def report(inputs: Sequence[str | Path], output: Path | None = None) -> Path:
         compare_runs(runs, output)
     page = write_page(studies, tables, output)
     print(f"page:   {page}")
+    if wandb is not None:
+        publish(wandb, studies, tables, output)
     return page
 
 

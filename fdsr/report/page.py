@@ -69,8 +69,8 @@ def _study(study: Study) -> dict[str, Any]:
     return {
         "title": study.title,
         "about": f"{study.n_times} time{'s' if study.n_times != 1 else ''} of the split “{study.split}”: {', '.join(study.variables)}.",
-        "notes": _notes(study),
-        "tables": [_table(study, v, drawn) for v in (EVERY, *study.variables)],
+        "notes": study_notes(study),
+        "tables": [study_table(study, v, drawn) for v in (EVERY, *study.variables)],
         "legend": [
             {"index": look.index, "label": label, "svg": _sample_line(look)} for label, look in drawn.items()
         ],
@@ -96,7 +96,8 @@ def _study(study: Study) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _notes(study: Study) -> list[str]:
+def study_notes(study: Study) -> list[str]:
+    """What must be said of the numbers."""
     runs = [r for e in study.entries for r in e.runs]
     seeds = sorted({len(e.runs) for e in study.entries})
     notes = []
@@ -125,7 +126,8 @@ def _notes(study: Study) -> list[str]:
     return notes
 
 
-def _table(study: Study, variable: str, drawn: dict[str, Series]) -> dict[str, Any]:
+def study_table(study: Study, variable: str, drawn: dict[str, Series]) -> dict[str, Any]:
+    """Caption, columns and rows of cells of one variable's table, or of the means over all where it is EVERY."""
     metrics = [m for m in study.metrics if any(study.estimate(e, m, variable) for e in study.entries)]
     columns = metrics if variable else study.summary()
     best = {metric: study.best(metric, variable) for metric in columns}

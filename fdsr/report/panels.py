@@ -136,7 +136,7 @@ def spectra_panels(study: Study) -> tuple[list[Panel], list[Panel]]:
 
 
 def _ratio_panel(title: str, bands: dict[str, xr.Dataset], drawn: dict[str, Series]) -> Panel:
-    ratios = {label: _ratio(ds) for label, ds in bands.items()}
+    ratios = {label: power_ratio(ds) for label, ds in bands.items()}
     with svg.panel() as (ax, finished):
         for label, (wavelength, decibel) in ratios.items():
             ax.plot(wavelength, np.maximum(decibel, -25), marker=drawn[label].marker, ms=3.5, **drawn[label].line)
@@ -202,7 +202,7 @@ def band_near_45(spectra: xr.Dataset) -> xr.Dataset:
     return spectra.isel(band=int(np.nanargmin(distance)) if np.isfinite(distance).any() else 0)
 
 
-def _ratio(band: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def power_ratio(band: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Wavelengths in km and decibels of the scored rings."""
     scored = band.scored.values.astype(bool)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,0 +1,52 @@
+"""What logged values are called: one table for those who log them and for those who draw them.
+
+The keys are those of `metrics.jsonl` and of Weights & Biases alike. Settings that runs are told apart by are no values but
+entries of a W&B run's configuration; their names stand here as well.
+"""
+
+from __future__ import annotations
+
+PREFIX = "fdsr"
+
+# of a test of fields: the coarse field, truth and members of its first time; of images: some that were drawn
+FIGURE = f"{PREFIX}/figure"
+SAMPLES = f"{PREFIX}/samples"
+SECONDS_PER_MEMBER = f"{PREFIX}/seconds_per_member"
+SECONDS_PER_IMAGE = f"{PREFIX}/seconds_per_image"
+
+# entries of the configuration of a W&B run
+METHOD, SEED, NFE, MEMBERS = "method", "seed", "nfe", "members"
+RECORD = "record"  # run.json
+
+# Lightning's counter of optimiser steps, against which the W&B logger draws everything
+STEP = "trainer/global_step"
+
+
+def score(metric: str, variable: str) -> str:
+    """A metric of one variable, in training and in tests."""
+    return f"{PREFIX}/{metric}/{variable}"
+
+
+def crps_or_mae(variable: str) -> str:
+    """The CRPS of an ensemble, or the mean absolute error of a single forecast, which is its CRPS."""
+    return score("crps_or_mae", variable)
+
+
+def distance(name: str) -> str:
+    """A distance between sets of images: fid, kid, classifier_frechet, those with `_test`, and their floors."""
+    return f"{PREFIX}/{name}"
+
+
+def power_ratio(variable: str) -> str:
+    """Table: power of the members over the truth's."""
+    return f"{PREFIX}/power_ratio/{variable}"
+
+
+def spectra(variable: str) -> str:
+    """Table: power of members, truth and error of the mean."""
+    return f"{PREFIX}/spectra/{variable}"
+
+
+def ranks(variable: str) -> str:
+    """Table: rank histogram."""
+    return f"{PREFIX}/rank_histogram/{variable}"

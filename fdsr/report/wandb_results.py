@@ -1,0 +1,129 @@
+"""What a run shows in Weights & Biases besides its curves: scores, spectra, ranks and pictures, read from its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fdsr.callbacks import logged_names as names
+from fdsr.callbacks.fid import RESULTS
+from fdsr.report.panels import band_near_45, power_ratio
+from fdsr.report.runs import TABLE, TestedRun, read_run
+
+# Columns of the tables, in plain words for the sake of charts that take them for field names. The wavenumber is in cycles per
+# 1000 km, the wavelength in km: an axis of W&B's own charts is linear, hence wavenumbers and logarithms. A rank is the place of
+# the truth among the members, from 0 to 1, and its frequency is relative to a flat histogram's.
+RATIO_COLUMNS = ("wavenumber", "wavelength", "decibel")
+SPECTRA_COLUMNS = ("wavenumber", "wavelength", "of", "log10_power")
+RANK_COLUMNS = ("rank", "frequency")
+_SPECTRA = {"members": "power", "truth": "reference", "error of the mean": "error"}
+
+Rows = list[list[Any]]
+
+
+def log_test(experiment: Any, run_dir: Path) -> None:
+    """Add all that a test has left in `run_dir` to a W&B run: of fields, of images, or of both.
+
+    Numbers go to its summary, tables and pictures to its history, and what tells runs apart to its configuration.
+    """
+    if (run_dir / TABLE).is_file():
+        _log_fields(experiment, read_run(run_dir))
+    if (run_dir / RESULTS).is_file():
+        _log_images(experiment, run_dir)
+
+
+def summary_of_fields(run: TestedRun) -> dict[str, float]:
+    """Every score of a test of fields, and its wall time, by key."""
+    found = {names.score(metric, variable): value for (metric, variable), value in run.values.items()}
+    for variable in run.variables:
+        value = run.values.get(("crps" if run.members > 1 else "mae", variable))
+        if value is not None:
+            found[names.crps_or_mae(variable)] = value
+    if run.seconds is not None:
+        found[names.SECONDS_PER_MEMBER] = run.seconds
+    return found
+
+
+def tables_of_fields(run: TestedRun) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+    """(key, columns, rows) of power ratios, spectra and rank histograms, each of one variable; the band of the page's figures."""
+    spectra, scores = run.dataset("test_spectra.nc"), run.dataset("test_scores.nc")
+    for variable in run.variables:
+        if spectra is not None:
+            band = band_near_45(spectra.sel(variable=variable))
+            yield names.power_ratio(variable), RATIO_COLUMNS, _ratio_rows(band)
+            yield names.spectra(variable), SPECTRA_COLUMNS, list(_spectra_rows(band, run.members > 1))
+        if scores is not None and "rank_histogram" in scores and run.members > 1:
+            yield (
+                names.ranks(variable),
+                RANK_COLUMNS,
+                _rank_rows(scores["rank_histogram"].sel(variable=variable).values),
+            )
+
+
+def figures_of(run_dir: Path) -> dict[str, Path]:
+    """The picture of a test of fields, by key."""
+    path = run_dir / "figure.png"
+    return {names.FIGURE: path} if path.is_file() else {}
+
+
+def _log_fields(experiment: Any, run: TestedRun) -> None:
+    import wandb
+
+    numbers = {name: int(run.facts[name]) for name in (names.SEED, names.MEMBERS, names.NFE, "n_times")}
+    _configure(experiment, run.facts | numbers | {names.METHOD: run.method})
+    experiment.summary.update(summary_of_fields(run))
+    tables = {key: wandb.Table(columns=list(columns), data=rows) for key, columns, rows in tables_of_fields(run)}
+    pictures = {key: wandb.Image(str(path)) for key, path in figures_of(run.folder).items()}
+    experiment.log(tables | pictures)
+
+
+def _log_images(experiment: Any, run_dir: Path) -> None:
+    """The last test's distances, floors and time; its callback has drawn the samples."""
+    import wandb
+
+    # a line that a killed process left unfinished is no test's
+    lines = [line for line in (run_dir / RESULTS).read_text().splitlines() if line.endswith("}")]
+    tests = [found for line in lines if (found := json.loads(line))["stage"] == "test"]
+    if not tests:
+        return
+    last = tests[-1]
+    record = json.loads((run_dir / "run.json").read_text())["test"]
+    _configure(experiment, {
+        names.METHOD: run_dir.name, names.SEED: record["seed"], names.NFE: record["nfe"],
+        "n_generated": last["n_generated"], "device": last["device"], "commit": last["commit"],
+    })  # fmt: skip
+    facts = ("stage", "step", "n_generated", "n_floor", "seed", "processes", "device", "commit", "seconds_per_image")
+    experiment.summary.update({names.distance(k): v for k, v in last.items() if k not in facts})
+    experiment.summary[names.SECONDS_PER_IMAGE] = last["seconds_per_image"]
+    pictures = sorted((run_dir / "samples").glob("test_*.png"))
+    if pictures:
+        experiment.log({names.SAMPLES: wandb.Image(str(pictures[-1]))})
+
+
+def _configure(experiment: Any, values: dict[str, Any]) -> None:
+    experiment.config.update(values, allow_val_change=True)
+
+
+def _ratio_rows(band: xr.Dataset) -> Rows:
+    wavelength, decibel = power_ratio(band)
+    return [[1000.0 / w, w, d] for w, d in zip(wavelength.tolist(), decibel.tolist(), strict=True) if np.isfinite(d)]
+
+
+def _spectra_rows(band: xr.Dataset, ensemble: bool) -> Iterator[list[Any]]:
+    wavenumber = band.wavenumber.values
+    for what, name in _SPECTRA.items():
+        if name == "error" and not ensemble:
+            continue
+        for k, power in zip(wavenumber.tolist(), band[name].values.tolist(), strict=True):
+            if np.isfinite(k) and k > 0 and power > 0:
+                yield [1000.0 * k, 1.0 / k, what, float(np.log10(power))]
+
+
+def _rank_rows(frequency: np.ndarray) -> Rows:
+    bins = frequency.size
+    return [[(i + 0.5) / bins, float(f) * bins] for i, f in enumerate(frequency)]
