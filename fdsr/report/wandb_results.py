@@ -13,7 +13,7 @@ import xarray as xr
 from fdsr.callbacks import logged_names as names
 from fdsr.callbacks.fid import RESULTS
 from fdsr.report.panels import band_near_45, power_ratio
-from fdsr.report.runs import TABLE, TestedRun, read_run
+from fdsr.report.runs import TABLE, TestedRun, method_name, read_run
 
 # Columns of the tables, in plain words for the sake of charts that take them for field names. The wavenumber is in cycles per
 # 1000 km, the wavelength in km: an axis of W&B's own charts is linear, hence wavenumbers and logarithms. A rank is the place of
@@ -94,7 +94,7 @@ def _log_images(experiment: Any, run_dir: Path) -> None:
     last = tests[-1]
     record = json.loads((run_dir / "run.json").read_text())["test"]
     _configure(experiment, {
-        names.METHOD: run_dir.name, names.SEED: record["seed"], names.NFE: record["nfe"],
+        names.METHOD: method_name(run_dir.name), names.SEED: record["seed"], names.NFE: record["nfe"],
         "n_generated": last["n_generated"], "device": last["device"], "commit": last["commit"],
     })  # fmt: skip
     facts = ("stage", "step", "n_generated", "n_floor", "seed", "processes", "device", "commit", "seconds_per_image")
