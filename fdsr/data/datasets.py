@@ -105,15 +105,15 @@ class PatchDataset(Dataset[WeatherBatch]):
 
 
 class FieldDataset(Dataset[WeatherBatch]):
-    """Whole fields of a block of time steps."""
+    """Whole fields of a block of time steps, `every` n-th of them."""
 
-    def __init__(self, store: PairStore, block: tuple[int, int]) -> None:
-        self.store, self.block = store, block
-        self.times = store.times[slice(*block)]
+    def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1) -> None:
+        self.store, self.steps = store, range(*block, every)
+        self.times = store.times[slice(*block, every)]
         self.conditioning = store.spec.conditioning()
 
     def __len__(self) -> int:
-        return self.block[1] - self.block[0]
+        return len(self.steps)
 
     def __getitem__(self, i: int) -> WeatherBatch:
         if not 0 <= i < len(self):
@@ -121,7 +121,7 @@ class FieldDataset(Dataset[WeatherBatch]):
         return _first(self.__getitems__([i]))
 
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
-        steps = [self.block[0] + i for i in items]
+        steps = [self.steps[i] for i in items]
         high = _empty(len(steps), *self.store.high.shape[1:])
         low = torch.empty(len(steps), *self.store.low.shape[1:])
         self.store.read_fields(steps, high.numpy(), low.numpy())

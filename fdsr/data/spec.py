@@ -108,6 +108,12 @@ class FieldSpec:
         return self.mapping is not None
 
     @property
+    def synthetic(self) -> bool:
+        """Whether the fields are no weather: their source calls each variable synthetic, as `fdsr synthesise` always does."""
+        names = [self.attributes.get(name, {}).get("long_name", "") for name in self.high_channels]
+        return any("synthetic" in name.lower() for name in names)
+
+    @property
     def masked(self) -> bool:
         """Whether values may be missing (NaN)."""
         return self.present is not None

@@ -42,6 +42,8 @@ class WeatherDataModule(L.LightningDataModule):
         flips: axes (longitude, latitude) that a random half of the patches have reversed, wind components with them. Static
             and position channels are rolled and mirrored along: each cell keeps the values of the place it came from.
         patches_per_step: patches drawn from each training time step in an epoch; 1 for whole fields.
+        evaluate_every: validation and test take every n-th time of their blocks: where neighbours resemble each other, few
+            independent times say as much as many. Predictions are of all.
         cached_steps: decoded time steps kept in memory (a store that decodes to less than 1 GiB is kept whole). The order
             of a larger store's patches draws from half as many at a time, so that each is decoded once in an epoch.
         reader: auto (the fastest that can read the store), direct, tensorstore or zarr.
@@ -72,6 +74,7 @@ class WeatherDataModule(L.LightningDataModule):
         shift: bool = False,
         roll: bool = False,
         flips: list[str] | None = None,
+        evaluate_every: int = 1,
         cached_steps: int = 64,
         reader: str = "auto",
         reader_threads: int | None = None,
@@ -89,6 +92,9 @@ class WeatherDataModule(L.LightningDataModule):
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
         self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
         self.roll, self.flips, self.patches_per_step = roll, tuple(flips or ()), patches_per_step
+        if evaluate_every < 1:
+            raise FdsrError(f"data.evaluate_every is {evaluate_every}; it must be at least 1, which takes every time")
+        self.evaluate_every = evaluate_every
         self.cached_steps, self.reader, self.reader_threads = cached_steps, reader, reader_threads
         self.prefetch, self.num_workers, self.seed, self.storage_options = prefetch, num_workers, seed, storage_options
         self.config: PrepareConfig | None = None
@@ -151,13 +157,13 @@ class WeatherDataModule(L.LightningDataModule):
                     have = ", ".join(self.store.spec.high_channels)
                     raise FdsrError(f"pair store '{self.path}' has no variable '{name}'; it has {have}")
 
-    def fields(self, split: str) -> FieldDataset:
-        """The whole fields of a split: train, val or test."""
+    def fields(self, split: str, every: int = 1) -> FieldDataset:
+        """The whole fields of a split, train, val or test, at every n-th of its times."""
         if self.store is None:
             raise FdsrError("the pair store is not open yet; call setup first")
         if split not in self.store.splits:
             raise FdsrError(f"pair store '{self.path}' has no '{split}' block; it has {', '.join(self.store.splits)}")
-        return FieldDataset(self.store, self.store.splits[split])
+        return FieldDataset(self.store, self.store.splits[split], every)
 
     def train_dataloader(self) -> BatchLoader:
         if self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False):
@@ -203,18 +209,18 @@ class WeatherDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader | list:
         assert self.store is not None
-        return self._whole_fields("val") if "val" in self.store.splits else []
+        return self._whole_fields("val", self.evaluate_every) if "val" in self.store.splits else []
 
     def test_dataloader(self) -> BatchLoader:
-        return self._whole_fields("test")
+        return self._whole_fields("test", self.evaluate_every)
 
     def predict_dataloader(self) -> BatchLoader:
         if self.low is not None:
             return self._evaluation_loader(CoarseDataset(self.low, self.spec))
         return self._whole_fields("test")
 
-    def _whole_fields(self, split: str) -> BatchLoader:
-        return self._evaluation_loader(self.fields(split))
+    def _whole_fields(self, split: str, every: int = 1) -> BatchLoader:
+        return self._evaluation_loader(self.fields(split, every))
 
     def _evaluation_loader(self, dataset: FieldDataset | CoarseDataset) -> BatchLoader:
         """Every field once, in uneven shares between processes; one field a batch."""

@@ -91,7 +91,7 @@ def test_pairs_of_whole_runs(source: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(store.group["low"][:, 1], ds.u.coarsen(y=4, x=4).mean(), atol=1e-6)
     blocks = [set(runs[slice(*store.splits[name])]) for name in ("train", "val", "test")]
     assert blocks == [{0, 1, 2}, {3}, {4}]
-    assert "synthetic" in store.spec.attributes["buoyancy"]["long_name"]
+    assert "synthetic" in store.spec.attributes["buoyancy"]["long_name"] and store.spec.synthetic
     rows, columns, projected = spec_axes(store.spec)
     assert projected and abs(columns[1] - columns[0]) == pytest.approx(50.0) == abs(rows[1] - rows[0])
 

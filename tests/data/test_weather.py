@@ -95,6 +95,15 @@ def test_every_field_goes_to_one_process(data: WeatherDataModule, world_size: in
     assert [len(s) for s in shares] == ([2, 1] if world_size == 2 else [1, 1, 1, 0])
 
 
+def test_every_nth_time_is_evaluated_and_all_are_predicted(store_path: str) -> None:
+    data = WeatherDataModule(store=store_path, evaluate_every=2)
+    data.setup("test")
+    loaders = (data.val_dataloader(), data.test_dataloader(), data.predict_dataloader())
+    assert [[int(b["index"]) for b in loader] for loader in loaders] == [[11], [14, 16], [14, 15, 16]]
+    with pytest.raises(FdsrError, match=r"data.evaluate_every is 0"):
+        WeatherDataModule(store=store_path, evaluate_every=0)
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_training_shares_are_equal(data: WeatherDataModule, world_size: int) -> None:
     """Forty patches, four of each of ten steps, in batches of four."""
