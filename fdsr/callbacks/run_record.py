@@ -136,6 +136,7 @@ class RunRecord(Callback):
             "processes": trainer.world_size,
             "precision": str(trainer.precision),
             "data_fingerprint": module.spec.fingerprint,
+            "synthetic": getattr(module.spec, "synthetic", False),
             "seed": module.seed,
             "parameters": sum(p.numel() for p in module.parameters()),
             "networks": {

@@ -101,6 +101,8 @@ def study_notes(study: Study) -> list[str]:
     runs = [r for e in study.entries for r in e.runs]
     seeds = sorted({len(e.runs) for e in study.entries})
     notes = []
+    if any(run.synthetic for run in runs):
+        notes.append("These fields are synthetic and no weather: how methods rank on them is no claim about weather.")
     if study.n_times < _FEW:
         notes.append(
             f"{study.n_times} times are few: the numbers compare methods on these fields and support no general claim of skill."

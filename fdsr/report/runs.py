@@ -82,6 +82,11 @@ class TestedRun:
         return str(self.record.get("test", {}).get("data_fingerprint", ""))
 
     @property
+    def synthetic(self) -> bool:
+        """Whether the fields are recorded as no weather."""
+        return bool(self.record.get("test", {}).get("synthetic", False))
+
+    @property
     def seconds(self) -> float | None:
         """Seconds that one member of one field took; None for runs from before it was recorded."""
         value = self.record.get("test", {}).get("seconds_per_member")

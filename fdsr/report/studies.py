@@ -184,7 +184,7 @@ def _title(run: TestedRun) -> str:
     store = arguments.get("store") or arguments.get("source") or "unnamed data"
     factor = arguments.get("factor")
     by = "×".join(map(str, factor)) if isinstance(factor, list) else factor
-    return Path(str(store)).name + (f", ×{by}" if by else "")
+    return Path(str(store)).name + (f", ×{by}" if by else "") + (", synthetic" if run.synthetic else "")
 
 
 def _as_single(estimate: Estimate | None, entry: Entry) -> Estimate | None:

@@ -34,6 +34,7 @@ def test_fit_leaves_a_record(trained: tuple[Path, Path], source_path: str) -> No
     module = load_module(run / "checkpoints" / "last.ckpt")
     assert record["data_fingerprint"] == module.spec.fingerprint
     assert record["commit"] and record["packages"]["torch"] and record["device"].startswith("CPU")
+    assert record["synthetic"] is False
     assert record["parameters"] == sum(p.numel() for p in module.parameters())
     losses = [line for line in lines(run / "metrics.jsonl") if "train_loss" in line]
     assert [line["step"] for line in losses] == [0, 1, 2]

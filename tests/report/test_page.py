@@ -153,6 +153,18 @@ def test_runs_of_other_data_stand_apart(tmp_path: Path, runs: list[Path]) -> Non
     assert "1 time of the split" in html and "support no general claim" in html
 
 
+def test_synthetic_fields_are_called_so(tmp_path: Path) -> None:
+    pages = []
+    for synthetic in (True, False):
+        run = write_run(tmp_path / str(synthetic), members=1, nfe=0, error=1.0)
+        record = json.loads((run / "run.json").read_text())
+        record["test"]["synthetic"] = synthetic
+        (run / "run.json").write_text(json.dumps(record))
+        pages.append(render(make_studies([read_run(run)]), []))
+    assert "×4, synthetic" in pages[0] and "synthetic and no weather" in pages[0]
+    assert "×4, synthetic" not in pages[1] and "no weather" not in pages[1]
+
+
 def test_seeds_are_told_from_namesakes(tmp_path: Path) -> None:
     same = [write_run(tmp_path / place / "ddpm", members=2, nfe=4, error=1.0) for place in ("a", "b")]
     (study,) = make_studies([read_run(r) for r in same])
