@@ -62,7 +62,7 @@ def publish(text: str, studies: Sequence[Study], tables: Sequence[Path], output:
             raise FdsrError(
                 f"nobody is logged in to Weights & Biases, so '{path}' was not saved there; give 'wandb login' first"
             )
-        entity = entity or str(wandb.Api().default_entity)
+        entity = entity or str(wandb.Api().default_entity or "")
         for built in (build.make_workspace(entity, project, found), build.make_report(entity, project, found)):
             print(f"wandb:  {built.save().url}")
     except FdsrError:

@@ -14,6 +14,7 @@ import wandb
 from tested_runs import VARIABLES, write_run, write_runs
 from wandb_spec import referenced
 
+from fdsr.commands import report
 from fdsr.errors import FdsrError
 from fdsr.report.page import study_table
 from fdsr.report.panels import looks
@@ -175,6 +176,11 @@ def test_places(text: str, found: tuple[str, str]) -> None:
 def test_a_place_that_is_none(text: str) -> None:
     with pytest.raises(FdsrError, match="neither ENTITY/PROJECT nor PROJECT"):
         place(text)
+
+
+def test_a_run_in_the_place_of_a_project(runs: list[Path]) -> None:
+    with pytest.raises(FdsrError, match="has taken '.*' for ENTITY/PROJECT; give the runs first"):
+        report([str(runs[0]), "--wandb", str(runs[1])])
 
 
 def test_without_the_extra(tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
