@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 from tqdm import tqdm
 
+from fdsr.atomic import written_whole
 from fdsr.metrics.features import FeatureExtractor
 from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
 
@@ -122,7 +122,5 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from fdsr.atomic import write_text
 from fdsr.report.runs import TABLE, TestedRun, find_runs, labels, read_run
 from fdsr.report.tables import Row, comparison_table, metric_table
 
@@ -67,7 +67,7 @@ def compare_runs(runs: list[Path], output: Path) -> None:
             named = labels(group)
             table = comparison_table([row for run in group for row in _rows(read[run], named[run])])
             print(table)
-            _write(output / f"comparison{mark}.txt", table + "\n")
+            write_text(output / f"comparison{mark}.txt", table + "\n")
             print(f"figure: {draw_spectra(group, output / f'spectra{mark}.png')}")
         _join([run / TABLE for run in runs], output / "comparison.csv")
         print(f"table:  {output / 'comparison.csv'} and comparison.txt")
@@ -103,10 +103,4 @@ def _join(tables: list[Path], path: Path) -> None:
     writer = csv.DictWriter(stream, list(fields), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(path, stream.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
+    write_text(path, stream.getvalue())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -13,6 +12,7 @@ from typing import Any
 import jinja2
 
 from fdsr import __version__
+from fdsr.atomic import write_text
 from fdsr.report import svg
 from fdsr.report.layers import data_uri, gradient, make_atlas
 from fdsr.report.measures import measure_of
@@ -34,10 +34,7 @@ def write_page(studies: Sequence[Study], tables: Sequence[Path], output: Path) -
     """
     html = render(studies, tables)
     path = output / PAGE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{PAGE}.partial-{os.getpid()}")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, html)
     return path
 
 

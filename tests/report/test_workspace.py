@@ -179,7 +179,7 @@ def test_a_place_that_is_none(text: str) -> None:
 
 
 def test_a_run_in_the_place_of_a_project(runs: list[Path]) -> None:
-    with pytest.raises(FdsrError, match="has taken '.*' for ENTITY/PROJECT; give the runs first"):
+    with pytest.raises(FdsrError, match=r"has taken '.*' for ENTITY/PROJECT; give the runs first"):
         report([str(runs[0]), "--wandb", str(runs[1])])
 
 
