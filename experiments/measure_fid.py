@@ -2,7 +2,7 @@
 
     python experiments/measure_fid.py throughput --fid-weights FILE      # against torch-fidelity, one thread, in turn
     python experiments/measure_fid.py trace                              # against scipy's matrix square root
-    python experiments/measure_fid.py floor [--inception N --fid-weights FILE]
+    python experiments/measure_fid.py floor [--inception N [--reference N] --fid-weights FILE]
 
 Prints lines for experiments/results/fid/README.md. Times of this thread's processor, not of the wall: other programs on the
 machine disturb them less; ratios of medians, since absolute times belong to a device.
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="images a call, for throughput")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--inception", type=int, default=0, help="images of each kind for a floor of Inception's FID")
+    parser.add_argument("--reference", type=int, default=None, help="training images among them, where not as many")
     torch.set_num_threads(1)
     arguments = parser.parse_args()
     MEASUREMENTS[arguments.what](arguments)
@@ -102,14 +103,24 @@ def floor(arguments: argparse.Namespace) -> None:
     train, test = _images(arguments, "train"), _images(arguments, "test")
     _floor(ClassifierFeatures(), train, test, "classifier_frechet", arguments.cache)
     if arguments.inception:
-        some = [LabelledImages(d.images[: arguments.inception], d.labels[: arguments.inception]) for d in (train, test)]
         extractor = InceptionFeatures(load_inception_weights(arguments.fid_weights, arguments.cache))
-        _floor(extractor, some[0], some[1], "fid", arguments.cache)
+        counts = (arguments.reference or arguments.inception, arguments.inception)
+        _floor(extractor, train, test, "fid", arguments.cache, counts)
 
 
-def _floor(extractor: FeatureExtractor, train: LabelledImages, test: LabelledImages, name: str, cache: str) -> None:
-    a, b = (reference(extractor, d.images[:, None], d.fingerprint(), cache) for d in (train, test))
-    counts = f"{len(test.images)} test images against {len(train.images)} training images"
+def _floor(
+    extractor: FeatureExtractor,
+    train: LabelledImages,
+    test: LabelledImages,
+    name: str,
+    cache: str,
+    first: tuple[int | None, int | None] = (None, None),
+) -> None:
+    a, b = (
+        reference(extractor, d.images[:n, None], d.fingerprint(), cache)
+        for d, n in zip((train, test), first, strict=True)
+    )
+    counts = f"{b.statistics.n} test images against {a.statistics.n} training images"
     print(f"{name}, {counts}: {float(frechet_distance(a.statistics, b.statistics)):.6g}")
     if name == "fid":
         print(f"kid, {counts}: {_kid(a, b):.6g}")

@@ -56,6 +56,8 @@ class FIDCallback(Callback):
         on_test: measure when a test ends.
         against_test: measure also against the test images, and record how far these are from the training images
             (`fid_floor`, …, of `n_floor` images): no generator is expected to come nearer.
+        n_reference: how many published images of each kind to compare with, the first ones; None: all. For where Inception on
+            all would take hours; fewer make the distances larger.
         fid_weights: file of FID's Inception weights, see load_inception_weights; None: downloaded.
         seed: of the images drawn; the same images' noise every time.
         grid: how many images to draw to the PNG.
@@ -70,6 +72,7 @@ class FIDCallback(Callback):
         every_n_steps: int | None = None,
         on_test: bool = True,
         against_test: bool = True,
+        n_reference: int | None = None,
         fid_weights: str | None = None,
         seed: int = 0,
         grid: int = 64,
@@ -77,12 +80,13 @@ class FIDCallback(Callback):
     ) -> None:
         self.distances = {name: image_distance(name) for name in distances}
         for setting, value, least in (("n_images", n_images, 2), ("batch_size", batch_size, 1), ("grid", grid, 0),
+                                      ("n_reference", 2 if n_reference is None else n_reference, 2),
                                       ("every_n_steps", 1 if every_n_steps is None else every_n_steps, 1)):  # fmt: skip
             if value < least:
                 raise FdsrError(f"FIDCallback: {setting} is {value}; it must be at least {least}")
         self.n_images, self.batch_size, self.every_n_steps, self.on_test = n_images, batch_size, every_n_steps, on_test
         self.references = ("train", "test") if against_test else ("train",)
-        self.fid_weights, self.seed, self.grid = fid_weights, seed, grid
+        self.fid_weights, self.seed, self.grid, self.n_reference = fid_weights, seed, grid, n_reference
         self.cache = Path(cache or os.environ.get("FDSR_CACHE", "cache"))
         # network → the metrics that want its features, by the names under which they are logged; made when first needed
         self._metrics: list[tuple[FeatureExtractor, dict[str, Metric]]] = []
@@ -129,6 +133,7 @@ class FIDCallback(Callback):
                 **values,
                 **self._floors,
                 "n_generated": self.n_images,
+                **({"n_reference": self.n_reference} if self.n_reference else {}),
                 "seed": self.seed,
                 "seconds_per_image": seconds,
                 "processes": trainer.world_size,
@@ -151,6 +156,7 @@ class FIDCallback(Callback):
             split: trainer.datamodule.published(split)  # type: ignore[attr-defined]
             for split in self.references
         }
+        images = {split: data.images[: self.n_reference] for split, data in real.items()}
         for make in dict.fromkeys(distance.extractor for distance in self.distances.values()):
             extractor = make(self.fid_weights, self.cache).to(device)
             metrics: dict[str, Metric] = {}
@@ -158,7 +164,7 @@ class FIDCallback(Callback):
             for split, data in real.items():
                 known[split] = reference(
                     extractor,
-                    data.images[:, None].to(device),
+                    images[split][:, None].to(device),
                     data.fingerprint(),
                     self.cache,
                     batch_size=self.batch_size,

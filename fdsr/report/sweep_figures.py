@@ -91,7 +91,7 @@ def _draw_distances(rows: list[Row], name: str, flat: set[tuple[str, ...]], path
     axes[0].set_xlabel("network evaluations an image (T, where trained at T)")
     axes[0].set_ylabel(f"{NAMES[name]} to the training images")
     handles = [Line2D([], [], color=c, marker="o", ms=4, label=_label(k)) for k, c in colours.items()]
-    handles += [Line2D([], [], color="0.4", ls=style, label=f"{int(n):,} images") for n, style in styles.items() if n]
+    handles += [Line2D([], [], color="0.4", ls=style, label=label) for label, style in styles.items() if label]
     handles += [Line2D([], [], color="0.4", ls="", marker="o", mfc="white", ms=5, label="not shown to have converged")]
     fig.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     return _save(fig, path)
@@ -109,13 +109,13 @@ def draw_distances(
 ) -> dict[str, str]:
     """Distance `name` against one of AXES: a line through the means over seeds for every method and number of images.
 
-    Points are filled where the training is among `flat`. Returns number of images → line style.
+    Points are filled where the training is among `flat`. Returns numbers of images, in words → line style.
     """
     measured = [r for r in rows if r["method"] != FLOOR and _number(r, name) is not None]
     # compared are equal numbers of images only, so each line has its own
-    lines = _grouped(measured, lambda r: (r["method"], r.get("divergence", ""), r.get("n_generated", "")))
-    counts = sorted({k[2] for k in lines}, key=lambda n: -int(n or 0))
-    styles = dict(zip(counts, ("-", "--", ":", "-."), strict=False))
+    lines = _grouped(measured, lambda r: (r["method"], r.get("divergence", ""), _counts(r)))
+    counts = sorted(measured, key=lambda r: -int(r.get("n_generated") or 0))
+    styles = dict(zip(dict.fromkeys(map(_counts, counts)), ("-", "--", ":", "-."), strict=False))
     for key, points in lines.items():
         _draw_line(ax, points, against, name, colours[key[:2]], styles.get(key[2], "-"), flat, paper)
     for row in (r for r in rows if r["method"] == FLOOR and _number(r, name) is not None):
@@ -135,6 +135,12 @@ def draw_distances(
         devices = ", ".join(dict.fromkeys(r.get("device", "") for r in measured))
         ax.set_xlabel(f"seconds an image ({devices})")
     return styles
+
+
+def _counts(row: Row) -> str:
+    """How many images were compared, in words; nothing where the table does not say."""
+    generated, reference = (int(row.get(name) or 0) for name in ("n_generated", "n_reference"))
+    return f"{generated:,} images" * bool(generated) + f" with {reference:,}" * bool(reference)
 
 
 def _draw_line(

@@ -97,7 +97,8 @@ def _log_images(experiment: Any, run_dir: Path) -> None:
         names.METHOD: method_name(run_dir.name), names.SEED: record["seed"], names.NFE: record["nfe"],
         "n_generated": last["n_generated"], "device": last["device"], "commit": last["commit"],
     })  # fmt: skip
-    facts = ("stage", "step", "n_generated", "n_floor", "seed", "processes", "device", "commit", "seconds_per_image")
+    facts = ("stage", "step", "n_generated", "n_reference", "n_floor", "seed", "processes", "device", "commit",
+             "seconds_per_image")  # fmt: skip
     experiment.summary.update({names.distance(k): v for k, v in last.items() if k not in facts})
     experiment.summary[names.SECONDS_PER_IMAGE] = last["seconds_per_image"]
     pictures = sorted((run_dir / "samples").glob("test_*.png"))

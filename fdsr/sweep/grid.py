@@ -25,6 +25,12 @@ A block may have keys, settings, fit and test of its own, which go before the co
 to train; and `after: true` where it needs what earlier blocks trained: `{output}` in a setting is the sweep's folder,
 `{here}` that of the configuration, and `{seed}` this point's seed, as any axis in braces is its value. An axis whose keys are
 an empty list has no other effect.
+
+    extends: compare_weather.yaml      # everything of another sweep beside this file that does not stand here
+    constants: {half: 1500}            # a setting "{half}" is this value; each replaces the extended file's
+
+The extending file's keys, settings, fit, test and constants are added to those of the other and go before them; a list of
+blocks takes the place of the other's.
 """
 
 from __future__ import annotations
@@ -42,7 +48,8 @@ from fdsr.errors import FdsrError
 Axes = dict[str, Any]
 Settings = dict[str, Any]  # configuration key, dotted → value
 
-_SWEEP = ("table", "keys", "settings", "fit", "test", "blocks")
+_SWEEP = ("extends", "table", "constants", "keys", "settings", "fit", "test", "blocks")
+_MERGED = ("constants", "keys", "settings", "fit", "test")
 _BLOCK = ("method", "config", "grid", "keys", "settings", "fit", "test", "evaluations", "after")
 _EVALUATION = ("method", "name", "grid", "settings")
 
@@ -87,8 +94,9 @@ def read_sweep(path: str | Path) -> Sweep:
     path = Path(path)
     if not path.is_file():
         raise FdsrError(f"sweep '{path}' does not exist; see experiments/sweep_T_cpu.yaml")
-    whole = _load(path)
+    whole = _extended(path)
     _require(whole, _SWEEP, ("table", "blocks"), f"{path}")
+    whole = _with_constants(whole, _mapping(whole, "constants", f"{path}"))
     blocks = whole["blocks"]
     if not isinstance(blocks, list) or not blocks:
         raise FdsrError(f"{path}: blocks must be a list with at least one block")
@@ -137,6 +145,33 @@ def _points(
         if len(set(names)) < len(names):
             raise FdsrError(f"{where}: two evaluations are called alike; give each a name, method or axis of its own")
         yield Point(_name(method, axes), config, axes, own | fit if trained else None, tuple(found), stage)
+
+
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's entries upon those of the file that it extends."""
+    whole = _load(path)
+    if not isinstance(whole, dict) or "extends" not in whole:
+        return whole
+    base = path.parent / str(whole["extends"])
+    if not base.is_file():
+        raise FdsrError(f"{path}: extends: sweep '{base}' does not exist")
+    if base in (*seen, path):
+        raise FdsrError(f"{path}: extends: '{base.name}' extends this file in turn")
+    found = _extended(base, (*seen, path))
+    _require(found, _SWEEP, (), f"{base}")
+    merged = {part: _mapping(found, part, f"{base}") | _mapping(whole, part, f"{path}") for part in _MERGED}
+    return found | whole | merged
+
+
+def _with_constants(entry: Any, constants: Mapping[str, Any]) -> Any:
+    """The entry with every text "{name}" replaced by the constant of that name."""
+    if isinstance(entry, dict):
+        return {key: _with_constants(value, constants) for key, value in entry.items()}
+    if isinstance(entry, list):
+        return [_with_constants(value, constants) for value in entry]
+    if isinstance(entry, str) and entry.startswith("{") and entry.endswith("}"):
+        return constants.get(entry[1:-1], entry)
+    return entry
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -59,9 +59,12 @@ class Runner:
         marker = _read(self.folder(point) / evaluation.name / TESTED)
         return marker == self._evaluation_settings(point, evaluation)
 
+    def fitted(self, point: Point) -> bool:
+        """Whether there is nothing to train, or it has been done."""
+        return point.fit is None or _read(self.folder(point) / FITTED) == self._fit_settings(point)
+
     def finished(self, point: Point) -> bool:
-        fitted = point.fit is None or _read(self.folder(point) / FITTED) == self._fit_settings(point)
-        return fitted and all(self.tested(point, e) for e in point.evaluations)
+        return self.fitted(point) and all(self.tested(point, e) for e in point.evaluations)
 
     def state(self, point: Point) -> str:
         """One word for a list: finished, begun or new."""

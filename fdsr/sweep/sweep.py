@@ -73,7 +73,7 @@ def _list(runner: Runner, points: Sequence[Point]) -> None:
         print(f"{runner.state(point):8}  {point.name}")
         if runner.finished(point):
             continue
-        commands = [] if point.fit is None else [runner.fit_command(point)]
+        commands = [] if runner.fitted(point) else [runner.fit_command(point)]
         commands += [runner.test_command(point, e) for e in point.evaluations if not runner.tested(point, e)]
         for command in commands:
             print(f"          {shlex.join(['fdsr', *command[len(runner.program) :]])}")

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 FID_FIELDS = (
     "method", "divergence", "T", "nfe", "seed", "fid", "fid_test", "kid", "classifier_frechet", "n_generated",
-    "seconds_per_image", "images_seen", "n_parameters", "device", "commit",
+    "n_reference", "seconds_per_image", "images_seen", "n_parameters", "device", "commit",
 )  # fmt: skip
 CURVE_FIELDS = ("method", "divergence", "T", "seed", "step", "images_seen", "metric", "value", "n_generated")
 # the row of the published test images themselves: no generator is expected to come nearer to the training images

@@ -112,6 +112,21 @@ def test_a_test_ends_with_distances(
     np.testing.assert_array_equal((grid[2:30, 32:60, 0] * 255).round(), drawn[1, 0])
 
 
+def test_compared_with_fewer_images(
+    images: FashionMNISTDataModule, quiet_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    module = Draughtsman()
+    callback = FIDCallback(n_images=100, n_reference=40, seed=3, cache=str(tmp_path / "cache"))
+    quiet_trainer(callbacks=[callback]).test(module, datamodule=images, verbose=False)
+    (facts,) = lines(tmp_path)
+    drawn = statistics(quantise(draw(module, 100, 3)))
+    some = statistics(images.published("train").images[:40, None])
+    assert facts["n_reference"] == facts["n_floor"] == 40
+    assert facts["classifier_frechet"] == pytest.approx(float(frechet_distance(drawn, some)), rel=1e-5)
+    with pytest.raises(FdsrError, match="n_reference is 1; it must be at least 2"):
+        FIDCallback(n_reference=1)
+
+
 def draw(module: Draughtsman, n: int, seed: int) -> Tensor:
     with torch.no_grad():
         return module.eval().sample_images(range(n), seed)

@@ -123,22 +123,23 @@ def test_sweep_of_images_is_understood_as_it_stands(
             assert "classifier_frechet" in tested.trainer.callbacks[0].init_args.distances
 
 
-COMPARISON = ROOT / "experiments" / "compare_weather.yaml"
+COMPARISONS = sorted((ROOT / "experiments").glob("compare_weather*.yaml"))
 
 
-def test_the_comparison_is_fair() -> None:
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda p: p.stem)
+def test_the_comparison_is_fair(path: Path) -> None:
     """As its head promises: as many evaluations of the network for all, three seeds for four of them on the same data."""
     seeds: dict[str, set[int]] = {}
-    for point in read_sweep(COMPARISON).points:
+    constants = load(path)["constants"]
+    assert constants["regressor"] == constants["backbone"] | {"time_embedding": False}
+    for point in read_sweep(path).points:
         seeds.setdefault(f"{point.name.split('-')[0]} {point.axes['data']}", set()).add(point.axes["seed"])
         if point.name.startswith(("ddpm", "fourier", "ddgan", "corrdiff")):
             model, settings = load(point.config)["model"], point.fit or {}
             doubled = [model["class_path"].endswith("DDGANModule"), model["init_args"].get("mode") == "reference",
                        settings.get("model.init_args.draws") == 2]  # fmt: skip
-            assert settings["trainer.max_steps"] * (1 + any(doubled)) == 3000, point.name
-            assert model["init_args"]["backbone_args"] == load(COMPARISON.parent / "ddpm_sr.yaml")["model"]["init_args"][
-                "backbone_args"
-            ]  # fmt: skip
+            assert settings["trainer.max_steps"] * (1 + any(doubled)) == constants["full"], point.name
+            assert settings["model.init_args.backbone_args"] == constants["backbone"]
         if point.name.startswith(("ddpm", "fourier", "corrdiff")):
             assert {8, 32} <= {e.settings["model.init_args.steps"] for e in point.evaluations}
     for data in ("turbulence", "era5_sample"):
@@ -147,11 +148,12 @@ def test_the_comparison_is_fair() -> None:
 
 
 @pytest.mark.slow
-def test_the_comparison_is_understood_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda p: p.stem)
+def test_the_comparison_is_understood_as_it_stands(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Runner(tmp_path, program=())
-    for point in {p.config: p for p in read_sweep(COMPARISON).points if p.fit is not None}.values():
+    for point in {p.config: p for p in read_sweep(path).points if p.fit is not None}.values():
         values = parsed(runner.fit_command(point), monkeypatch)
-        source = load(COMPARISON.parent / "parts" / f"{point.axes['data']}.yaml")["init_args"]["source"]
+        source = load(path.parent / "parts" / f"{point.axes['data']}.yaml")["init_args"]["source"]
         assert values.data.init_args.source == source and values.seed_everything == point.axes["seed"], point.name
 
 

@@ -71,6 +71,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, plt.Figure]:
     return figures
 
 
+def test_numbers_of_images_in_words(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+    rows = [row("ddgan", "gan", 4, 4, 0), row("ddgan", "gan", 4, 4, 0, n_reference=10_000)]
+    draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path / "figures")
+    (legend,) = drawn["classifier_frechet_vs_steps"].legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert {"1,000 images", "1,000 images with 10,000"} <= set(words)
+
+
 def test_points_lines_and_floor(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
     rows = [{"method": "test_images", "classifier_frechet": 0.5, "n_generated": 10_000}]
     rows += [row("ddgan", "gan", T, T, seed) for T in (1, 4) for seed in (0, 1)]

@@ -69,7 +69,7 @@ def test_a_point_named_twice_counts_once(sweep_file: SweepFile) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.update(grid={}), "'grid' is unknown; it must be one of table, keys"),
+        (lambda c: c.update(grid={}), "'grid' is unknown; it must be one of extends, table, constants, keys"),
         (lambda c: c.pop("table"), "'table' is missing"),
         (lambda c: c.update(blocks=[]), "at least one block"),
         (lambda c: c.update(blocks={"method": "x"}), "blocks must be a list"),
@@ -101,3 +101,26 @@ def test_not_a_sweep_at_all(tmp_path: Path) -> None:
             read_sweep(path)
     with pytest.raises(FdsrError, match="does not exist"):
         read_sweep(tmp_path / "nowhere.yaml")
+
+
+def test_a_sweep_that_extends_another(sweep_file: SweepFile, tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content |= {"constants": {"long": 3, "args": {"width": 64}}, "fit": {"steps": "{long}", "kept": True}}
+        content["blocks"][0]["settings"] = {"args": "{args}", "path": "{long}/x"}
+
+    base = sweep_file(change)
+    small = base.with_name("small.yaml")
+    small.write_text(f"extends: {base.name}\nconstants: {{args: {{width: 8}}}}\nfit: {{other: 1}}\n")
+    large, little = (read_sweep(path).points for path in (base, small))
+    assert [p.name for p in large] == [p.name for p in little]
+    assert large[0].fit is not None and little[0].fit is not None
+    assert large[0].fit["steps"] == little[0].fit["steps"] == 3 and large[0].fit["path"] == "{long}/x"
+    assert (large[0].fit["args"], little[0].fit["args"]) == ({"width": 64}, {"width": 8})
+    assert little[0].fit["kept"] is True and little[0].fit["other"] == 1 and "other" not in large[0].fit
+
+    small.write_text("extends: none.yaml\n")
+    with pytest.raises(FdsrError, match=r"extends: sweep '.*none.yaml' does not exist"):
+        read_sweep(small)
+    small.write_text("extends: small.yaml\n")
+    with pytest.raises(FdsrError, match=r"'small.yaml' extends this file in turn"):
+        read_sweep(small)

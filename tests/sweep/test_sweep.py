@@ -23,8 +23,8 @@ PROGRAM = (sys.executable, str(Path(__file__).with_name("program.py")))
 SweepFile = Callable[..., Path]
 DDGAN, DDPM = "ddgan-divergence=gan-T={}-seed=0", "ddpm-T=8-seed=0"
 HEADER = (
-    "method,divergence,T,nfe,seed,fid,fid_test,kid,classifier_frechet,n_generated,seconds_per_image,images_seen,"
-    "n_parameters,device,commit"
+    "method,divergence,T,nfe,seed,fid,fid_test,kid,classifier_frechet,n_generated,n_reference,seconds_per_image,"
+    "images_seen,n_parameters,device,commit"
 )
 
 
@@ -55,8 +55,8 @@ def test_a_sweep_leaves_one_tidy_table(sweep_file: SweepFile, tmp_path: Path) ->
     ]  # fmt: skip
     assert found[1] == {
         "method": "ddgan", "divergence": "gan", "T": "2", "nfe": "2", "seed": "0", "fid": "", "fid_test": "", "kid": "",
-        "classifier_frechet": "9.0", "n_generated": "100", "seconds_per_image": "0.02", "images_seen": "96",
-        "n_parameters": "1234", "device": "CPU, 1 threads", "commit": "abc",
+        "classifier_frechet": "9.0", "n_generated": "100", "n_reference": "", "seconds_per_image": "0.02",
+        "images_seen": "96", "n_parameters": "1234", "device": "CPU, 1 threads", "commit": "abc",
     }  # fmt: skip
     assert {p.stem for p in (tmp_path / "out" / "samples").iterdir()} == {sample_name(r) for r in found}
     curves = rows(tmp_path / "out" / "curves.csv")
