@@ -93,8 +93,9 @@ class FdsrCLI(LightningCLI):
         if "checkpoint" in values:
             values.checkpoint.dirpath = str(run_dir / "checkpoints")
         if values.trainer.precision is None:
-            # half precision pays where there are tensor cores; weights and losses stay in float32
-            values.trainer.precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
+            # half precision pays where there are tensor cores; weights and losses stay in float32, and so do evaluations
+            half = self.subcommand == "fit" and torch.cuda.is_available()
+            values.trainer.precision = "bf16-mixed" if half else "32-true"
         ckpt_path = values.get("ckpt_path")
         if (
             self.subcommand == "fit"

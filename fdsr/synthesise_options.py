@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Synthesise, and say where and how to go on."""
     from fdsr.data.synthesis import SynthesisConfig, synthesise
+    from fdsr.synthesis_picture import draw_synthesis
     from fdsr.turbulence import Damping, find_flow
 
     config = SynthesisConfig(
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
     )
     target = synthesise(config, options.target, options.device)
     print(f"synthetic source: {target} ({config.runs} runs × {config.fields_per_run} fields)")
+    print(f"picture: {draw_synthesis(target)}")
     scalar = find_flow(config.flow).scalar
     print(
         f"pairs of it: fdsr prepare --source {target} --target PAIRS.zarr --variables {scalar},u,v --factor 4 --gap 0 "

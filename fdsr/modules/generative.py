@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -76,25 +75,21 @@ class GenerativeModule(NetworkModule):
     def sample_images(self, indices: Sequence[int], seed: int) -> Tensor:
         """Images (N, C, H, W) in [−1, 1], float32, of the published size; image i is seeded by (seed, indices[i]).
 
-        The result does not depend on how many are drawn at once, nor in which process. Drawn in the trainer's
-        precision and with the network in evaluation mode, wherever this is called from.
+        The result does not depend on how many are drawn at once, nor in which process. Drawn with the network in
+        evaluation mode, and in float32 unless the caller has autocast on.
 
         Raises FdsrError for a method that was trained on weather fields.
         """
         if not isinstance(self.codec, ImageCodec):
             raise FdsrError("this method was trained on weather fields; it draws ensembles, not images")
-        precision = self._trainer.precision_plugin.forward_context() if self._trainer else nullcontext()
         training, images = self.training, []
         self.eval()
         try:
-            with precision:
-                for start in range(0, len(indices), self.member_batch):
-                    rngs = [
-                        generator(self.device, seed, "image", i) for i in indices[start : start + self.member_batch]
-                    ]
-                    base, condition = self.codec.blank(len(rngs), self.device)
-                    x_0 = self.sample(condition, base.shape[1:], rngs)
-                    images.append(self.codec.from_target(x_0.float(), base))
+            for start in range(0, len(indices), self.member_batch):
+                rngs = [generator(self.device, seed, "image", i) for i in indices[start : start + self.member_batch]]
+                base, condition = self.codec.blank(len(rngs), self.device)
+                x_0 = self.sample(condition, base.shape[1:], rngs)
+                images.append(self.codec.from_target(x_0.float(), base))
         finally:
             self.train(training)
         empty = torch.zeros(0, self.spec.channels, self.spec.height, self.spec.width, device=self.device)

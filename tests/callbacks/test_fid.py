@@ -112,9 +112,7 @@ def test_a_test_ends_with_distances(
     np.testing.assert_array_equal((grid[2:30, 32:60, 0] * 255).round(), drawn[1, 0])
 
 
-def test_compared_with_fewer_images(
-    images: FashionMNISTDataModule, quiet_trainer: MakeTrainer, tmp_path: Path
-) -> None:
+def test_compared_with_fewer_images(images: FashionMNISTDataModule, quiet_trainer: MakeTrainer, tmp_path: Path) -> None:
     module = Draughtsman()
     callback = FIDCallback(n_images=100, n_reference=40, seed=3, cache=str(tmp_path / "cache"))
     quiet_trainer(callbacks=[callback]).test(module, datamodule=images, verbose=False)

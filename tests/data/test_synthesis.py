@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from matplotlib.image import imread
 from numpy.typing import NDArray
 
 import fdsr.data.synthesis as synthesis
@@ -110,6 +111,7 @@ def test_the_verb(program: Callable[..., int], tmp_path: Path, capsys: pytest.Ca
     target = tmp_path / "t.zarr"
     small = ["--size", 16, "--runs", 3, "--fields-per-run", 2, "--spin-up", 0.2, "--interval", 0.1, "--device", "cpu"]
     assert program("synthesise", "--target", target, "--flow", "euler", *small) == 0
+    assert imread(Path(target).with_suffix(".png")).shape[0] > 200
     out = capsys.readouterr().out
     assert str(target) in out and "--variables vorticity,u,v" in out and "train=2,val=2,test=2" in out
     for wrong, said in (

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import TINY_UNET, randomise
 from tiny_images import SPEC, TinyImages, make_images
+from torch import Tensor
 
+from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.data import PairStore
 from fdsr.data.image_spec import ImageSpec
 from fdsr.errors import FdsrError
@@ -125,6 +127,22 @@ def test_every_estimate_is_cut_to_the_range() -> None:
     module.process.posterior = lambda x_0, *rest: (seen.append(float(x_0.abs().max())), posterior(x_0, *rest))[1]
     module.sample_images([0, 1], 0)
     assert len(seen) == 20 and max(seen) == 1.0
+
+
+def test_what_is_measured_is_drawn_in_float32(quiet_trainer: MakeTrainer) -> None:
+    module = DDPMModule(backbone_args=TINY_UNET, timesteps=2, steps=2, warmup_steps=0)
+    drawn: list[Tensor] = []
+
+    class Measuring(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: object) -> None:
+            with evaluation_mode(trainer, pl_module):
+                drawn.append(module.sample_images([3], 1))
+
+    trainer = quiet_trainer(max_steps=1, precision="bf16-mixed", callbacks=[Measuring()], limit_val_batches=0)
+    trainer.fit(module, datamodule=TinyImages())
+    assert torch.equal(drawn[0], module.sample_images([3], 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(drawn[0], module.sample_images([3], 1))
 
 
 # -- training --------------------------------------------------------------------------------------------------------

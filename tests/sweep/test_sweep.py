@@ -188,6 +188,10 @@ def test_dry_run(sweep_file: SweepFile, tmp_path: Path, capsys: pytest.CaptureFi
     assert f"finished  {DDGAN.format(1)}\nnew       {DDGAN.format(2)}\n" in said
     assert said.count("fdsr fit ") == 2 and said.count("fdsr test ") == 4 and "--model.init_args.timesteps=2" in said
     assert not (out / DDPM).exists() and not (out / DDGAN.format(2)).exists()
+    (out / DDGAN.format(1) / "test.done").unlink()
+    run(sweep_file(), out, dry_run=True, only=DDGAN.format(1))
+    said = capsys.readouterr().out
+    assert "fdsr fit " not in said and said.count("fdsr test ") == 1
 
 
 def test_later_stages_use_what_earlier_ones_trained(sweep_file: SweepFile, tmp_path: Path) -> None:
