@@ -26,11 +26,11 @@ to train; and `after: true` where it needs what earlier blocks trained: `{output
 `{here}` that of the configuration, and `{seed}` this point's seed, as any axis in braces is its value. An axis whose keys are
 an empty list has no other effect.
 
-    extends: compare_weather.yaml      # everything of another sweep beside this file that does not stand here
+    extends: compare_weather.yaml      # everything of another sweep that does not stand in this file
     constants: {half: 1500}            # a setting "{half}" is this value; each replaces the extended file's
 
 The extending file's keys, settings, fit, test and constants are added to those of the other and go before them; a list of
-blocks takes the place of the other's.
+blocks takes the place of the other's. Configurations are looked for beside the file in which the blocks stand.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def read_sweep(path: str | Path) -> Sweep:
     path = Path(path)
     if not path.is_file():
         raise FdsrError(f"sweep '{path}' does not exist; see experiments/sweep_T_cpu.yaml")
-    whole = _extended(path)
+    whole, folder = _extended(path)
     _require(whole, _SWEEP, ("table", "blocks"), f"{path}")
     whole = _with_constants(whole, _mapping(whole, "constants", f"{path}"))
     blocks = whole["blocks"]
@@ -106,7 +106,7 @@ def read_sweep(path: str | Path) -> Sweep:
         where = f"{path}: block {number}"
         _require(block, _BLOCK, ("method", "config"), where)
         stage += bool(block.get("after", False))
-        for point in _points(block, whole, path.parent, stage, where):
+        for point in _points(block, whole, folder, stage, where):
             known = points.setdefault(point.name, point)
             if (known.fit, known.evaluations, known.config) != (point.fit, point.evaluations, point.config):
                 raise FdsrError(f"{where}: point '{point.name}' stands in the file twice, with different settings")
@@ -147,20 +147,20 @@ def _points(
         yield Point(_name(method, axes), config, axes, own | fit if trained else None, tuple(found), stage)
 
 
-def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's entries upon those of the file that it extends."""
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Any, Path]:
+    """The file's entries upon those of the file that it extends, and the folder of the one with the blocks."""
     whole = _load(path)
     if not isinstance(whole, dict) or "extends" not in whole:
-        return whole
+        return whole, path.parent
     base = path.parent / str(whole["extends"])
     if not base.is_file():
         raise FdsrError(f"{path}: extends: sweep '{base}' does not exist")
     if base in (*seen, path):
         raise FdsrError(f"{path}: extends: '{base.name}' extends this file in turn")
-    found = _extended(base, (*seen, path))
+    found, folder = _extended(base, (*seen, path))
     _require(found, _SWEEP, (), f"{base}")
     merged = {part: _mapping(found, part, f"{base}") | _mapping(whole, part, f"{path}") for part in _MERGED}
-    return found | whole | merged
+    return found | whole | merged, path.parent if "blocks" in whole else folder
 
 
 def _with_constants(entry: Any, constants: Mapping[str, Any]) -> Any:

@@ -118,6 +118,11 @@ def test_a_sweep_that_extends_another(sweep_file: SweepFile, tmp_path: Path) -> 
     assert (large[0].fit["args"], little[0].fit["args"]) == ({"width": 64}, {"width": 8})
     assert little[0].fit["kept"] is True and little[0].fit["other"] == 1 and "other" not in large[0].fit
 
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = tmp_path / "elsewhere" / "mine.yaml"
+    elsewhere.write_text(f"extends: ../{base.name}\n")
+    assert read_sweep(elsewhere).points[0].config.resolve() == large[0].config.resolve()
+
     small.write_text("extends: none.yaml\n")
     with pytest.raises(FdsrError, match=r"extends: sweep '.*none.yaml' does not exist"):
         read_sweep(small)
