@@ -160,9 +160,9 @@ def _draw_curves(curves: list[Row], path: Path) -> Path:
     """Distances during training, a panel for each; a line for each training."""
     panels = _grouped(curves, lambda c: c["metric"])
     # tests that share a training share its curve: it is drawn once
-    trainings = {
-        tuple((p["metric"], p["step"], p["value"]) for p in v): k for k, v in _grouped(curves, _training).items()
-    }
+    trainings: dict[tuple[Any, ...], tuple[str, ...]] = {}
+    for training, points in _grouped(curves, _training).items():
+        trainings.setdefault(tuple((p["metric"], p["step"], p["value"]) for p in points), training)
     styles: dict[tuple[str, ...], dict[str, Any]] = {
         training: {"color": f"C{i % 10}", "ls": ("-", "--", ":", "-.")[i // 10 % 4]}
         for i, training in enumerate(trainings.values())
@@ -193,7 +193,7 @@ def _draw_curves(curves: list[Row], path: Path) -> Path:
 def sampled(table: Path) -> Iterator[tuple[str, dict[str, float], Path]]:
     """What the table's pictures show, in order: title, distances, and the picture."""
     rows, shown, _ = read_sweep_table(table)
-    for row in rows:
+    for row in _joined(rows):
         path = table.parent / "samples" / f"{_sample_name(row)}.png"
         if row["method"] != FLOOR and path.is_file():
             steps = (f"T = {row['T']}" if row["T"] == row["nfe"] else f"T = {row['T']}, {row['nfe']} steps") + (
@@ -206,7 +206,7 @@ def sampled(table: Path) -> Iterator[tuple[str, dict[str, float], Path]]:
 def _draw_samples(rows: list[Row], folder: Path, shown: list[str], output: Path) -> Iterator[Path]:
     """A figure a method, of its first seed: a row a divergence, a column a number of evaluations."""
     seeds = {r["method"]: r["seed"] for r in reversed(rows)}
-    found = [(r, folder / f"{_sample_name(r)}.png") for r in rows if r["seed"] == seeds[r["method"]]]
+    found = [(r, folder / f"{_sample_name(r)}.png") for r in _joined(rows) if r["seed"] == seeds[r["method"]]]
     found = [(r, path) for r, path in found if path.is_file()]
     for (method,), group in _grouped(found, lambda pair: (pair[0]["method"],)).items():
         divergences = list(dict.fromkeys(r["divergence"] for r, _ in group))
@@ -222,8 +222,14 @@ def _draw_samples(rows: list[Row], folder: Path, shown: list[str], output: Path)
             ax.imshow(imread(path), interpolation="nearest")
             values = [f"{NAMES[name]} {float(row[name]):.3g}" for name in shown if row[name]]
             steps = f"T = {row['T']}" if row["T"] == row["nfe"] else f"T = {row['T']}, {row['nfe']} steps"
-            ax.set_title("\n".join([_label((method, row["divergence"])) + f", {steps}", *values[:1]]), fontsize=8)
+            ax.set_title("\n".join([_label((method, row["divergence"])) + f", {steps}", *values]), fontsize=8)
         yield _save(fig, output / f"samples_{method}.png".replace("+", "p"))
+
+
+def _joined(rows: list[Row]) -> list[Row]:
+    """Rows of the same images made one: each distance is that of the first row which has it."""
+    groups = _grouped(rows, lambda r: (r["method"], _sample_name(r))).values()
+    return [{name: next((r[name] for r in group if r[name]), "") for name in group[0]} for group in groups]
 
 
 # -- small things ------------------------------------------------------------------------------------------------------

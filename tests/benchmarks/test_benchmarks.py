@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import bench_networks
+import bench_sampling
 import bench_scaling
 
 sys.path.pop(0)
@@ -43,3 +46,23 @@ def test_two_ranks_move_the_gradients_once(tmp_path: Path) -> None:
     (row,) = csv.DictReader((tmp_path / "scaling.csv").open())
     parameters = sum(p.numel() for p in bench_scaling.make(4).parameters())
     assert float(row["gradient_megabytes_per_step"]) == pytest.approx(4 * parameters / 1e6, abs=0.01)
+
+
+@pytest.mark.slow
+def test_samplers_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few of a DDPM's thousand steps, which would take minutes."""
+    points = bench_sampling.contestants
+
+    def shortened(*arguments: Any) -> Iterator[tuple[str, Any, Any]]:
+        for method, T, module in points(*arguments):
+            if method != "ddgan":
+                module.steps = min(module.steps, 12)
+            yield method, T, module
+
+    monkeypatch.setattr(bench_sampling, "contestants", shortened)
+    bench_sampling.main(["--output", str(tmp_path), "--rounds", "1", "--batch", "2", "--members", "1"])
+    rows = list(csv.DictReader((tmp_path / "sampling.csv").open()))
+    for study in ("images", "weather"):
+        times = {row["method"]: float(row["times_ddgan"]) for row in rows if row["study"] == study}
+        assert times["ddgan"] == 1 and min(times.values()) == 1 and len(times) >= 3
+        assert {row["T"] for row in rows if row["study"] == study} == {"4", "1000"}

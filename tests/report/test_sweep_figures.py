@@ -136,6 +136,25 @@ def test_samples_stand_in_a_grid(tmp_path: Path, drawn: dict[str, plt.Figure]) -
     assert shown == [[0.1, 0.0, None, 0.2]]  # T = 1 before 4; one picture is missing
 
 
+def test_two_tests_of_the_same_images_are_one_picture(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+    both = row("ddgan", "gan", 4, 4, 0), row("ddgan", "gan", 4, 4, 0, classifier_frechet=None, fid=80.0)
+    (tmp_path / "samples").mkdir()
+    imsave(tmp_path / "samples" / f"{sample_name(both[0])}.png", np.zeros((8, 8, 3)))
+    draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, list(both)), tmp_path)
+    (ax,) = drawn["samples_ddgan"].axes
+    assert "FID 80" in ax.get_title() and f"classifier_frechet {both[0]['classifier_frechet']:.3g}" in ax.get_title()
+
+
+def test_the_curve_of_a_training_is_called_as_its_first_test(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+    rows = [row("ddpm", "", 100, 100, 0), row("ddpm_ddim", "", 100, 10, 0)]
+    curves = [c | {"method": r["method"], "divergence": "", "T": 100} for r in rows for c in curve([4, 3])]
+    table = write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows)
+    write(tmp_path / "curves.csv", CURVE_FIELDS, curves)
+    draw_sweep(table, tmp_path)
+    (legend,) = drawn["training_curves"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["ddpm, T = 100, seed 0"]
+
+
 @pytest.mark.parametrize("values", [("ddpm", "", 1000, 20, 0), ("ddgan", "gan", 4, 4, 2)])
 def test_pictures_are_found_by_the_names_they_were_given(values: tuple[Any, ...]) -> None:
     given = row(*values)
