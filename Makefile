@@ -39,6 +39,7 @@ bench: install ## speed beside other libraries, of the methods, ranks and memory
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@$(BIN)/python tests/benchmarks/bench_networks.py --profile
 	@$(BIN)/python tests/benchmarks/bench_methods.py
+	@$(BIN)/python tests/benchmarks/bench_sampling.py
 	@$(BIN)/python tests/benchmarks/bench_scaling.py
 
 bench-data: install ## measure how fast batches come from a store, by ours and other readers
