@@ -200,6 +200,33 @@ def test_a_prediction_by_two_processes_is_that_of_one(
     assert not [p for p in (tmp_path / "two" / "run").iterdir() if "partial" in p.name]
 
 
+@pytest.mark.slow
+def test_two_stages_by_two_processes(
+    configure: Callable[..., Path], program: Callable[..., int], tmp_path: Path, world: Path, store_path: str
+) -> None:
+    """The residual of a regression, trained by two; afterwards the regression's file is no longer needed, nor are the pairs."""
+    first, regression = tmp_path / "regression", configure("RegressionModule", "regression")
+    assert program("fit", "--config", regression, "--run", first) == 0
+    checkpoint = first / "checkpoints" / "last.ckpt"
+    scales = {}
+    for name, processes in (("one", ()), ("two", TWO)):
+        config = configure("DDPMModule", name, model__target="regression", model__regression_ckpt=str(checkpoint))
+        fdsr("fit", "--config", config, "--run", tmp_path / name, *processes, cache=world / "cache")
+        scales[name] = load_module(tmp_path / name / "checkpoints" / "last.ckpt").fields.power
+    # the residual is measured over the whole training block, whoever takes part
+    torch.testing.assert_close(scales["one"], scales["two"])
+    checkpoint.unlink()
+    with xr.open_zarr(store_path, consolidated=False) as ds:
+        low = ds.low.isel(time=slice(14, 16)).load()
+    coarse = xr.Dataset({str(n): low.sel(low_channel=n, drop=True) for n in low.low_channel.values})
+    coarse.rename(lat_low="lat", lon_low="lon").drop_encoding().to_zarr(tmp_path / "coarse.zarr", consolidated=False)
+    ours = tmp_path / "two" / "checkpoints" / "last.ckpt"
+    arguments = ("--config", config, "--ckpt_path", ours, "--run", tmp_path / "predicted")
+    assert program("predict", *arguments, "--low", tmp_path / "coarse.zarr", "--output", tmp_path / "fine.zarr") == 0
+    with xr.open_zarr(tmp_path / "fine.zarr", consolidated=False) as ds:
+        assert ds.sizes["time"] == 2 and bool(np.isfinite(ds.t2m.values).all() and np.isfinite(ds.u10.values).all())
+
+
 def test_further_processes_run_the_program(monkeypatch: pytest.MonkeyPatch, program: Callable[..., int]) -> None:
     """Whoever called it: a console script, or a Python program that is no module."""
     from lightning.fabric.strategies.launchers.subprocess_script import _basic_subprocess_cmd
