@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 NAMES_OF_REGRESSIONS = ("mean", "regression_ckpt")  # settings that name a trained regression's checkpoint
 FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 EXPERIMENTS = [path for path in FILES if "model" in yaml.safe_load(path.read_text())]
-SWEEPS = [path for path in FILES if "blocks" in yaml.safe_load(path.read_text())]
+SWEEPS = [path for path in FILES if {"blocks", "extends"} & yaml.safe_load(path.read_text()).keys()]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def parsed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [p for p in SWEEPS if load(p)["table"] == "fid_vs_steps"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in SWEEPS if read_sweep(p).table == "fid_vs_steps"], ids=lambda p: p.stem)
 def test_sweep_of_images_is_understood_as_it_stands(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +130,7 @@ COMPARISONS = sorted((ROOT / "experiments").glob("compare_weather*.yaml"))
 def test_the_comparison_is_fair(path: Path) -> None:
     """As its head promises: as many evaluations of the network for all, three seeds for four of them on the same data."""
     seeds: dict[str, set[int]] = {}
-    constants = load(path)["constants"]
+    constants = load(COMPARISONS[0])["constants"] | load(path)["constants"]
     assert constants["regressor"] == constants["backbone"] | {"time_embedding": False}
     for point in read_sweep(path).points:
         seeds.setdefault(f"{point.name.split('-')[0]} {point.axes['data']}", set()).add(point.axes["seed"])
