@@ -121,7 +121,9 @@ def test_sweep_of_images_is_understood_as_it_stands(
                 "nfe", point.axes["T"] * ("steps" in arguments)
             )
             distances = tested.trainer.callbacks[0].init_args.distances
-            assert "classifier_frechet" in distances or (evaluation.name.startswith("inception") and distances == ["fid"])
+            assert "classifier_frechet" in distances or (
+                evaluation.name.startswith("inception") and distances == ["fid"]
+            )
 
 
 COMPARISONS = sorted((ROOT / "experiments").glob("compare_weather*.yaml"))
