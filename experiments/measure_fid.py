@@ -120,7 +120,7 @@ def _floor(
         reference(extractor, d.images[:n, None], d.fingerprint(), cache)
         for d, n in zip((train, test), first, strict=True)
     )
-    counts = f"{b.statistics.n} test images against {a.statistics.n} training images"
+    counts = f"{int(b.statistics.n)} test images against {int(a.statistics.n)} training images"
     print(f"{name}, {counts}: {float(frechet_distance(a.statistics, b.statistics)):.6g}")
     if name == "fid":
         print(f"kid, {counts}: {_kid(a, b):.6g}")
