@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from timing import seconds
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
@@ -73,25 +73,14 @@ def main(argv: list[str] | None = None) -> None:
         batch = {k: v.to(device) for k, v in default_collate(samples).items()}
         steps[name] = training_step(module, batch)
 
-    def seconds(step: Callable[[], None]) -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
-            step()
-            torch.cuda.synchronize()
-            return time.perf_counter() - begin
-        begin = time.process_time()
-        step()
-        return time.process_time() - begin
-
     for step in steps.values():
         step()
     ratios: dict[str, list[float]] = {name: [] for name in steps}
     for _ in tqdm(range(options.rounds)):
-        before = seconds(steps["ddpm"])
+        before = seconds(steps["ddpm"], device)
         for name, step in steps.items():
-            taken = seconds(step)
-            after = seconds(steps["ddpm"])
+            taken = seconds(step, device)
+            after = seconds(steps["ddpm"], device)
             ratios[name].append(2 * taken / (before + after))
             before = after
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 import yaml
+from timing import seconds
 from tqdm import tqdm
 
 from fdsr import modules
@@ -106,21 +106,10 @@ def weather(options: argparse.Namespace, device: torch.device) -> list[tuple[str
 
 
 def measure(draws: list[tuple[str, Any, int, Draw]], count: int, rounds: int, device: torch.device) -> Iterator[dict]:
-    def seconds(draw: Draw) -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
-            draw()
-            torch.cuda.synchronize()
-            return time.perf_counter() - begin
-        begin = time.process_time()
-        draw()
-        return time.process_time() - begin
-
     for method, _, nfe, draw in draws:
         if method == "ddgan" or nfe < 100:
             draw()  # warm caches
-    taken = [[seconds(draw) for *_, draw in draws] for _ in tqdm(range(rounds))]
+    taken = [[seconds(draw, device) for *_, draw in draws] for _ in tqdm(range(rounds))]
     reference = next(i for i, (method, *_) in enumerate(draws) if method == "ddgan")
     for i, (method, T, nfe, _) in enumerate(draws):
         yield {
