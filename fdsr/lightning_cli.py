@@ -216,11 +216,14 @@ class FdsrCLI(LightningCLI):
     def after_test(self) -> None:
         if self.trainer.is_global_zero:
             from fdsr.report.compare import compare_runs
+            from fdsr.report.runs import read_run
+            from fdsr.report.studies import make_studies
             from fdsr.report.wandb_results import log_test
 
             # a test of images leaves no table of fields
             if (self.run_dir / "test_metrics.csv").exists():
-                compare_runs([self.run_dir], self.run_dir)
+                run = read_run(self.run_dir)
+                compare_runs([run], make_studies([run]), self.run_dir)
             for logger in self._run_loggers():
                 logger.log_record()
                 logger.share(lambda experiment: log_test(experiment, self.run_dir))

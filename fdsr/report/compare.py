@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fdsr.atomic import write_text
-from fdsr.report.runs import TABLE, TestedRun, find_runs, labels, read_run
-from fdsr.report.tables import Row, comparison_table, metric_table
+from fdsr.report.runs import TABLE, TestedRun, find_runs, read_run
+from fdsr.report.studies import Study, make_studies
+from fdsr.report.tables import comparison_table, metric_table
 
 FID_TABLE = "fid_vs_steps.csv"
 
@@ -25,7 +26,8 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     Raises FdsrError for an input that holds no results; and, once everything else is written, if Weights & Biases fails.
     """
     from fdsr.report.page import write_page
-    from fdsr.report.studies import make_studies
+    from fdsr.report.pairs import TABLE as DIFFERENCES
+    from fdsr.report.pairs import write_differences
     from fdsr.report.sweep_figures import draw_sweep
     from fdsr.report.wandb_server import place, publish
 
@@ -39,11 +41,14 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     last = Path(inputs[-1])
     output = output or (last.parent if last.suffix == ".csv" else last)
     runs = find_runs(folders)
-    studies = make_studies([read_run(run) for run in runs]) if runs else []
+    read = [read_run(run) for run in runs]
+    studies = make_studies(read) if read else []
     for table in tables:
         draw_sweep(table, output)
-    if runs:
-        compare_runs(runs, output)
+    if read:
+        compare_runs(read, studies, output)
+    if pairs := write_differences(studies, output / DIFFERENCES):
+        print(f"table:  {pairs}")
     page = write_page(studies, tables, output)
     print(f"page:   {page}")
     if wandb is not None:
@@ -51,44 +56,27 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     return page
 
 
-def compare_runs(runs: list[Path], output: Path) -> None:
-    """Print the metric table of `runs`; several are joined and written to `output`. Draws the last run's example."""
+def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) -> None:
+    """Print the metric table of one run, or of several their tables and where the joint one is. Draws the last run's example."""
     from fdsr.report.figures import draw_ranks, draw_run, draw_spectra
 
-    read = {run: read_run(run) for run in runs}
     output.mkdir(parents=True, exist_ok=True)
+    # figures and tables of one page's studies, of which there is mostly one
+    marked = [(study, f"-{number + 1}" if len(studies) > 1 else "") for number, study in enumerate(studies)]
     if len(runs) == 1:
-        print(metric_table(_rows(read[runs[0]], read[runs[0]].folder.name)))
-        print(f"table:  {runs[0] / TABLE}")
+        print(metric_table(runs[0]))
+        print(f"table:  {runs[0].folder / TABLE}")
     else:
-        for number, group in enumerate(alike := _alike(read)):
-            # figures and tables of one page's studies, of which there is mostly one
-            mark = f"-{number + 1}" if len(alike) > 1 else ""
-            named = labels(group)
-            table = comparison_table([row for run in group for row in _rows(read[run], named[run])])
-            print(table)
+        for study, mark in marked:
+            print(table := comparison_table(study))
             write_text(output / f"comparison{mark}.txt", table + "\n")
-            print(f"figure: {draw_spectra(group, output / f'spectra{mark}.png')}")
-        _join([run / TABLE for run in runs], output / "comparison.csv")
+            print(f"figure: {draw_spectra(study, output / f'spectra{mark}.png')}")
+        _join([run.folder / TABLE for run in runs], output / "comparison.csv")
         print(f"table:  {output / 'comparison.csv'} and comparison.txt")
-    for number, group in enumerate(alike := _alike(read)):
-        if ranks := draw_ranks(group, output / f"ranks{f'-{number + 1}' if len(alike) > 1 else ''}.png"):
+    for study, mark in marked:
+        if ranks := draw_ranks(study, output / f"ranks{mark}.png"):
             print(f"figure: {ranks}")
-    print(f"figure: {draw_run(runs[-1], output / 'figure.png')}")
-
-
-def _alike(read: dict[Path, TestedRun]) -> list[list[Path]]:
-    """Runs of the same variables: others have no common table."""
-    groups: dict[tuple[str, ...], list[Path]] = {}
-    for path, run in read.items():
-        groups.setdefault((run.fingerprint, *run.variables), []).append(path)
-    return list(groups.values())
-
-
-def _rows(run: TestedRun, name: str) -> list[Row]:
-    return [
-        Row(name, variable, metric, value, run.members, run.nfe) for (metric, variable), value in run.values.items()
-    ]
+    print(f"figure: {draw_run(runs[-1].folder, output / 'figure.png')}")
 
 
 def _join(tables: list[Path], path: Path) -> None:

@@ -1,8 +1,10 @@
-"""Figures of a tested run, drawn from its files."""
+"""Figures of tested runs, drawn from their files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,11 +14,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 from fdsr import maps
 from fdsr.errors import FdsrError
-from fdsr.report.runs import labels
+from fdsr.report import svg
+from fdsr.report.panels import Series, band_near_45, looks, mean_over_seeds, power_ratio
+from fdsr.report.studies import Study
 
 
 def _open(run: Path, name: str) -> xr.Dataset:
@@ -49,20 +55,17 @@ def draw_run(run: Path, path: Path) -> Path:
     return _save(fig, path)
 
 
-def draw_spectra(runs: list[Path], path: Path) -> Path:
-    """Power of each run's members over the truth's, by wavelength, one panel a variable."""
-    named = labels(runs)
-    opened = {named[run]: _open(run, "test_spectra.nc") for run in runs}
-    names = [str(v) for v in next(iter(opened.values())).variable.values]
-    fig, axes = plt.subplots(
-        1, len(names), figsize=(3.4 * len(names), 3.2), sharey=True, squeeze=False, layout="constrained"
-    )
-    for ax, name in zip(axes[0], names, strict=True):
+def draw_spectra(study: Study, path: Path) -> Path:
+    """Power of each method's members over the truth's, by wavelength, one panel a variable; means over seeds."""
+    opened = {e.label: ds for e in study.entries if (ds := mean_over_seeds(e, "test_spectra.nc")) is not None}
+    if not opened:
+        raise FdsrError(f"no run of '{study.title}' has test_spectra.nc; score one again with 'fdsr test'")
+    drawn = looks(study)
+    fig, axes = _panels(study, opened, height=3.2)
+    for ax, name in zip(axes, study.variables, strict=True):
         for label, spectra in opened.items():
-            band = _band(spectra.sel(variable=name))
-            scored = band.scored.values.astype(bool)
-            ratio = 10 * np.log10(np.maximum(band.power / band.reference, 1e-6))
-            ax.plot(1 / band.wavenumber.values[scored], ratio.values[scored], marker=".", label=label)
+            wavelength, decibel = power_ratio(band_near_45(spectra.sel(variable=name)))
+            ax.plot(wavelength, decibel, marker=".", **_style(drawn[label]))
         ax.axhline(0, color="k", lw=0.8)
         ax.set_xscale("log")
         for axis_format in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
@@ -72,38 +75,52 @@ def draw_spectra(runs: list[Path], path: Path) -> Path:
         ax.set_ylim(-25, 8)
         ax.set_title(name)
         ax.set_xlabel("wavelength (km)")
-    axes[0, 0].set_ylabel("power against truth (dB)")
-    axes[0, 0].legend(fontsize=7)
+    axes[0].set_ylabel("power against truth (dB)")
+    _legend(fig, axes, drawn, opened)
     return _save(fig, path)
 
 
-def draw_ranks(runs: list[Path], path: Path) -> Path | None:
-    """Rank histograms of the ensembles among the runs, one panel a variable: flat when calibrated, a bowl when too narrow.
+def draw_ranks(study: Study, path: Path) -> Path | None:
+    """Rank histograms of the ensembles, one panel a variable: flat when calibrated, a bowl when too narrow; means over seeds.
 
-    None when no run has an ensemble, or none was tested with rank histograms.
+    None when the study has no ensemble, or none was tested with rank histograms.
     """
-    named = labels(runs)
-    opened = {named[run]: _open(run, "test_scores.nc") for run in runs if (run / "test_scores.nc").is_file()}
-    opened = {name: ds for name, ds in opened.items() if "rank_histogram" in ds and int(ds.attrs["members"]) > 1}
+    ensembles = [e for e in study.entries if e.members > 1]
+    opened = {e.label: ds for e in ensembles if (ds := mean_over_seeds(e, "test_scores.nc")) is not None}
+    opened = {label: ds for label, ds in opened.items() if "rank_histogram" in ds}
     if not opened:
         return None
-    names = [str(v) for v in next(iter(opened.values()))["variable"].values]
-    fig, axes = plt.subplots(
-        1, len(names), figsize=(3.4 * len(names), 2.6), sharey=True, squeeze=False, layout="constrained"
-    )
-    for ax, name in zip(axes[0], names, strict=True):
+    drawn = looks(study)
+    fig, axes = _panels(study, opened, height=2.6)
+    for ax, name in zip(axes, study.variables, strict=True):
         for label, ds in opened.items():
             frequency = ds["rank_histogram"].sel(variable=name).values
             bins = frequency.size
             # ensembles of different sizes share one axis: the position of the truth among the members, and a flat 1
-            ax.stairs(frequency * bins, np.linspace(0.0, 1.0, bins + 1), label=label, linewidth=1.5)
+            ax.stairs(frequency * bins, np.linspace(0.0, 1.0, bins + 1), baseline=None, **_style(drawn[label]))
         ax.axhline(1, color="k", lw=0.8)
         ax.set_title(name)
         ax.set_xlabel("rank of the truth / members")
-    axes[0, 0].set_ylim(bottom=0)  # of all panels, once every histogram is drawn: it ends their scaling
-    axes[0, 0].set_ylabel("frequency / flat")
-    axes[0, 0].legend(fontsize=7)
+    axes[0].set_ylim(bottom=0)  # of all panels, once every histogram is drawn: it ends their scaling
+    axes[0].set_ylabel("frequency / flat")
+    _legend(fig, axes, drawn, opened)
     return _save(fig, path)
+
+
+def _panels(study: Study, opened: dict[str, xr.Dataset], height: float) -> tuple[Figure, list[Axes]]:
+    """One panel a variable, and room for as many names at their right."""
+    size = (3.4 * len(study.variables) + 2.4, max(height, 0.6 + 0.155 * len(opened)))
+    fig, axes = plt.subplots(1, len(study.variables), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    return fig, list(axes[0])
+
+
+def _style(look: Series) -> dict[str, Any]:
+    return {"color": f"C{look.colour % 10}", "ls": svg.dashes(look.variant + look.colour // 10), "lw": 1.4}
+
+
+def _legend(fig: Figure, axes: list[Axes], drawn: dict[str, Series], labels: Iterable[str]) -> None:
+    handles = [Line2D([], [], label=label, **_style(drawn[label])) for label in labels]
+    fig.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False)
 
 
 def _band(spectra: xr.Dataset) -> xr.Dataset:

@@ -15,7 +15,9 @@ from fdsr import __version__
 from fdsr.atomic import write_text
 from fdsr.report import svg
 from fdsr.report.layers import data_uri, gradient, make_atlas
+from fdsr.report.losses import loss_panels
 from fdsr.report.measures import measure_of
+from fdsr.report.pairs import Difference, differences
 from fdsr.report.panels import Series, cost_panels, distance_panels, looks, rank_panels, spectra_panels
 from fdsr.report.runs import TestedRun, labels
 from fdsr.report.studies import EVERY, Estimate, Study
@@ -68,6 +70,7 @@ def _study(study: Study) -> dict[str, Any]:
         "about": f"{study.n_times} time{'s' if study.n_times != 1 else ''} of the split “{study.split}”: {', '.join(study.variables)}.",
         "notes": study_notes(study),
         "tables": [study_table(study, v, drawn) for v in (EVERY, *study.variables)],
+        "pairs": pairs_table(study, drawn),
         "legend": [
             {"index": look.index, "label": label, "svg": _sample_line(look)} for label, look in drawn.items()
         ],
@@ -86,6 +89,7 @@ def _study(study: Study) -> dict[str, Any]:
         "ratios": ratios,
         "spectra": spectra,
         "ranks": rank_panels(study),
+        "losses": loss_panels(study),
         "atlas": atlas,
         # a script ends at the first "</", whatever stands around it
         "atlas_json": json.dumps(atlas.to_json()).replace("<", "\\u003c") if atlas else "",
@@ -146,6 +150,31 @@ def study_table(study: Study, variable: str, drawn: dict[str, Series]) -> dict[s
     reference = f"Means over variables; the CRPS ratio is to the mean absolute error of {study.reference.label}"
     caption = f"{variable}, in {_unit(study, variable)} where nothing else is said" if variable else reference
     return {"name": variable or "all", "caption": caption, "columns": headings, "rows": rows}
+
+
+def pairs_table(study: Study, drawn: dict[str, Series]) -> dict[str, Any] | None:
+    """Columns and rows of cells of the differences from the baselines, means over variables; None where no two have two seeds."""
+    columns = [m for m in study.summary() if m != "seconds"]
+    by_metric = {m: {(d.entry.label, d.against.label): d for d in differences(study, m)} for m in columns}
+    pairs = list(dict.fromkeys(key for found in by_metric.values() for key in found))
+    if not any(len(d.values) > 1 for found in by_metric.values() for d in found.values()):
+        return None
+    rows = []
+    for entry, against in pairs:
+        found = [by_metric[m].get((entry, against)) for m in columns]
+        count = max(len(d.values) for d in found if d)
+        cells = [*map(_difference_cell, found), {"value": str(count), "spread": "", "mark": "", "best": False}]
+        rows.append({"label": f"{entry} − {against}", "colour": drawn[entry].colour % svg.SERIES, "cells": cells})
+    headings = [{"heading": measure_of(m).heading, "what": measure_of(m).what} for m in columns]
+    return {"columns": [*headings, {"heading": "pairs", "what": "seeds that both have"}], "rows": rows}
+
+
+def _difference_cell(found: Difference | None) -> dict[str, Any]:
+    if found is None:
+        return {"value": "–", "spread": "", "mark": "", "best": False}
+    spread = "" if found.error is None else f"{found.error:.2g}"
+    mark = "" if found.verdict == "too few pairs" else found.verdict
+    return {"value": f"{found.mean:+.3g}", "spread": spread, "mark": mark, "best": found.verdict == "better"}
 
 
 def _cell(estimate: Estimate | None, best: bool) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _draw_cost(ax: Axes, study: Study, points: list[tuple[Entry, float, Estimate
 
 def spectra_panels(study: Study) -> tuple[list[Panel], list[Panel]]:
     """By wavelength, a panel a variable: the power of the members over the truth's, and the power of both."""
-    opened = {e.label: _mean_over_seeds(e, "test_spectra.nc") for e in study.entries}
+    opened = {e.label: mean_over_seeds(e, "test_spectra.nc") for e in study.entries}
     found = {label: band_near_45(ds) for label, ds in opened.items() if ds is not None}
     drawn = looks(study)
     ratios, spectra = [], []
@@ -165,7 +165,7 @@ def _spectrum_panel(title: str, bands: dict[str, xr.Dataset], drawn: dict[str, S
 
 def rank_panels(study: Study) -> list[Panel]:
     """Rank histograms of the ensembles; flat is calibrated, a bowl is too narrow."""
-    opened = {e.label: _mean_over_seeds(e, "test_scores.nc") for e in study.entries if e.members > 1}
+    opened = {e.label: mean_over_seeds(e, "test_scores.nc") for e in study.entries if e.members > 1}
     found = {label: ds for label, ds in opened.items() if ds is not None and "rank_histogram" in ds}
     drawn, panels = looks(study), []
     for name in study.variables if found else ():
@@ -188,7 +188,8 @@ def rank_panels(study: Study) -> list[Panel]:
     return panels
 
 
-def _mean_over_seeds(entry: Entry, name: str) -> xr.Dataset | None:
+def mean_over_seeds(entry: Entry, name: str) -> xr.Dataset | None:
+    """A test's NetCDF file, averaged over the entry's runs; None where no run has it."""
     found = [ds for run in entry.runs if (ds := run.dataset(name)) is not None]
     if not found:
         return None

@@ -81,15 +81,21 @@ class Study:
 
         The CRPS of a single forecast is its mean absolute error, and says so.
         """
+        estimate = entry.over_seeds(lambda run: self.of_run(run, metric, variable))
+        # the CRPS of one variable's single forecast is marked so as well
+        return _as_single(estimate, entry) if metric in ("crps", "crps_relative") else estimate
+
+    def of_run(self, run: TestedRun, metric: str, variable: str = EVERY) -> float | None:
+        """As `estimate`, of one run alone."""
         if metric == "seconds":
-            return entry.seconds()
+            return run.seconds
         if metric == "crps_relative":
-            return _as_single(entry.over_seeds(self._relative), entry)
-        if metric == "crps" and entry.members == 1:
-            return _as_single(entry.over_seeds(lambda run: run.values.get(("mae", variable))), entry)
+            return self._relative(run)
+        if metric == "crps" and run.members == 1:
+            return run.values.get(("mae", variable))
         if variable:
-            return entry.over_seeds(lambda run: run.values.get((metric, variable)))
-        return entry.over_seeds(lambda run: _mean([run.values.get((metric, v)) for v in self.variables]))
+            return run.values.get((metric, variable))
+        return _mean([run.values.get((metric, v)) for v in self.variables])
 
     def summary(self) -> list[str]:
         """Metrics whose mean over variables has a meaning: ratios and decibels."""

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Row(NamedTuple):
-    """One fact of a test."""
-
-    method: str
-    variable: str
-    metric: str
-    value: float
-    members: int
-    nfe: int
+from fdsr.report.runs import TestedRun
+from fdsr.report.studies import Estimate, Study
 
 
 def _layout(header: list[str], lines: list[list[str]]) -> str:
@@ -27,51 +17,40 @@ def _layout(header: list[str], lines: list[list[str]]) -> str:
     return "\n".join([text(header), "  ".join("-" * w for w in widths), *map(text, lines)])
 
 
-def metric_table(rows: list[Row]) -> str:
+def metric_table(run: TestedRun) -> str:
     """One run: metrics down, variables across, in physical units."""
-    variables = list(dict.fromkeys(r.variable for r in rows))
-    values = {(r.metric, r.variable): r.value for r in rows}
-    metrics = list(dict.fromkeys(r.metric for r in rows))
-    first = rows[0]
-    title = f"{first.method}: {first.members} member{'s' if first.members > 1 else ''}, {first.nfe} network evaluations each"
-    lines = [[m, *(f"{values[m, v]:.4g}" if (m, v) in values else "-" for v in variables)] for m in metrics]
-    return title + "\n" + _layout(["metric", *variables], lines)
+    metrics = list(dict.fromkeys(metric for metric, _ in run.values))
+    members = f"{run.members} member{'s' if run.members > 1 else ''}"
+    title = f"{run.folder.name}: {members}, {run.nfe} network evaluations each"
+    lines = [[m, *(f"{run.values[m, v]:.4g}" if (m, v) in run.values else "-" for v in run.variables)] for m in metrics]
+    return title + "\n" + _layout(["metric", *run.variables], lines)
 
 
-def comparison_table(rows: list[Row]) -> str:
-    """Several runs: methods down; the CRPS of each variable, then means over variables across.
+def comparison_table(study: Study) -> str:
+    """Every method of a study: the CRPS of each variable, then means over variables; means over seeds.
 
     A deterministic method's CRPS is its mean absolute error, marked `*`. The relative column divides each variable's CRPS
-    by the mean absolute error of the first method before averaging.
+    by the mean absolute error of the study's reference before averaging.
     """
-    variables = list(dict.fromkeys(r.variable for r in rows))
-    methods = list(dict.fromkeys(r.method for r in rows))
-    values = {(r.method, r.metric, r.variable): r.value for r in rows}
-    about = {r.method: (r.members, r.nfe) for r in rows}
-    reference = methods[0]
 
-    def crps(method: str, variable: str) -> float:
-        return values[method, "crps" if about[method][0] > 1 else "mae", variable]
+    def cell(estimate: Estimate | None, digits: str, mark: str = "") -> str:
+        return "-" if estimate is None else f"{estimate.value:{digits}}{mark}"
 
-    def mean(method: str, metric: str) -> str:
-        found = [values[method, metric, v] for v in variables if (method, metric, v) in values]
-        return f"{sum(found) / len(found):.2f}" if found else "-"
-
+    repeated = any(len(e.runs) > 1 for e in study.entries)
     lines = []
-    for method in methods:
-        members, nfe = about[method]
-        relative = sum(crps(method, v) / values[reference, "mae", v] for v in variables) / len(variables)
-        mark = "*" if members == 1 else " "
-        lines.append(
-            [method, str(members), str(nfe), *(f"{crps(method, v):.4g}{mark}" for v in variables), f"{relative:.3f}{mark}",
-             mean(method, "spread_skill"), mean(method, "lsd")]
-        )  # fmt: skip
+    for e in study.entries:
+        mark = "*" if e.members == 1 else " "
+        about = [e.label, str(e.members), str(e.nfe), *([str(len(e.runs))] if repeated else [])]
+        crps = [cell(study.estimate(e, "crps", v), ".4g", mark) for v in study.variables]
+        relative = cell(study.estimate(e, "crps_relative"), ".3f", mark)
+        lines.append([*about, *crps, relative, *(cell(study.estimate(e, m), ".2f") for m in ("spread_skill", "lsd"))])
     header = [
         "method",
         "M",
         "NFE",
-        *(f"CRPS {v} " for v in variables),
-        f"/ MAE {reference} ",
+        *(["seeds"] if repeated else []),
+        *(f"CRPS {v} " for v in study.variables),
+        f"/ MAE {study.reference.label} ",
         "spread/skill",
         "LSD (dB)",
     ]

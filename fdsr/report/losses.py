@@ -1,0 +1,93 @@
+"""Losses in training, from the lines that a run leaves as it trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from fdsr.report import svg
+from fdsr.report.panels import Panel, looks
+from fdsr.report.runs import TestedRun
+from fdsr.report.studies import Entry, Study
+
+LINES = "metrics.jsonl"
+_NAMES = {"train_loss": "training loss", "val_loss": "validation loss"}
+_WINDOW = 10  # logged values that a point of the training loss averages
+
+Curve = tuple[np.ndarray, np.ndarray]  # steps, values
+
+
+def find_losses(run: TestedRun) -> Path | None:
+    """The lines of the training behind a test: a sweep's lie one folder above. None where nothing was trained."""
+    for path in (run.folder / LINES, run.folder.parent / LINES):
+        if path.is_file() and any(f'"{name}"' in path.read_text() for name in _NAMES):
+            return path
+    return None
+
+
+def read_losses(path: Path) -> dict[str, Curve]:
+    """train_loss and val_loss, as far as they were logged. What a resumed training logged twice counts once."""
+    found: dict[str, dict[int, float]] = {name: {} for name in _NAMES}
+    for line in _lines(path):
+        for name, values in found.items():
+            value, step = line.get(name), line.get("step")
+            if isinstance(value, int | float) and isinstance(step, int):
+                values[step] = float(value)
+    return {
+        name: (np.array(sorted(values)), np.array([values[step] for step in sorted(values)]))
+        for name, values in found.items()
+        if values
+    }
+
+
+def loss_panels(study: Study) -> list[Panel]:
+    """Training and validation losses against steps, means over seeds; none where fewer than two methods were trained."""
+    drawn, panels = looks(study), []
+    # one training stands behind several tests: the first of them draws it
+    first: dict[tuple[Path, ...], Entry] = {}
+    for entry in study.entries:
+        first.setdefault(tuple(path for run in entry.runs if (path := find_losses(run))), entry)
+    read = {entry.label: [read_losses(path) for path in paths] for paths, entry in first.items()}
+    for name, words in _NAMES.items():
+        curves = {
+            label: curve for label, found in read.items() if (curve := _mean([f[name] for f in found if name in f]))
+        }
+        if len(curves) < 2:
+            continue
+        with svg.panel() as (ax, finished):
+            for label, (steps, values) in curves.items():
+                look = drawn[label]
+                ax.plot(steps, values, marker=look.marker if len(steps) < 6 else None, ms=3.5, **look.line)
+            ax.set_yscale("log")
+            ax.set_xlabel("step")
+            ax.set_ylabel(words)
+        alt = "; ".join(
+            f"{label}: {values[-1]:.4g} after {steps[-1]} steps" for label, (steps, values) in curves.items()
+        )
+        panels.append(Panel(words, finished[0], alt))
+    return panels
+
+
+def _mean(curves: list[Curve]) -> Curve | None:
+    """Over seeds, where all were logged at the same steps; else the first. Long curves are averaged along their steps too."""
+    if not curves:
+        return None
+    steps = curves[0][0]
+    alike = [values for own, values in curves if np.array_equal(own, steps)]
+    values = np.mean(alike, axis=0)
+    if len(values) < 4 * _WINDOW:
+        return steps, values
+    weights = np.full(_WINDOW, 1 / _WINDOW)
+    return steps[_WINDOW - 1 :], np.convolve(values, weights, "valid")
+
+
+def _lines(path: Path) -> list[dict[str, object]]:
+    found = []
+    for text in path.read_text().splitlines():
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue  # of a training that was killed as it wrote
+    return found

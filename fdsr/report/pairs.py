@@ -1,0 +1,119 @@
+"""Is one method better than another? Differences in pairs of runs that share their seed, and with it data, batches and fields."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from fdsr.atomic import write_text
+from fdsr.report.measures import measure_of
+from fdsr.report.studies import EVERY, Entry, Study
+
+TABLE = "differences.csv"
+BASELINES = ("ddpm", "ddpm_ddim")  # what methods are held against where the reader names none
+_PAIRS = 3  # fewer show nothing
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a metric: `entry` minus `against`, seed by seed. error: standard error of the mean; None of a single pair.
+
+    badness: the same in what is to be small, as |ratio − 1| of a spread–skill ratio; its signs decide.
+    """
+
+    entry: Entry
+    against: Entry
+    metric: str
+    variable: str
+    values: tuple[float, ...]
+    badness: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def error(self) -> float | None:
+        return _error(self.values)
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` if three pairs or more all agree and their mean exceeds two standard errors; else `undecided`.
+
+        `too few pairs` of less than three. Three pairs that agree are a convention, not a test: one in four that differ by
+        chance alone do.
+        """
+        if len(self.badness) < _PAIRS:
+            return "too few pairs"
+        error = _error(self.badness)
+        alike = all(v < 0 for v in self.badness) or all(v > 0 for v in self.badness)
+        if not alike or error is None or abs(fmean(self.badness)) <= 2 * error:
+            return "undecided"
+        return "better" if self.badness[0] < 0 else "worse"
+
+
+def differences(
+    study: Study, metric: str, variable: str = EVERY, baselines: Sequence[str] = BASELINES
+) -> list[Difference]:
+    """Every ensemble of the study against each baseline method, where they share a seed.
+
+    Methods are compared at equal numbers of network evaluations; one whose number the baseline does not have (a GAN of
+    four steps) is compared with the baseline's largest. Metrics without a better or worse give none.
+    """
+    badness = measure_of(metric).badness
+    if badness is None:
+        return []
+    found = []
+    for entry, against in _matches(study, baselines):
+        other = {run.seed: study.of_run(run, metric, variable) for run in against.runs}
+        pairs = [(study.of_run(run, metric, variable), other.get(run.seed)) for run in entry.runs]
+        known = [(a, b) for a, b in pairs if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)]
+        if known:
+            values = tuple(a - b for a, b in known)
+            worse = tuple(badness(a) - badness(b) for a, b in known)
+            found.append(Difference(entry, against, metric, variable, values, worse))
+    return found
+
+
+def write_differences(studies: Sequence[Study], path: Path, baselines: Sequence[str] = BASELINES) -> Path | None:
+    """A line for every pair of methods, metric and variable; None where nothing can be paired."""
+    rows = []
+    for study in studies:
+        asked = [(m, EVERY) for m in study.summary()] + [(m, v) for v in study.variables for m in study.metrics]
+        for metric, variable in asked:
+            for d in differences(study, metric, variable, baselines):
+                rows.append(
+                    {"data": study.title, "method": d.entry.label, "against": d.against.label, "metric": metric,
+                     "variable": variable or "all", "pairs": len(d.values), "mean_difference": f"{d.mean:.6g}",
+                     "standard_error": "" if d.error is None else f"{d.error:.3g}", "verdict": d.verdict}
+                )  # fmt: skip
+    if not rows:
+        return None
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, stream.getvalue())
+    return path
+
+
+def _matches(study: Study, baselines: Sequence[str]) -> Iterator[tuple[Entry, Entry]]:
+    for name in baselines:
+        own = [e for e in study.entries if e.method == name and e.members > 1]
+        for entry in study.entries:
+            if entry.members == 1 or entry.method == name or not own:
+                continue
+            alike = [e for e in own if e.nfe == entry.nfe]
+            # two baselines beside each other differ in their sampler alone, and so does what they spend
+            if not alike and entry.method in baselines:
+                continue
+            yield entry, (alike or [max(own, key=lambda e: e.nfe)])[0]
+
+
+def _error(values: Sequence[float]) -> float | None:
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None

@@ -1,0 +1,49 @@
+"""Losses on the page: one curve a training, whatever was tested of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tested_runs import write_run
+
+from fdsr.report.losses import find_losses, loss_panels, read_losses
+from fdsr.report.page import render
+from fdsr.report.runs import read_run
+from fdsr.report.studies import make_studies
+
+
+def write_losses(folder: Path, values: list[float]) -> None:
+    lines = [{"step": 50 * i + 49, "train_loss": v, "epoch": 0} for i, v in enumerate(values)]
+    lines += [{"step": 50 * len(values) - 1, "val_loss": values[-1] + 1.0, "epoch": 0}]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_training_draws_one_curve_and_a_test_none(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "bicubic", members=1, nfe=0, error=1.0)]
+    for method, level in (("ddpm", 2.0), ("fourier", 3.0)):
+        for seed in range(2):
+            training = tmp_path / f"{method}-seed={seed}"
+            for nfe in (8, 32):
+                test = training / f"{method}-nfe={nfe}"
+                runs.append(write_run(test, members=3, nfe=nfe, error=1.0, seed=seed))
+                (test / "metrics.jsonl").write_text(json.dumps({"step": 0, "fdsr/lsd/u10": 1.0}) + "\n")
+            write_losses(training, [level + seed + 10.0 * (i % 2) for i in range(60)])
+    (study,) = make_studies([read_run(run) for run in runs])
+    training, validation = loss_panels(study)
+    # 60 values and their neighbours: the mean of two seeds and of high and low
+    assert training.alt == "ddpm, 8 NFE: 7.5 after 2999 steps; fourier, 8 NFE: 8.5 after 2999 steps"
+    assert validation.alt == "ddpm, 8 NFE: 13.5 after 2999 steps; fourier, 8 NFE: 14.5 after 2999 steps"
+    assert find_losses(study.entries[0].runs[0]) is None
+    assert "Losses in training" in render([study], [])
+    (alone,) = make_studies([read_run(run) for run in runs[:3]])
+    assert loss_panels(alone) == [] and "Losses in training" not in render([alone], [])
+
+
+def test_a_resumed_and_a_killed_training_are_read(tmp_path: Path) -> None:
+    write_losses(tmp_path, [3.0, 2.0, 1.0])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 149, "train_loss": 0.5}) + "\n" + '{"step": 199, "train_')
+    steps, values = read_losses(tmp_path / "metrics.jsonl")["train_loss"]
+    np.testing.assert_array_equal(steps, [49, 99, 149])
+    np.testing.assert_array_equal(values, [3.0, 2.0, 0.5])
