@@ -92,8 +92,8 @@ def report(arguments: list[str]) -> None:
     parser = _Parser(
         prog="fdsr report",
         description="Compare finished runs on one static HTML page, report.html: tables with the spread over seeds, differences in "
-        "pairs of seeds, quality against cost, losses, spectra, rank histograms, maps, and the record of every run. Of a sweep's fid_vs_steps.csv: distance against "
-        "steps and against time. The page loads nothing, so it can be opened from a disk or sent.",
+        "pairs of seeds, quality against cost, spectra, rank histograms, losses, maps, and the record of every run. Of a sweep's "
+        "fid_vs_steps.csv: distance against steps and against time. The page loads nothing, so it can be opened from a disk or sent.",
     )
     about = "directories of runs that 'fdsr test' has scored, or of sweeps; fid_vs_steps.csv of a sweep"
     parser.add_argument("runs", nargs="+", metavar="RUN", help=about)

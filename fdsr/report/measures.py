@@ -43,6 +43,7 @@ MEASURES: dict[str, Measure] = {
     "melr": Measure("MELR", _low, "mean absolute log ratio of the spectra"),
     "zonal_lsd": Measure("zonal LSD (dB)", _low, "log-spectral distance of zonal spectra"),
     "zonal_melr": Measure("zonal MELR", _low, "mean absolute log ratio of zonal spectra"),
+    "weather_frechet": Measure("weather_frechet", _low, "Fréchet distance of features of patches between members and truth"),
     "effective_resolution": Measure("eff. resolution (km)", _low, "wavelength down to which the power is right to a factor of two"),
     "resolved_scale": Measure("resolved scale (km)", _low, "wavelength down to which the error has at most half of the truth's power"),
     "coarse_consistency": Measure("coarse RMSE", _low, "RMSE between the coarsened members and the coarse input"),
