@@ -1,0 +1,116 @@
+"""At which scales does a forward process bury its data first? Signal-to-noise ratio by wavelength, measured on held-out fields.
+
+    python experiments/signal_to_noise.py RUN... --output FIGURE.png
+
+RUN: folders of trainings of fields, whose noise differs. Signal and noise are what a training step takes, the codec's targets of the
+test block and draws of the module's own noise: mean squares of DCT-II coefficients in rings of wavenumbers, their ratio at the
+time where the signal has half of the variance. Draws a figure and writes a table of the same name beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from fdsr.data import WeatherDataModule
+from fdsr.diffusion import Cosine
+from fdsr.maps import save_png
+from fdsr.modules import load_module
+from fdsr.report.runs import method_name
+
+RINGS = 24
+EDGE = 5e-5  # rings begin at the lowest wavenumbers, in cycles per point, that a wide field has
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("signal_to_noise.png"))
+    options = parser.parse_args(argv)
+    torch.manual_seed(0)
+    rows = [row for run in options.runs for row in measure(run)]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    table = options.output.with_suffix(".csv")
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(rows, options.output)
+    print(f"figure: {options.output}\ntable:  {table}")
+
+
+def measure(run: Path) -> list[dict[str, Any]]:
+    """A row for each variable and ring."""
+    module = load_module(run / "checkpoints/last.ckpt")
+    data = WeatherDataModule(**yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"])
+    data.prepare_data()
+    data.setup("test")
+    signal, noise = [], []
+    with torch.no_grad():
+        for batch in data.test_dataloader():
+            target = module.codec.to_target(module.codec.truth(batch), module.codec.encode(batch).base)
+            signal.append(Cosine().forward(target).square().double())
+            draw = module.process.noise.colour(torch.randn_like(target))
+            noise.append(Cosine().forward(draw).square().double())
+    shape = target.shape[-2:]
+    wavenumber = Cosine().wavenumber(shape)
+    of_signal, of_noise = (_in_rings(torch.cat(x).mean(0), wavenumber) for x in (signal, noise))
+    centres = _in_rings(wavenumber[None].double(), wavenumber)[0]
+    rows = []
+    for variable, s, n in zip(data.spec.high_channels, of_signal, of_noise, strict=True):
+        rows += [
+            {"run": run.name, "method": method_name(run.name), "variable": variable, "points_per_wave": f"{1 / k:.4g}",
+             "signal_to_noise": f"{ratio:.5g}"}
+            for k, ratio in zip(centres.tolist(), (s / n).tolist(), strict=True) if np.isfinite(ratio)
+        ]  # fmt: skip
+    return rows
+
+
+def _in_rings(power: Tensor, wavenumber: Tensor) -> Tensor:
+    """(C, H, W) → (C, rings): means over rings of equal width in the logarithm of the wavenumber, without the mean field."""
+    inside = wavenumber > 0
+    lowest, highest = float(wavenumber[inside].min()), float(wavenumber.max())
+    edges = torch.logspace(np.log10(lowest) - EDGE, np.log10(highest) + EDGE, RINGS + 1, dtype=torch.float64)
+    ring = torch.bucketize(wavenumber.double(), edges) - 1
+    return torch.stack([power[:, inside & (ring == i)].mean(1) for i in range(RINGS)], dim=1)
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """One panel a variable: flat where every scale is buried together."""
+    variables = list(dict.fromkeys(row["variable"] for row in rows))
+    fig, axes = plt.subplots(
+        1, len(variables), figsize=(3.6 * len(variables), 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, variable in zip(axes[0], variables, strict=True):
+        for method in dict.fromkeys(row["method"] for row in rows):
+            own = [r for r in rows if (r["method"], r["variable"]) == (method, variable)]
+            ax.loglog(
+                [float(r["points_per_wave"]) for r in own], [float(r["signal_to_noise"]) for r in own], label=method
+            )
+        ax.axhline(1, color="k", lw=0.8)
+        ax.invert_xaxis()
+        ticks = [n for n in (2, 5, 10, 20, 50, 100, 200, 500) if n < 1.2 * ax.get_xlim()[0]]
+        ax.set_xticks(ticks, [str(n) for n in ticks])
+        ax.set_xticks([], minor=True)
+        ax.set_title(variable)
+        ax.set_xlabel("points a wave")
+    axes[0, 0].set_ylabel("signal / noise at half of the variance")
+    axes[0, -1].legend(fontsize=8)
+    save_png(fig, path)
+    plt.close(fig)
+
+
+if __name__ == "__main__":
+    main()
