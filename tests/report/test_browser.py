@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from browser import Page, find_browser
-from tested_runs import write_runs
+from tested_runs import write_run, write_runs
 
 from fdsr.report.page import write_page
 from fdsr.report.runs import read_run
@@ -84,3 +85,23 @@ def test_one_table_at_a_time_and_methods_are_hidden(page: Page) -> None:
     assert set(page.ask(parts)) == {"inline"}
     page.ask("document.querySelector('.legend input[value=\"0\"]').click()")
     assert set(page.ask(parts)) == {"none"}
+
+
+def test_a_crowd_of_methods_is_hidden_and_shown_at_once(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"method{i}", members=2, nfe=i + 1, error=1.0) for i in range(8)]
+    html = write_page(make_studies([read_run(run) for run in runs]), [], tmp_path)
+    assert BROWSER is not None
+    with Page(BROWSER, tmp_path / "browser") as page:
+        page.look(360)
+        page.open(html)
+        assert page.ask("document.documentElement.scrollWidth") <= 360 and page.complaints == []
+        visible = (
+            "[...document.querySelectorAll('.panels .s')].filter(p => getComputedStyle(p).display !== 'none').length"
+        )
+        every = page.ask(visible)
+        page.ask("document.querySelector('.legend button[data-shown=\"\"]').click()")
+        assert page.ask(visible) == 0 < every
+        page.ask("document.querySelector('.legend input[value=\"3\"]').click()")
+        assert 0 < page.ask(visible) < every
+        page.ask("document.querySelector('.legend button').click()")
+        assert page.ask(visible) == every

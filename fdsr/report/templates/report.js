@@ -16,6 +16,14 @@ for (const study of document.querySelectorAll(".study")) {
     box.addEventListener("change", show);
     show();
   }
+  for (const button of study.querySelectorAll(".legend button")) {
+    button.addEventListener("click", () => {
+      for (const box of study.querySelectorAll(".legend input")) {
+        box.checked = Boolean(button.dataset.shown);
+        box.dispatchEvent(new Event("change"));
+      }
+    });
+  }
   const maps = study.querySelector(".maps");
   if (maps) slideMaps(maps, JSON.parse(maps.querySelector("script").textContent));
 }
