@@ -16,13 +16,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import StrMethodFormatter
 
 from fdsr import maps
 from fdsr.errors import FdsrError
 from fdsr.report import svg
-from fdsr.report.panels import Series, band_near_45, looks, mean_over_seeds, power_ratio
+from fdsr.report.panels import Series, band_near_45, looks, mean_over_seeds, power_ratio, wavelength_axis
 from fdsr.report.studies import Study
+
+_COLOURS = (*matplotlib.color_sequences["tab10"], *matplotlib.color_sequences["Dark2"])
 
 
 def _open(run: Path, name: str) -> xr.Dataset:
@@ -67,14 +68,10 @@ def draw_spectra(study: Study, path: Path) -> Path:
             wavelength, decibel = power_ratio(band_near_45(spectra.sel(variable=name)))
             ax.plot(wavelength, decibel, marker=".", **_style(drawn[label]))
         ax.axhline(0, color="k", lw=0.8)
-        ax.set_xscale("log")
-        for axis_format in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-            axis_format(StrMethodFormatter("{x:.0f}"))
-        ax.tick_params(axis="x", which="both", labelsize=7)
-        ax.invert_xaxis()
+        wavelength_axis(ax)
+        ax.tick_params(axis="x", labelsize=7)
         ax.set_ylim(-25, 8)
         ax.set_title(name)
-        ax.set_xlabel("wavelength (km)")
     axes[0].set_ylabel("power against truth (dB)")
     _legend(fig, axes, drawn, opened)
     return _save(fig, path)
@@ -115,7 +112,7 @@ def _panels(study: Study, opened: dict[str, xr.Dataset], height: float) -> tuple
 
 
 def _style(look: Series) -> dict[str, Any]:
-    return {"color": f"C{look.colour % 10}", "ls": svg.dashes(look.variant + look.colour // 10), "lw": 1.4}
+    return {"color": _COLOURS[look.colour % len(_COLOURS)], "ls": svg.dashes(look.variant), "lw": 1.4}
 
 
 def _legend(fig: Figure, axes: list[Axes], drawn: dict[str, Series], labels: Iterable[str]) -> None:

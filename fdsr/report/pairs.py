@@ -62,8 +62,8 @@ def differences(
 ) -> list[Difference]:
     """Every ensemble of the study against each baseline method, where they share a seed.
 
-    Methods are compared at equal numbers of network evaluations; one whose number the baseline does not have (a GAN of
-    four steps) is compared with the baseline's largest. Metrics without a better or worse give none.
+    Methods are compared at equal numbers of network evaluations; one whose number no baseline has (a GAN of four steps) is
+    compared with the largest of each. Metrics without a better or worse give none.
     """
     badness = measure_of(metric).badness
     if badness is None:
@@ -81,10 +81,12 @@ def differences(
 
 
 def write_differences(studies: Sequence[Study], path: Path, baselines: Sequence[str] = BASELINES) -> Path | None:
-    """A line for every pair of methods, metric and variable; None where nothing can be paired."""
+    """A line for every pair of methods, variable and metric of the page's first table; None where nothing can be paired."""
     rows = []
     for study in studies:
-        asked = [(m, EVERY) for m in study.summary()] + [(m, v) for v in study.variables for m in study.metrics]
+        summary = study.summary()
+        asked = [(m, EVERY) for m in summary]
+        asked += [(m, v) for v in study.variables for m in study.metrics if m in (*summary, "crps", "mae")]
         for metric, variable in asked:
             for d in differences(study, metric, variable, baselines):
                 rows.append(
@@ -103,16 +105,17 @@ def write_differences(studies: Sequence[Study], path: Path, baselines: Sequence[
 
 
 def _matches(study: Study, baselines: Sequence[str]) -> Iterator[tuple[Entry, Entry]]:
-    for name in baselines:
-        own = [e for e in study.entries if e.method == name and e.members > 1]
-        for entry in study.entries:
-            if entry.members == 1 or entry.method == name or not own:
-                continue
-            alike = [e for e in own if e.nfe == entry.nfe]
-            # two baselines beside each other differ in their sampler alone, and so does what they spend
-            if not alike and entry.method in baselines:
-                continue
-            yield entry, (alike or [max(own, key=lambda e: e.nfe)])[0]
+    own = [[e for e in study.entries if e.method == name and e.members > 1] for name in baselines]
+    held = [entries for entries in own if entries]
+    for entry in study.entries:
+        if entry.members == 1:
+            continue
+        others = [against for entries in held for against in entries if against.method != entry.method]
+        alike = [against for against in others if against.nfe == entry.nfe]
+        # two baselines differ in their sampler alone, and so in what they spend
+        if entry.method not in baselines:
+            alike = alike or [max(entries, key=lambda e: e.nfe) for entries in held]
+        yield from ((entry, against) for against in alike)
 
 
 def _error(values: Sequence[float]) -> float | None:

@@ -141,7 +141,7 @@ def _ratio_panel(title: str, bands: dict[str, xr.Dataset], drawn: dict[str, Seri
         for label, (wavelength, decibel) in ratios.items():
             ax.plot(wavelength, np.maximum(decibel, -25), marker=drawn[label].marker, ms=3.5, **drawn[label].line)
         ax.axhline(0, color=svg.INK, lw=0.8)
-        _wavelengths(ax)
+        wavelength_axis(ax)
         ax.set_ylim(-25, max(4.0, *(1.1 * float(np.max(d, initial=0.0)) for _, d in ratios.values())))
         ax.set_ylabel("power against truth (dB)")
     alt = "; ".join(f"{label}: {d[-1]:+.1f} dB at {w[-1]:.0f} km" for label, (w, d) in ratios.items() if len(w))
@@ -158,7 +158,7 @@ def _spectrum_panel(title: str, bands: dict[str, xr.Dataset], drawn: dict[str, S
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(_power_of_ten))
         ax.yaxis.set_minor_formatter(NullFormatter())
-        _wavelengths(ax)
+        wavelength_axis(ax)
         ax.set_ylabel("power density (unit² km²)")
     return Panel(title, finished[0], f"spectra of {', '.join(bands)}, and of the truth (dotted)")
 
@@ -244,7 +244,8 @@ def distance_panels(table: Path) -> tuple[list[Panel], list[tuple[str, int]]]:
 # -- axes --------------------------------------------------------------------------------------------------------------
 
 
-def _wavelengths(ax: Axes) -> None:
+def wavelength_axis(ax: Axes) -> None:
+    """Logarithmic, long waves first, with ticks that do not run into each other; call it once everything is drawn."""
     ax.set_xscale("log")
     low, high = ax.get_xlim()
     steps = (1, 2, 5) if high > 12 * low else (1, 1.5, 2, 3, 4, 5, 7)

@@ -98,10 +98,14 @@ class Study:
         return _mean([run.values.get((metric, v)) for v in self.variables])
 
     def summary(self) -> list[str]:
-        """Metrics whose mean over variables has a meaning: ratios and decibels."""
+        """Metrics whose mean over variables has a meaning: those without a unit of the variable's."""
         return [
             "crps_relative",
-            *(m for m in ("spread_skill", "lsd", "lsd_fine", "melr", "zonal_lsd") if m in self.metrics),
+            *(
+                m
+                for m in ("spread_skill", "lsd", "lsd_fine", "melr", "zonal_lsd", "weather_frechet")
+                if m in self.metrics
+            ),
             *(["seconds"] if any(e.seconds() for e in self.entries) else []),
         ]
 
@@ -155,23 +159,23 @@ def _entries(runs: Sequence[TestedRun]) -> tuple[Entry, ...]:
             for run in own:
                 groups[(*same, run.folder)] = [run]
     named = list(groups.items())
-    counts: dict[str, int] = {}
-    for _, own in named:
-        counts[own[0].method] = counts.get(own[0].method, 0) + 1
-    entries = [
-        Entry(own[0].method, _label(own[0], alone=counts[own[0].method] == 1, placed=len(key) > 4), tuple(own))
-        for key, own in named
-    ]
+    entries = []
+    for key, own in named:
+        siblings = [other[0] for _, other in named if other[0].method == own[0].method]
+        entries.append(Entry(own[0].method, _label(own[0], siblings, placed=len(key) > 4), tuple(own)))
     return _distinct(entries)
 
 
-def _label(run: TestedRun, alone: bool, placed: bool) -> str:
+def _label(run: TestedRun, siblings: Sequence[TestedRun], placed: bool) -> str:
+    """The method, and what tells this setting from its others: an axis on which they agree is not worth a word."""
     if placed:
         return f"{run.folder.parent.name}/{run.folder.name}"
-    if alone:
-        return run.method
-    axes = {"NFE": str(run.nfe)} | {k: v for k, v in run.axes.items() if k not in ("nfe", "steps")}
-    return f"{run.method}, " + ", ".join(f"{v} NFE" if k == "NFE" else f"{k} {v}" for k, v in axes.items())
+    told = [axis for axis in run.axes if len({other.axes.get(axis) for other in siblings}) > 1]
+    words = [f"{axis} {run.axes[axis]}" for axis in told if axis not in ("nfe", "steps")]
+    # a GAN's T is the number of its evaluations
+    if len({other.nfe for other in siblings}) > 1 and run.axes.get("T") != str(run.nfe):
+        words.insert(0, f"{run.nfe} NFE")
+    return ", ".join([run.method, *words])
 
 
 def _distinct(entries: list[Entry]) -> tuple[Entry, ...]:

@@ -88,7 +88,10 @@ def test_one_table_at_a_time_and_methods_are_hidden(page: Page) -> None:
 
 
 def test_a_crowd_of_methods_is_hidden_and_shown_at_once(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / f"method{i}", members=2, nfe=i + 1, error=1.0) for i in range(8)]
+    runs = [
+        write_run(tmp_path / f"a_method_that_has_quite_a_long_name_indeed_{i}", members=2, nfe=i + 1, error=1.0)
+        for i in range(8)
+    ]
     html = write_page(make_studies([read_run(run) for run in runs]), [], tmp_path)
     assert BROWSER is not None
     with Page(BROWSER, tmp_path / "browser") as page:

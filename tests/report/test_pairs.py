@@ -35,10 +35,15 @@ def test_methods_meet_at_equal_evaluations_and_others_the_largest(study: Study) 
     assert met == {("ddgan", "ddpm, 32 NFE"): 1, ("fourier", "ddpm, 8 NFE"): 3}
     assert differences(study, "lsd", baselines=("nobody",)) == []
     assert differences(study, "effective_resolution_of_nothing") == []
-    assert [(d.entry.method, d.against.method) for d in differences(study, "lsd", baselines=("ddgan",))] == [
-        ("ddpm", "ddgan"),
-        ("ddpm", "ddgan"),
-        ("fourier", "ddgan"),
+    by_gan = [(d.entry.label, d.against.label) for d in differences(study, "lsd", baselines=("ddgan",))]
+    assert by_gan == [("ddpm, 8 NFE", "ddgan"), ("ddpm, 32 NFE", "ddgan"), ("fourier", "ddgan")]
+    # two baselines: a match of evaluations with one is enough, and where there is none both are met
+    both = [(d.entry.label, d.against.label) for d in differences(study, "lsd", baselines=("ddpm", "fourier"))]
+    assert both == [
+        ("ddpm, 8 NFE", "fourier"),
+        ("fourier", "ddpm, 8 NFE"),
+        ("ddgan", "ddpm, 32 NFE"),
+        ("ddgan", "fourier"),
     ]
 
 
