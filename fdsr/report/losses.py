@@ -77,7 +77,7 @@ def _mean(curves: list[Curve]) -> Curve | None:
     steps = curves[0][0]
     alike = [values for own, values in curves if np.array_equal(own, steps)]
     values = np.mean(alike, axis=0)
-    if len(values) < 4 * _WINDOW:
+    if len(values) < 2 * _WINDOW:
         return steps, values
     weights = np.full(_WINDOW, 1 / _WINDOW)
     return steps[_WINDOW - 1 :], np.convolve(values, weights, "valid")

@@ -156,13 +156,14 @@ def pairs_table(study: Study, drawn: dict[str, Series]) -> dict[str, Any] | None
     """Columns and rows of cells of the differences from the baselines, means over variables; None where no two have two seeds."""
     columns = [m for m in study.summary() if m != "seconds"]
     by_metric = {m: {(d.entry.label, d.against.label): d for d in differences(study, m)} for m in columns}
-    pairs = list(dict.fromkeys(key for found in by_metric.values() for key in found))
-    if not any(len(d.values) > 1 for found in by_metric.values() for d in found.values()):
+    counts: dict[tuple[str, str], int] = {}
+    for key, difference in ((k, d) for found in by_metric.values() for k, d in found.items()):
+        counts[key] = max(counts.get(key, 0), len(difference.values))
+    if max(counts.values(), default=0) < 2:
         return None
     rows = []
-    for entry, against in pairs:
+    for (entry, against), count in sorted(counts.items(), key=lambda item: -item[1]):  # what says most comes first
         found = [by_metric[m].get((entry, against)) for m in columns]
-        count = max(len(d.values) for d in found if d)
         cells = [*map(_difference_cell, found), {"value": str(count), "spread": "", "mark": "", "best": False}]
         rows.append({"label": f"{entry} − {against}", "colour": drawn[entry].colour % svg.SERIES, "cells": cells})
     headings = [{"heading": measure_of(m).heading, "what": measure_of(m).what} for m in columns]

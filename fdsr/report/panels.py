@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from fdsr.report import svg
 from fdsr.report.studies import Entry, Estimate, Study
 
+_WIDE = 6.0  # values that differ by more get a logarithmic axis
 _NONE = 0.5  # where a logarithmic axis of network evaluations has its zero
 
 
@@ -115,6 +116,10 @@ def _draw_cost(ax: Axes, study: Study, points: list[tuple[Entry, float, Estimate
         _plain(ax.xaxis)
     ax.set_xlim(xs[0] / 1.6, xs[-1] * 1.6)
     ax.margins(y=0.12)
+    ys = [y.value for _, _, y in points]
+    if min(ys) > 0 and max(ys) > _WIDE * min(ys):  # interpolation's spectrum would press all others onto the axis
+        ax.set_yscale("log")
+        _plain(ax.yaxis)
 
 
 # -- spectra and ranks -------------------------------------------------------------------------------------------------
@@ -238,7 +243,7 @@ def distance_panels(table: Path) -> tuple[list[Panel], list[tuple[str, int]]]:
                 f"{r['method']} {r.get('divergence', '')}, {r[against]}: {float(r[name]):.4g}" for r in measured
             )
             panels.append(Panel(f"{sweep.NAMES[name]} against {words}", finished[0], alt))
-    return panels, [(" ".join(filter(None, key)), i) for i, key in enumerate(keys)]
+    return panels, [(" ".join(filter(None, key)), i % svg.SERIES) for i, key in enumerate(keys)]
 
 
 # -- axes --------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-SERIES = 10  # colours that the page's style sheet has
+SERIES = 14  # colours that the page's style sheet has
 INK, FAINT, PAPER = "#010203", "#040506", "#070809"  # stand for its text, its lines and its background
 SIZE = (3.6, 2.7)  # inches of a panel: as wide as a telephone, so that its text is as large as the page's
 _MARKERS = "osD^vPX*<>"

@@ -110,7 +110,7 @@ def test_the_table_has_every_pair_and_the_page_shows_them(study: Study, tmp_path
     assert row["pairs"] == "3" and row["verdict"] == "better" and float(row["mean_difference"]) < 0
     table = pairs_table(study, looks(study))
     assert table is not None
-    assert [r["label"] for r in table["rows"]] == ["ddgan − ddpm, 32 NFE", "fourier − ddpm, 8 NFE"]
+    assert [r["label"] for r in table["rows"]] == ["fourier − ddpm, 8 NFE", "ddgan − ddpm, 32 NFE"]
     html = render([study], [])
     assert "Differences in pairs of seeds" in html and "<small>better</small>" in html
     alone = replace(study, entries=tuple(e for e in study.entries if e.method != "ddpm"))
