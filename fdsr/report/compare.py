@@ -58,7 +58,7 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
 
 def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) -> None:
     """Print the metric table of one run, or of several their tables and where the joint one is. Draws the last run's example."""
-    from fdsr.report.figures import draw_ranks, draw_run, draw_spectra
+    from fdsr.report.figures import draw_losses, draw_ranks, draw_run, draw_spectra
 
     output.mkdir(parents=True, exist_ok=True)
     # figures and tables of one page's studies, of which there is mostly one
@@ -71,6 +71,8 @@ def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) 
             print(table := comparison_table(study))
             write_text(output / f"comparison{mark}.txt", table + "\n")
             print(f"figure: {draw_spectra(study, output / f'spectra{mark}.png')}")
+            if losses := draw_losses(study, output / f"losses{mark}.png"):
+                print(f"figure: {losses}")
         _join([run.folder / TABLE for run in runs], output / "comparison.csv")
         print(f"table:  {output / 'comparison.csv'} and comparison.txt")
     for study, mark in marked:

@@ -16,10 +16,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import StrMethodFormatter
 
 from fdsr import maps
 from fdsr.errors import FdsrError
 from fdsr.report import svg
+from fdsr.report.losses import loss_curves
 from fdsr.report.panels import Series, band_near_45, looks, mean_over_seeds, power_ratio, wavelength_axis
 from fdsr.report.studies import Study
 
@@ -73,7 +75,7 @@ def draw_spectra(study: Study, path: Path) -> Path:
         ax.set_ylim(-25, 8)
         ax.set_title(name)
     axes[0].set_ylabel("power against truth (dB)")
-    _legend(fig, axes, drawn, opened)
+    _legend(fig, drawn, opened)
     return _save(fig, path)
 
 
@@ -100,7 +102,27 @@ def draw_ranks(study: Study, path: Path) -> Path | None:
         ax.set_xlabel("rank of the truth / members")
     axes[0].set_ylim(bottom=0)  # of all panels, once every histogram is drawn: it ends their scaling
     axes[0].set_ylabel("frequency / flat")
-    _legend(fig, axes, drawn, opened)
+    _legend(fig, drawn, opened)
+    return _save(fig, path)
+
+
+def draw_losses(study: Study, path: Path) -> Path | None:
+    """Training and validation losses against steps, means over seeds; None where fewer than two methods were trained."""
+    found = loss_curves(study)
+    if not found:
+        return None
+    drawn = looks(study)
+    fig, axes = plt.subplots(1, len(found), figsize=(4.2 * len(found) + 2.4, 3.2), squeeze=False, layout="constrained")
+    for ax, (words, curves) in zip(axes[0], found.items(), strict=True):
+        for label, (steps, values) in curves.items():
+            ax.plot(steps, values, marker="." if len(steps) < 6 else None, **_style(drawn[label]))
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+        ax.tick_params(which="both", labelsize=7)
+        ax.set_xlabel("step")
+        ax.set_ylabel(words)
+    _legend(fig, drawn, dict.fromkeys(label for curves in found.values() for label in curves))
     return _save(fig, path)
 
 
@@ -115,7 +137,7 @@ def _style(look: Series) -> dict[str, Any]:
     return {"color": _COLOURS[look.colour % len(_COLOURS)], "ls": svg.dashes(look.variant), "lw": 1.4}
 
 
-def _legend(fig: Figure, axes: list[Axes], drawn: dict[str, Series], labels: Iterable[str]) -> None:
+def _legend(fig: Figure, drawn: dict[str, Series], labels: Iterable[str]) -> None:
     handles = [Line2D([], [], label=label, **_style(drawn[label])) for label in labels]
     fig.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False)
 

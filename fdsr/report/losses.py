@@ -42,20 +42,26 @@ def read_losses(path: Path) -> dict[str, Curve]:
     }
 
 
-def loss_panels(study: Study) -> list[Panel]:
-    """Training and validation losses against steps, means over seeds; none where fewer than two methods were trained."""
-    drawn, panels = looks(study), []
-    # one training stands behind several tests: the first of them draws it
+def loss_curves(study: Study) -> dict[str, dict[str, Curve]]:
+    """Loss, in words → label → its curve, a mean over seeds; only losses of two trainings or more."""
+    # one training stands behind several tests: the first of them stands for it
     first: dict[tuple[Path, ...], Entry] = {}
     for entry in study.entries:
         first.setdefault(tuple(path for run in entry.runs if (path := find_losses(run))), entry)
     read = {entry.label: [read_losses(path) for path in paths] for paths, entry in first.items()}
+    found = {}
     for name, words in _NAMES.items():
-        curves = {
-            label: curve for label, found in read.items() if (curve := _mean([f[name] for f in found if name in f]))
-        }
-        if len(curves) < 2:
-            continue
+        means = {label: _mean([of[name] for of in losses if name in of]) for label, losses in read.items()}
+        curves = {label: curve for label, curve in means.items() if curve is not None}
+        if len(curves) > 1:
+            found[words] = curves
+    return found
+
+
+def loss_panels(study: Study) -> list[Panel]:
+    """Training and validation losses against steps; none where fewer than two methods were trained."""
+    drawn, panels = looks(study), []
+    for words, curves in loss_curves(study).items():
         with svg.panel() as (ax, finished):
             for label, (steps, values) in curves.items():
                 look = drawn[label]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from tested_runs import write_run
 
+from fdsr.report.figures import draw_losses
 from fdsr.report.losses import find_losses, loss_panels, read_losses
 from fdsr.report.page import render
 from fdsr.report.runs import read_run
@@ -34,9 +35,12 @@ def test_a_training_draws_one_curve_and_a_test_none(tmp_path: Path) -> None:
     # 60 values and their neighbours: the mean of two seeds and of high and low
     assert training.alt == "ddpm, 8 NFE: 7.5 after 2999 steps; fourier, 8 NFE: 8.5 after 2999 steps"
     assert validation.alt == "ddpm, 8 NFE: 13.5 after 2999 steps; fourier, 8 NFE: 14.5 after 2999 steps"
+    figure = draw_losses(study, tmp_path / "losses.png")
+    assert figure is not None and figure.stat().st_size > 5000
     assert find_losses(study.entries[0].runs[0]) is None
     assert "Losses in training" in render([study], [])
     (alone,) = make_studies([read_run(run) for run in runs[:3]])
+    assert draw_losses(alone, tmp_path / "none.png") is None
     assert loss_panels(alone) == [] and "Losses in training" not in render([alone], [])
 
 
