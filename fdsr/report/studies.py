@@ -46,7 +46,9 @@ class Entry:
         found = [v for run in self.runs if (v := value(run)) is not None and not math.isnan(v)]
         if len(found) < len(self.runs):
             return None
-        return Estimate(fmean(found), stdev(found) if len(found) > 1 else None, len(found))
+        # a resolution that no wavelength reaches is infinite
+        spread = stdev(found) if len(found) > 1 and all(map(math.isfinite, found)) else None
+        return Estimate(fmean(found), spread, len(found))
 
     def seconds(self) -> Estimate | None:
         return self.over_seeds(lambda run: run.seconds)

@@ -208,3 +208,19 @@ def test_old_runs_without_times_or_scores_are_shown_with_what_they_have(tmp_path
         and "<output>" not in html
     )
     assert [p.name for p in page.parent.iterdir()] == ["report.html"]
+
+
+def test_a_resolution_that_is_never_reached_is_infinite_and_has_no_spread(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"ddpm-seed={seed}", members=2, nfe=4, error=1.0, seed=seed) for seed in range(2)]
+    table = runs[0] / "test_metrics.csv"
+    lines = table.read_text().splitlines()
+    at = lines[0].split(",").index("value")
+    changed = [",".join([*c[:at], "inf", *c[at + 1 :]]) if ",effective_resolution," in line else line
+               for line in lines for c in [line.split(",")]]  # fmt: skip
+    assert changed != lines
+    table.write_text("\n".join(changed) + "\n")
+    (study,) = make_studies([read_run(run) for run in runs])
+    (entry,) = study.entries
+    found = study.estimate(entry, "effective_resolution", "t2m")
+    assert found is not None and found.value == float("inf") and found.spread is None
+    Reader(render([study], []))
