@@ -85,12 +85,15 @@ def cost_panels(study: Study, metric: str, variable: str, ylabel: str, what: str
 def _draw_cost(ax: Axes, study: Study, points: list[tuple[Entry, float, Estimate]], counts: bool) -> None:
     drawn = looks(study)
     place = (lambda x: x or _NONE) if counts else (lambda x: x)
-    for method in dict.fromkeys(e.method for e, _, _ in points):
-        own = sorted(
-            (x, y.value, e) for e, x, y in points if e.method == method and not e.runs[0].axes.keys() - {"nfe"}
-        )
-        first = drawn[next(e for e, _, _ in points if e.method == method).label]
+    # a line joins what differs in its evaluations alone
+    lines: dict[tuple[object, ...], list[tuple[float, float, Entry]]] = {}
+    for entry, x, y in points:
+        others = tuple(sorted((axis, v) for axis, v in entry.runs[0].axes.items() if axis != "nfe"))
+        lines.setdefault((entry.method, others), []).append((x, y.value, entry))
+    for own in lines.values():
         if len({x for x, _, _ in own}) > 1:
+            first = drawn[own[0][2].label]
+            own.sort(key=lambda point: point[0])
             ax.plot(
                 [place(x) for x, _, _ in own],
                 [y for _, y, _ in own],
