@@ -19,14 +19,14 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from fdsr.data.fashion_mnist_files import LabelledImages, download, find_folder, load
-from fdsr.metrics.features import ClassifierFeatures, FeatureExtractor
+from fdsr.data.images.files import LabelledImages, download, find_folder, load
 from fdsr.metrics.frechet import frechet_distance, trace_sqrt_product
-from fdsr.metrics.inception import InceptionFeatures, blank_network
-from fdsr.metrics.inception_weights import load_inception_weights
-from fdsr.metrics.kid import KernelDistance
+from fdsr.metrics.images.features import ClassifierFeatures, FeatureExtractor
+from fdsr.metrics.images.inception import InceptionFeatures, blank_network
+from fdsr.metrics.images.inception_weights import load_inception_weights
+from fdsr.metrics.images.kid import KernelDistance
+from fdsr.metrics.images.reference import Reference, reference
 from fdsr.metrics.moments import FeatureMoments
-from fdsr.metrics.reference import Reference, reference
 
 
 def main() -> None:

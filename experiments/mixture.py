@@ -28,7 +28,7 @@ from fdsr.backbones.embedding import TimeEmbedding
 from fdsr.callbacks import EMACallback
 from fdsr.data.image_spec import ImageSpec
 from fdsr.modules import DDGANModule
-from fdsr.modules.images import ImageCodec
+from fdsr.modules.image_codec import ImageCodec
 from fdsr.modules.kinds import KINDS, Kind
 
 # a point of the plane is an image of one pixel with two channels; both coordinates have about unit variance

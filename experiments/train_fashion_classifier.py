@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from fdsr.data.fashion_mnist_files import LabelledImages, download, find_folder, load
-from fdsr.metrics.classifier import FashionClassifier
+from fdsr.data.images.files import LabelledImages, download, find_folder, load
+from fdsr.metrics.images.classifier import FashionClassifier
 
 WEIGHTS = Path(__file__).parents[1] / "fdsr" / "metrics" / "weights" / "fashion_classifier.safetensors"
 

@@ -181,8 +181,8 @@ class FdsrCLI(LightningCLI):
             return None
         checkpoint = read_checkpoint(path)
         if self.datamodule is not None and self._values.data.init_args.get("low"):
-            from fdsr.data.spec import FieldSpec
-            from fdsr.modules.base import SPEC_KEY
+            from fdsr.data.field_spec import FieldSpec
+            from fdsr.modules.downscaling import SPEC_KEY
 
             self.datamodule.spec = FieldSpec.from_dict(checkpoint[SPEC_KEY])
         return path

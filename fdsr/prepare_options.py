@@ -63,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Check, append or prepare, as the options say."""
     if options.check:
-        from fdsr.data.checking import check_store
+        from fdsr.data.making.checking import check_store
 
         print(check_store(options.check))
         return
@@ -83,8 +83,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
 
 def _prepare(options: argparse.Namespace, storage: dict[str, Any], execution: dict[str, Any]) -> None:
     from fdsr.data import PrepareConfig, ValueTransform, prepare
-    from fdsr.data.config import DEFAULT_SPLIT
-    from fdsr.data.writing import Layout
+    from fdsr.data.making.config import DEFAULT_SPLIT
+    from fdsr.data.making.writing import Layout
 
     config = PrepareConfig(
         source=options.source,
@@ -108,7 +108,7 @@ def _prepare(options: argparse.Namespace, storage: dict[str, Any], execution: di
 
 
 def _append(options: argparse.Namespace, storage: dict[str, Any], execution: dict[str, Any]) -> None:
-    from fdsr.data.append import append
+    from fdsr.data.making.append import append
 
     added = append(
         options.target, options.source, low_source=options.low_source, time_range=options.time_range,

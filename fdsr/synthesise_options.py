@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Synthesise, and say where and how to go on."""
-    from fdsr.data.synthesis import SynthesisConfig, synthesise
+    from fdsr.data.making.synthesis import SynthesisConfig, synthesise
     from fdsr.synthesis_picture import draw_synthesis
     from fdsr.turbulence import Damping, find_flow
 

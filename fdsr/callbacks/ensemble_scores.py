@@ -9,9 +9,9 @@ import lightning as L
 
 from fdsr.callbacks.evaluation import EvaluationCallback, Scores
 from fdsr.callbacks.spec_metrics import spec_axes
-from fdsr.data.spec import FieldSpec
+from fdsr.data.field_spec import FieldSpec
 from fdsr.metrics import FieldMetrics
-from fdsr.modules.base import DownscalingModule, Ensemble
+from fdsr.modules.downscaling import DownscalingModule, Ensemble
 
 
 class ScoringCallback(EvaluationCallback):

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
 from fdsr.callbacks.logged_names import score
-from fdsr.data.weather import FieldDataset
+from fdsr.data.serving.weather import FieldDataset
 from fdsr.errors import FdsrError
-from fdsr.modules.base import DownscalingModule, Ensemble
+from fdsr.modules.downscaling import DownscalingModule, Ensemble
 
 Scores = dict[str, dict[str, float]]
 

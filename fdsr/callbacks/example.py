@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO
-from fdsr.data.spec import FieldSpec
-from fdsr.modules.base import Ensemble
+from fdsr.modules.downscaling import Ensemble
 
 
 def example_dataset(spec: FieldSpec, ensemble: Ensemble, method: str) -> xr.Dataset:

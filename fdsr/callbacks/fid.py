@@ -20,12 +20,12 @@ from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.callbacks.logged_names import distance as distance_key
 from fdsr.callbacks.run_record import code_version, device_name
-from fdsr.data.fashion_mnist_files import LabelledImages
+from fdsr.data.images.files import LabelledImages
 from fdsr.errors import FdsrError
-from fdsr.metrics.features import FeatureExtractor, quantise
 from fdsr.metrics.frechet import FrechetDistance, frechet_distance
-from fdsr.metrics.image_distances import image_distance
-from fdsr.metrics.reference import Reference, reference
+from fdsr.metrics.images.distances import image_distance
+from fdsr.metrics.images.features import FeatureExtractor, quantise
+from fdsr.metrics.images.reference import Reference, reference
 
 RESULTS = "image_distances.jsonl"
 # against which published images, and how the distance is called then

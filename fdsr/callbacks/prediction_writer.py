@@ -17,9 +17,9 @@ from zarr.codecs import BloscCodec
 
 from fdsr.callbacks.run_record import code_version
 from fdsr.callbacks.spec_metrics import horizontal_coordinates
-from fdsr.data.arrays import array_of, consolidate
+from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
-from fdsr.modules.base import DownscalingModule
+from fdsr.modules.downscaling import DownscalingModule
 
 
 class PredictionWriter(Callback):

@@ -12,7 +12,7 @@ from fdsr.callbacks.evaluation import EvaluationCallback, Scores, validation_fie
 from fdsr.callbacks.example import example_dataset
 from fdsr.callbacks.logged_names import SAMPLES
 from fdsr.errors import FdsrError
-from fdsr.modules.base import DownscalingModule, Ensemble
+from fdsr.modules.downscaling import DownscalingModule, Ensemble
 
 
 class SamplePictures(EvaluationCallback):

@@ -17,13 +17,13 @@ from fdsr.callbacks.example import example_dataset
 from fdsr.callbacks.logged_names import score
 from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.callbacks.spec_metrics import spec_metrics
+from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO
-from fdsr.data.spec import FieldSpec
 from fdsr.errors import FdsrError
 from fdsr.metrics import FieldMetrics, require_scorable
 from fdsr.metrics.results import scores_dataset
-from fdsr.modules.base import DownscalingModule, Ensemble
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.downscaling import DownscalingModule, Ensemble
+from fdsr.modules.field_codec import FieldCodec
 
 TABLE_FIELDS = (
     "method",

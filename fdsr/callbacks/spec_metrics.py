@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fdsr.data.spec import FieldSpec
+from fdsr.data.field_spec import FieldSpec
 from fdsr.errors import FdsrError
 from fdsr.geometry import EARTH_RADIUS_KM
 from fdsr.metrics import FieldMetrics, read_thresholds

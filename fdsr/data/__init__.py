@@ -1,12 +1,34 @@
-"""Data: pair stores and the modules that serve them."""
+"""Data: `making` pair stores of any archive, `serving` them in batches, and `images` for the GAN study.
 
-from fdsr.data.fashion_mnist import FashionMNISTDataModule
-from fdsr.data.image_spec import ImageBatch, ImageSpec
-from fdsr.data.prepare import PrepareConfig, prepare
-from fdsr.data.spec import FieldSpec
-from fdsr.data.store import PairStore
-from fdsr.data.values import ValueTransform
-from fdsr.data.weather import WeatherBatch, WeatherDataModule
+Names are imported when they are first used, so that what prepares data never loads what trains on them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fdsr.data.field_spec import FieldSpec
+    from fdsr.data.image_spec import ImageBatch, ImageSpec
+    from fdsr.data.images.fashion_mnist import FashionMNISTDataModule
+    from fdsr.data.making.prepare import PrepareConfig, prepare
+    from fdsr.data.serving.store import PairStore
+    from fdsr.data.serving.weather import WeatherBatch, WeatherDataModule
+    from fdsr.data.values import ValueTransform
+
+_HOMES = {
+    "FashionMNISTDataModule": "images.fashion_mnist",
+    "FieldSpec": "field_spec",
+    "ImageBatch": "image_spec",
+    "ImageSpec": "image_spec",
+    "PairStore": "serving.store",
+    "PrepareConfig": "making.prepare",
+    "ValueTransform": "values",
+    "WeatherBatch": "serving.weather",
+    "WeatherDataModule": "serving.weather",
+    "prepare": "making.prepare",
+}
 
 __all__ = [
     "FashionMNISTDataModule",
@@ -20,3 +42,9 @@ __all__ = [
     "WeatherDataModule",
     "prepare",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from fdsr.diffusion.parametrisation import Parametrisation
+from fdsr.diffusion.power import bin_average
 from fdsr.diffusion.process import GaussianDiffusion
-from fdsr.diffusion.spectra import bin_average
 from fdsr.diffusion.transforms import Transform
 from fdsr.diffusion.weights import SpectralWeight, cached_weight
 

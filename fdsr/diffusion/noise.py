@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdsr.diffusion.spectra import interpolate_power, normalise_power
+from fdsr.diffusion.power import interpolate_power, normalise_power
 from fdsr.diffusion.transforms import Transform
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fdsr.diffusion.spectra import interpolate_power, normalise_power
+from fdsr.diffusion.power import interpolate_power, normalise_power
 from fdsr.diffusion.transforms import Transform
 
 

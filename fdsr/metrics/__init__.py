@@ -11,7 +11,7 @@ from fdsr.metrics.boxes import Band, ZonalBand, latlon_bands, projected_bands, z
 from fdsr.metrics.consistency import CoarseConsistency
 from fdsr.metrics.ensemble import CRPS, BiasedCRPS, FairCRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.frechet import FrechetDistance
-from fdsr.metrics.kid import KernelDistance
+from fdsr.metrics.images.kid import KernelDistance
 from fdsr.metrics.log_spectral import Spectra, SpectralScores
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.pointwise import MAE, RMSE, Bias

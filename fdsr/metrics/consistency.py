@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import FieldMetric
+from fdsr.metrics.field_metric import FieldMetric
 
 
 class CoarseConsistency(FieldMetric):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import FieldMetric, area_of, masked, member_blocks, weighted_sum, working_dtype
+from fdsr.metrics.field_metric import FieldMetric, area_of, masked, member_blocks, weighted_sum, working_dtype
 
 # below this many members all pairs are cheaper than sorting
 PAIRWISE_MEMBERS = 24

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdsr.metrics.base import SumMetric, member_blocks, sum_of_members
 from fdsr.metrics.boxes import Band, ZonalBand
+from fdsr.metrics.field_metric import SumMetric, member_blocks, sum_of_members
 from fdsr.metrics.spectra import Rings, half_power_density, ring_mean
 
 # power below this share of the mean square of the truth is rounding, not signal

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdsr.metrics.base import FieldMetric, mean_of_members, weighted_sum
+from fdsr.metrics.field_metric import FieldMetric, mean_of_members, weighted_sum
 
 
 class MeanError(FieldMetric):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import FieldMetric, masked, member_blocks, weighted_sum
+from fdsr.metrics.field_metric import FieldMetric, masked, member_blocks, weighted_sum
 
 # windows in rows, when no scales are asked for
 DEFAULT_WINDOWS = (3, 9, 27)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdsr.metrics.base import FieldMetric, member_blocks
+from fdsr.metrics.field_metric import FieldMetric, member_blocks
 from fdsr.metrics.histogram import BINS, coarsest, dyadic_grid, histogram_quantile, merge_histograms, occupied_range
 
 LEVELS = (0.001, 0.01, 0.99, 0.999)

@@ -18,7 +18,7 @@ from scipy.signal.windows import dpss
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import working_dtype
+from fdsr.metrics.field_metric import working_dtype
 
 # time–bandwidth product of the taper: it spreads power over ±NW/L, so rings below that are not scored
 NW = 3.0

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import SumMetric, mean_of_members
 from fdsr.metrics.consistency import CoarseConsistency
 from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
+from fdsr.metrics.field_metric import SumMetric, mean_of_members
 from fdsr.metrics.grid import Grid
 from fdsr.metrics.log_spectral import Spectra, SpectralScores
 from fdsr.metrics.pointwise import MAE, RMSE, Bias

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.base import SumMetric
-from fdsr.metrics.features import weights_hash
+from fdsr.metrics.field_metric import SumMetric
 from fdsr.metrics.frechet import frechet_distance
+from fdsr.metrics.images.features import weights_hash
 from fdsr.metrics.moments import GaussianStatistics
 from fdsr.metrics.patch_network import FEATURES, PATCH, PatchNetwork
 

@@ -1,8 +1,8 @@
 """LightningModules: every method of the comparison, sharing fields, evaluation and the backbone registry."""
 
-from fdsr.modules.base import DownscalingModule
 from fdsr.modules.ddgan import DDGANModule
 from fdsr.modules.ddpm import DDPMModule
+from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.dressed import DressedModule
 from fdsr.modules.fourier import FourierDDPMModule
 from fdsr.modules.interpolation import InterpolationModule

@@ -25,9 +25,9 @@ from fdsr.diffusion import (
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.ddpm import choose
-from fdsr.modules.fields import FieldCodec
-from fdsr.modules.gaps import mean_present, neutral
+from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.masking import mean_present, neutral
 from fdsr.modules.seeding import generator
 
 

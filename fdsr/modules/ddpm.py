@@ -11,8 +11,8 @@ from torch import Tensor
 from fdsr.diffusion import PARAMETRISATIONS, SAMPLERS, SCHEDULES, GaussianDiffusion, SimpleLoss, WhiteNoise
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
-from fdsr.modules.gaps import neutral_output, points_over_present
 from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.masking import neutral_output, points_over_present
 
 
 def choose(table: dict[str, Any], name: str, what: str) -> Any:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fdsr.data.statistics import cosine_power, tile_size
-from fdsr.data.weather import WeatherBatch
+from fdsr.data.making.statistics import cosine_power, tile_size
+from fdsr.data.serving.weather import WeatherBatch
 from fdsr.diffusion import ColouredNoise, RealFourier
 from fdsr.errors import FdsrError
-from fdsr.modules.base import DownscalingModule
 from fdsr.modules.codec import Codec
+from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.interpolation import InterpolationModule
 from fdsr.modules.pretrained import load_module
 from fdsr.modules.seeding import generator

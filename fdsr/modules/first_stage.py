@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fdsr.backbones import build_backbone
-from fdsr.data.statistics import Moments, Sums, cosine_power
+from fdsr.data.making.statistics import Moments, Sums, cosine_power
 
 
 @dataclass

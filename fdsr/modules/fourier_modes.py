@@ -28,7 +28,7 @@ from fdsr.diffusion import (
 )
 from fdsr.modules.codec import Codec
 from fdsr.modules.ddpm import choose
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.field_codec import FieldCodec
 
 
 def _globe(codec: Codec) -> Transform:

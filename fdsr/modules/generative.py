@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch
-from fdsr.modules.images import ImageCodec
+from fdsr.modules.image_codec import ImageCodec
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.seeding import generator
 from fdsr.modules.two_stages import measured, read_regression

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fdsr.data.weather import WeatherBatch
+from fdsr.data.serving.weather import WeatherBatch
 from fdsr.errors import FdsrError
-from fdsr.modules.base import DownscalingModule
+from fdsr.modules.downscaling import DownscalingModule
 
 
 class InterpolationModule(DownscalingModule):

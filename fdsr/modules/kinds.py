@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from fdsr.data.field_spec import FieldSpec
 from fdsr.data.image_spec import ImageSpec
-from fdsr.data.spec import FieldSpec
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import FirstStage
-from fdsr.modules.images import ImageCodec
+from fdsr.modules.image_codec import ImageCodec
 
 Spec = FieldSpec | ImageSpec
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fdsr.backbones import build_backbone
-from fdsr.modules.base import DownscalingModule
 from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.seeding import generator
 
 

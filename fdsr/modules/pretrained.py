@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fdsr.atomic import written_whole
 from fdsr.errors import FdsrError
-from fdsr.modules.base import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule, read_stage
+from fdsr.modules.downscaling import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule, read_stage
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import Spec, kind_of, read_spec
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fdsr.modules.codec import Batch, Codec, Encoded
-from fdsr.modules.gaps import mean_present
+from fdsr.modules.masking import mean_present
 from fdsr.modules.network import NetworkModule
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from fdsr.data.shares import evaluation_share
-from fdsr.data.spec import FieldSpec
-from fdsr.data.statistics import tile_size
-from fdsr.data.weather import FieldDataset
+from fdsr.data.field_spec import FieldSpec
+from fdsr.data.making.statistics import tile_size
+from fdsr.data.serving.shares import evaluation_share
+from fdsr.data.serving.weather import FieldDataset
 from fdsr.errors import FdsrError
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import ErrorSums, FirstStage
 from fdsr.modules.pretrained import load_module
 from fdsr.modules.regression import RegressionModule

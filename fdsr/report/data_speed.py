@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from fdsr.data import PairStore, WeatherDataModule
-from fdsr.data.arrays import array_of
-from fdsr.data.readers import available_readers, open_reader
+from fdsr.data.serving.readers import available_readers, open_reader
+from fdsr.data.zarr_groups import array_of
 from fdsr.modules import DownscalingModule
 
 WARM_UP = 3  # batches or reads before the clock starts

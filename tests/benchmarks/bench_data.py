@@ -35,10 +35,10 @@ from zarr.codecs import BloscCodec
 
 from fdsr.callbacks.run_record import code_version
 from fdsr.data import PairStore, PrepareConfig, WeatherDataModule, prepare
-from fdsr.data.cache import StepCache
-from fdsr.data.datasets import _copy_patch
-from fdsr.data.patches import PatchKey, PatchSampler
-from fdsr.data.readers import READERS, open_reader
+from fdsr.data.serving.cache import StepCache
+from fdsr.data.serving.datasets import _copy_patch
+from fdsr.data.serving.patches import PatchKey, PatchSampler
+from fdsr.data.serving.readers import READERS, open_reader
 
 BATCH, CHANNELS, PATCH = 16, 2, 128
 PATCHES_PER_STEP = 32

@@ -22,10 +22,10 @@ from fdsr.callbacks import EMACallback
 from fdsr.callbacks.fid import RESULTS, FIDCallback
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.data import FashionMNISTDataModule
-from fdsr.data.idx import write_idx
+from fdsr.data.images.idx import write_idx
 from fdsr.errors import FdsrError
-from fdsr.metrics.features import ClassifierFeatures, quantise
 from fdsr.metrics.frechet import frechet_distance
+from fdsr.metrics.images.features import ClassifierFeatures, quantise
 from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
 
 MakeTrainer = Callable[..., L.Trainer]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fdsr.diffusion import ColouredNoise, Cosine, Haar, Product, RealFourier, WhiteNoise
-from fdsr.diffusion.spectra import normalise_power
+from fdsr.diffusion.power import normalise_power
 
 TRANSFORMS = [RealFourier(), Cosine(), Haar(), Product(lat=Cosine(), lon=RealFourier())]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fdsr.metrics.frechet import FrechetDistance
-from fdsr.metrics.kid import KernelDistance
+from fdsr.metrics.images.kid import KernelDistance
 from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from fdsr.data.fashion_mnist_files import DEBIAN_FOLDER, load
+from fdsr.data.images.files import DEBIAN_FOLDER, load
 from fdsr.errors import FdsrError
-from fdsr.metrics.features import ClassifierFeatures
 from fdsr.metrics.frechet import frechet_distance
+from fdsr.metrics.images.features import ClassifierFeatures
 from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
 
 

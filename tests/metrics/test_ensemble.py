@@ -12,8 +12,8 @@ from scores.probability import crps_for_ensemble
 
 from fdsr.errors import FdsrError
 from fdsr.metrics import CRPS, MAE, RMSE, Bias, BiasedCRPS, FairCRPS, RankHistogram, SpreadSkill
-from fdsr.metrics.base import FieldMetric
 from fdsr.metrics.ensemble import PAIRWISE_MEMBERS, mean_pair_distance
+from fdsr.metrics.field_metric import FieldMetric
 
 from .fields import sample, weights
 

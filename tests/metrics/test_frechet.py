@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.features import quantise
 from fdsr.metrics.frechet import frechet_distance, trace_sqrt_product
-from fdsr.metrics.kid import KernelDistance, polynomial_mmd
+from fdsr.metrics.images.features import quantise
+from fdsr.metrics.images.kid import KernelDistance, polynomial_mmd
 from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
 
 from .merging import merged, process, sample, statistics

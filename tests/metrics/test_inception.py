@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.features import FeatureExtractor
 from fdsr.metrics.frechet import FrechetDistance, frechet_distance
-from fdsr.metrics.inception import InceptionFeatures, blank_network, resize
-from fdsr.metrics.inception_weights import convert, load_inception_weights
-from fdsr.metrics.kid import KernelDistance
+from fdsr.metrics.images.features import FeatureExtractor
+from fdsr.metrics.images.inception import InceptionFeatures, blank_network, resize
+from fdsr.metrics.images.inception_weights import convert, load_inception_weights
+from fdsr.metrics.images.kid import KernelDistance
+from fdsr.metrics.images.reference import reference
 from fdsr.metrics.moments import FeatureMoments
-from fdsr.metrics.reference import reference
 
 pytest.importorskip("torch_fidelity")
 
@@ -224,7 +224,7 @@ def test_reference_statistics_are_computed_once(tmp_path: Path) -> None:
 
 
 def test_reference_statistics_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdsr.metrics.reference._SAVE_SECONDS", -1.0)
+    monkeypatch.setattr("fdsr.metrics.images.reference._SAVE_SECONDS", -1.0)
     images = bytes_(50, 1, 28)
     whole = reference(Pixels(), images, "data", tmp_path / "whole", kept=30, batch_size=8, progress=False)
 

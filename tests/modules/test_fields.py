@@ -9,7 +9,7 @@ from synthetic import interpolate, make_source, pair_config, write_source
 
 from fdsr.data import PairStore, ValueTransform, WeatherBatch, WeatherDataModule, prepare
 from fdsr.errors import FdsrError
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.field_codec import FieldCodec
 
 
 @pytest.fixture(scope="module")

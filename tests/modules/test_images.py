@@ -20,7 +20,7 @@ from fdsr.data import PairStore
 from fdsr.data.image_spec import ImageSpec
 from fdsr.errors import FdsrError
 from fdsr.modules import DDPMModule, FourierDDPMModule, RegressionModule, load_module, save_pretrained
-from fdsr.modules.images import ImageCodec
+from fdsr.modules.image_codec import ImageCodec
 
 MakeTrainer = Callable[..., L.Trainer]
 

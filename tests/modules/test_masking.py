@@ -31,7 +31,7 @@ from fdsr.diffusion import (
     vp_schedule,
 )
 from fdsr.errors import FdsrError
-from fdsr.modules.gaps import mean_present, neutral_output, points_over_present
+from fdsr.modules.masking import mean_present, neutral_output, points_over_present
 
 LOSSES = [
     SimpleLoss(),

@@ -18,7 +18,7 @@ from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.diffusion import ColouredNoise
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
-from fdsr.modules.fields import FieldCodec
+from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import ErrorSums, FirstStage
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.two_stages import measure_errors, measured, read_regression

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from synthetic import TINY_DDGAN, TINY_UNET
 
-from fdsr.data.idx import write_idx
+from fdsr.data.images.idx import write_idx
 
 CALLBACK = "fdsr.callbacks.FIDCallback"
 STEPS, BATCH = 60, 20

@@ -1,0 +1,1 @@
+"""From any gridded archive to a pair store."""

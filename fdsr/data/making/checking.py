@@ -1,0 +1,175 @@
+"""Looking through a pair store: what is in it, and whether that is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from fdsr.data.field_spec import STATISTICS, FieldSpec
+from fdsr.data.making.partial import PartialStore
+from fdsr.data.making.statistics import Moments
+from fdsr.data.making.writing import fingerprint
+from fdsr.data.serving.store import PairStore
+from fdsr.data.values import ValueTransform, apply_forward
+from fdsr.data.zarr_groups import array_of
+from fdsr.errors import FdsrError
+
+
+@dataclass
+class ArraySummary:
+    """What reading every step of `high` or `low` found, per channel."""
+
+    least: NDArray
+    most: NDArray
+    missing: NDArray[np.int64]
+    train: Moments  # of transformed values, as the store's own statistics are
+    unreadable: list[int] = field(default_factory=list)  # steps whose chunk is absent or damaged
+
+
+def check_store(path: str | Path) -> str:
+    """Read every chunk of a pair store and describe it as a table.
+
+    Raises FdsrError if it is no finished pair store, or after printing the table if something in it is wrong: a chunk that
+    is absent or damaged, a missing value, statistics that are not those of the train block, a fingerprint of other contents.
+    """
+    store = PairStore(path)
+    spec, attributes = store.spec, dict(store.group.attrs)
+    high = _summary(store.group, "high", spec.high_transforms, store.splits["train"])
+    low = _summary(store.group, "low", spec.low_transforms, store.splits["train"])
+    problems = [*_problems(store, high, "high"), *_problems(store, low, "low")]
+    stated = {n: getattr(spec, n).numpy() for n in STATISTICS}
+    renewed = fingerprint(store.group, attributes["config"], attributes["splits"], stated)  # type: ignore[arg-type]
+    if renewed != spec.fingerprint:
+        problems.append(f"its fingerprint {spec.fingerprint} is not that of its contents, {renewed}")
+    for name, found, want in (
+        ("high_mean", high.train.mean, spec.high_mean),
+        ("high_std", high.train.std, spec.high_std),
+        ("low_mean", low.train.mean, spec.low_mean),
+        ("low_std", low.train.std, spec.low_std),
+    ):
+        scale = spec.high_std.numpy() if name.startswith("high") else spec.low_std.numpy()
+        if not (np.abs(found - want.numpy()) <= 1e-4 * scale).all():
+            problems.append(f"its {name} is not that of the train block")
+    if PartialStore(Path(path)).folder.exists():
+        problems.append("a preparation or an append beside it was interrupted: run that command again")
+    lines = [
+        *_overview(store, attributes, renewed == spec.fingerprint),
+        "",
+        *_channel_table(spec, high, low, attributes.get("filled_values", {})),  # type: ignore[arg-type]
+    ]
+    table = "\n".join(lines)
+    if problems:
+        print(table)
+        raise FdsrError(f"pair store '{path}': {'; '.join(problems)}")
+    return table
+
+
+def _summary(group: zarr.Group, name: str, transforms: list[ValueTransform], train: tuple[int, int]) -> ArraySummary:
+    array = array_of(group, name)
+    channels = array.shape[1]
+    least, most = np.full(channels, np.inf), np.full(channels, -np.inf)
+    missing, moments, unreadable = np.zeros(channels, np.int64), None, []
+    for i in tqdm(range(array.shape[0]), desc=f"reading {name}", unit="step"):
+        try:
+            step = np.asarray(array[i])
+        except Exception:  # whatever a codec makes of damaged bytes
+            unreadable.append(i)
+            continue
+        absent = ~np.isfinite(step)
+        missing += absent.sum((1, 2))
+        least = np.minimum(least, np.where(absent, np.inf, step).min((1, 2)))
+        most = np.maximum(most, np.where(absent, -np.inf, step).max((1, 2)))
+        if absent.all():
+            unreadable.append(i)
+        elif train[0] <= i < train[1]:
+            found = Moments.of(apply_forward(transforms, torch.from_numpy(step)).numpy())
+            moments = found if moments is None else moments + found
+    empty = np.full(channels, np.nan)
+    return ArraySummary(least, most, missing, moments or Moments(empty, empty, empty, empty, empty), unreadable)
+
+
+def _problems(store: PairStore, found: ArraySummary, name: str) -> Iterable[str]:
+    if found.unreadable:
+        yield f"{len(found.unreadable)} chunks of {name} are absent or damaged, the first at step {found.unreadable[0]}"
+    elif found.missing.any() and not store.spec.masked:
+        channels = store.spec.high_channels if name == "high" else store.spec.low_channels
+        yield "missing values in " + ", ".join(
+            f"{name} {c} ({m})" for c, m in zip(channels, found.missing, strict=True) if m
+        )
+
+
+def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
+    spec, times, config = store.spec, store.times, attributes["config"]
+    rows, columns = ("y", "x") if spec.projected else ("lat", "lon")
+    (height, width), (fy, fx) = spec.shape, spec.factor
+    kind = f"projected ({(spec.mapping or {}).get('grid_mapping_name')})" if spec.projected else "latitude-longitude"
+    axes = f"{rows} {_span(spec.lat.numpy())}, {columns} {_span(spec.lon.numpy())}"
+    inside = sum(last - first for first, last in store.splits.values())
+    # the bytes on disk matter where there is a disk
+    size = sum(f.stat().st_size for f in Path(store.path).rglob("*") if f.is_file()) if Path(store.path).exists() else 0
+    entries = [
+        ("pair store", store.path),
+        ("source", config["source"]),
+        ("coarse fields", config.get("low_source", attributes["method"])),
+        ("grid", f"{kind}, {height} × {width} ({axes}), {attributes['dropped_rows']} rows dropped at the pole"),
+        ("coarse grid", f"{height // fy} × {width // fx}, factor {fy} × {fx}"),
+        ("times", f"{times.size}, {_date(times[0])} … {_date(times[-1])}, {_steps(times)}"),
+        *(
+            (f"  {name}", f"{b - a}, {_date(times[a])} … {_date(times[b - 1])}")
+            for name, (a, b) in store.splits.items()
+        ),
+        ("  in no split", str(times.size - inside)),
+        ("static fields", ", ".join(spec.static_channels) or "none"),
+        ("on disk", f"{size / 1e6:.1f} MB"),
+        ("fingerprint", f"{spec.fingerprint} ({'that of its contents' if sound else 'of other contents'})"),
+    ]
+    return [f"{name:<15}{value}" for name, value in entries]
+
+
+def _channel_table(spec: FieldSpec, high: ArraySummary, low: ArraySummary, filled: dict[str, int]) -> list[str]:
+    head = ("channel", "units", "transform", "mean", "std", "residual", "minimum", "maximum", "missing", "filled")
+    rows: list[tuple[str, ...]] = [head]
+    for part, names, transforms, means, stds, found in (
+        ("high", spec.high_channels, spec.high_transforms, spec.high_mean, spec.high_std, high),
+        ("low", spec.low_channels, spec.low_transforms, spec.low_mean, spec.low_std, low),
+    ):
+        for i, name in enumerate(names):
+            rows.append(
+                (
+                    f"{part} {name}",
+                    spec.attributes.get(name, {}).get("units", "1"),
+                    transforms[i].name,
+                    f"{float(means[i]):.6g}",
+                    f"{float(stds[i]):.4g}",
+                    f"{float(spec.residual_std[i]):.3f}" if part == "high" else "",
+                    f"{found.least[i]:.6g}",
+                    f"{found.most[i]:.6g}",
+                    str(int(found.missing[i])),
+                    str(filled.get(name, 0)),
+                )
+            )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _span(values: NDArray) -> str:
+    return f"{values[0]:g} … {values[-1]:g}"
+
+
+def _date(time: np.generic) -> str:
+    return str(np.datetime_as_string(time, unit="m")) if isinstance(time, np.datetime64) else str(time)
+
+
+def _steps(times: NDArray) -> str:
+    steps = np.diff(times)
+    if steps.size == 0 or not np.issubdtype(times.dtype, np.datetime64):
+        return "one time" if steps.size == 0 else "undated"
+    hours = steps / np.timedelta64(1, "h")
+    return f"every {hours[0]:g} h" if (hours == hours[0]).all() else f"{hours.min():g} to {hours.max():g} h apart"

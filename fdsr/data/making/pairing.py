@@ -1,0 +1,148 @@
+"""From a configuration to a plan: grids, paired times, readers, all checked before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fdsr.data.making.config import PrepareConfig
+from fdsr.data.making.pair_grid import PairGrid, pair_grid
+from fdsr.data.making.reading import ChannelReader, PairReader
+from fdsr.data.making.regrid import regridding
+from fdsr.data.making.sources import crop_region
+from fdsr.data.making.sources.oriented import open_source
+from fdsr.data.making.static import static_fields
+from fdsr.data.making.statistics import Measure
+from fdsr.data.values import ValueTransform
+from fdsr.errors import FdsrError
+
+BLOCK_BYTES = 32 * 2**20  # what a block of time steps should take in memory
+CHUNK_BYTES = 256 * 2**20  # what it may take where the source's chunks hold many steps, so that none is read twice
+
+
+@dataclass
+class Pairs:
+    """Everything about a pair store but its values, and the reader that yields these."""
+
+    grid: PairGrid
+    times: NDArray
+    reader: PairReader
+    static: dict[str, NDArray]
+    attributes: dict[str, dict[str, str]]
+
+    @property
+    def high_channels(self) -> list[str]:
+        return [c.name for c in self.reader.high.channels]
+
+    @property
+    def low_channels(self) -> list[str]:
+        return [c.name for c in (self.reader.low or self.reader.high).channels]
+
+    def measure(self, config: PrepareConfig) -> Measure:
+        transforms = config.transforms
+        low = self.low_channels
+        return Measure(
+            [transforms.get(n, ValueTransform()) for n in self.high_channels],
+            [transforms.get(n, ValueTransform()) for n in low],
+            [low.index(n) if n in low else -1 for n in self.high_channels],
+            self.grid.factor,
+            config.interpolation,
+            self.grid.periodic,
+            masked=config.missing == "mask",
+        )
+
+    def block_length(self) -> int:
+        """Time steps read at once: bounded in memory, whole chunks of the source where these are not too large."""
+        fields = 4 * self.grid.shape[0] * self.grid.shape[1] * len(self.high_channels)
+        per_step = max(self.reader.high.bytes_per_step(), fields)
+        length = max(1, min(64, BLOCK_BYTES // per_step))
+        chunk = self.reader.high.chunk_steps()
+        return max(chunk, length // chunk * chunk) if chunk * per_step <= CHUNK_BYTES else length
+
+
+def plan_pairs(config: PrepareConfig) -> Pairs:
+    """Open and check the sources of `config`. Raises FdsrError for whatever makes a pair store impossible."""
+    source = crop_region(_open(config.source, config), config.crop)
+    if "time" not in source.dims and config.channels:
+        raise FdsrError(
+            f"'{config.source}' has no time axis; variables such as '{config.channels[0].variable}' need one"
+        )
+    grid = pair_grid(source, config.factor)
+    source = source.isel(lat=slice(0, grid.shape[0]))
+    steps = _chosen(source, config.source, config.time_range)
+    low, to_low, low_steps = None, None, steps
+    if config.low_source:
+        low = _open(config.low_source, config)
+        to_low = regridding(low, grid.lat_low, grid.lon_low, config.low_source)
+        steps, low_steps = _paired(source, low, steps, config)
+    high_reader = ChannelReader(source, config.channels, steps, config.source, config.missing, grid.periodic)
+    low_reader = None
+    if low is not None:
+        low_reader = ChannelReader(
+            low, config.low_channels, low_steps, str(config.low_source), config.missing, grid.periodic
+        )
+        _same_units(high_reader, low_reader)
+    statics = _open(config.static_source, config) if config.static_source else source
+    static, static_attributes = static_fields(
+        statics, list(config.static), grid, config.static_source or config.source, config.missing
+    )
+    attributes = (low_reader.attributes if low_reader else {}) | high_reader.attributes | static_attributes
+    times = source.time.values[steps] if "time" in source.coords else steps
+    return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), static, attributes)
+
+
+def _open(path: str, config: PrepareConfig) -> xr.Dataset:
+    return open_source(path, config.storage_options)
+
+
+def _chosen(ds: xr.Dataset, where: str, time_range: tuple[str, str] | None) -> NDArray[np.int64]:
+    """Positions of the times in `time_range`; FdsrError if times are unsorted or none is in the range."""
+    times = ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0))
+    if times.size > 1 and not (np.diff(times) > np.zeros((), np.diff(times).dtype)).all():
+        raise FdsrError(f"'{where}' has unsorted or duplicate times; sort it and drop duplicates first")
+    if time_range is None:
+        return np.arange(times.size)
+    if not np.issubdtype(times.dtype, np.datetime64):
+        raise FdsrError(f"'{where}' counts its times and knows no dates; leave the time range out")
+    try:
+        first, last = (np.datetime64(t) for t in time_range)
+    except ValueError as error:
+        raise FdsrError(
+            f"time range {'/'.join(time_range)} holds no date; write for instance 1990-01-01/2015-12-31"
+        ) from error
+    inside = np.flatnonzero((times >= first) & (times < last + 1))  # all of the last day, month or hour that is named
+    if inside.size == 0:
+        raise FdsrError(f"'{where}' has no time in {'/'.join(time_range)}; it reaches from {times[0]} to {times[-1]}")
+    return inside
+
+
+def _paired(
+    high: xr.Dataset, low: xr.Dataset, steps: NDArray[np.int64], config: PrepareConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions in both archives of the times that both hold."""
+    low_steps = _chosen(low, str(config.low_source), None)
+    high_times, low_times = (
+        ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0)) for ds in (high, low)
+    )
+    if high_times.dtype.kind != low_times.dtype.kind:
+        raise FdsrError(
+            f"'{config.source}' and '{config.low_source}' do not both have dates; they cannot be paired by time"
+        )
+    _, a, b = np.intersect1d(high_times[steps], low_times[low_steps], return_indices=True)
+    if a.size == 0:
+        raise FdsrError(f"'{config.source}' and '{config.low_source}' have no time in common; there is nothing to pair")
+    return steps[a], low_steps[b]
+
+
+def _same_units(high: ChannelReader, low: ChannelReader) -> None:
+    for name in high.attributes.keys() & low.attributes.keys():
+        units: list[Any] = [r.attributes[name].get("units") for r in (high, low)]
+        if None not in units and units[0] != units[1]:
+            raise FdsrError(
+                f"channel '{name}' is in '{units[0]}' in '{high.where}' and in '{units[1]}' in '{low.where}': "
+                "mixed units; convert one of them, or give the coarse one a name of its own (NAME=VARIABLE)"
+            )

@@ -1,0 +1,133 @@
+"""Opening a source lazily, whatever its format and place."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from fdsr.data.making.sources.axes import time_axis
+from fdsr.data.making.sources.remote import first_line, is_remote, patiently, require_protocol
+from fdsr.errors import FdsrError
+
+StorageOptions = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: how its paths end, and how it is opened without reading fields."""
+
+    name: str
+    endings: tuple[str, ...]
+    open: Callable[[str, StorageOptions], xr.Dataset]
+
+
+def open_raw(path: str, storage_options: StorageOptions | None = None) -> xr.Dataset:
+    """Open Zarr (format 2 or 3), NetCDF (one file or a glob) or GRIB, decoded by its CF attributes but as it is otherwise.
+
+    Fields are read when they are asked for; only a glob of files makes dask arrays. Raises FdsrError if the source is
+    missing, unreachable or unreadable.
+    """
+    options = storage_options or {}
+    if not is_remote(path) and not Path(path).exists() and not glob(path):  # noqa: PTH207  the pattern may be absolute
+        raise FdsrError(f"source '{path}' does not exist; check the path (data.source or --source)")
+    form = next((f for f in FORMATS if path.lower().rstrip("*").endswith(f.endings)), FORMATS[-1])
+    with warnings.catch_warnings():
+        # stores without consolidated metadata are common and fine here
+        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated", RuntimeWarning)
+        if is_remote(path):
+            require_protocol(path)
+            return patiently(lambda: form.open(path, options), path)
+        try:
+            return form.open(path, options)
+        except FdsrError:
+            raise
+        except Exception as error:
+            raise FdsrError(f"source '{path}' cannot be opened as {form.name}: {first_line(error)}") from error
+
+
+def _open_zarr(path: str, options: StorageOptions) -> xr.Dataset:
+    return xr.open_zarr(path, chunks=None, storage_options=dict(options) if is_remote(path) else None)
+
+
+def _open_netcdf(path: str, options: StorageOptions) -> xr.Dataset:
+    files = _local_files(path, options)
+    if len(files) == 1:
+        return xr.open_dataset(files[0])
+    units: dict[str, dict[str, str]] = {}  # of every variable: unit -> the first file that has it
+    static: dict[str, xr.DataArray] = {}  # fields without time, from the first file that has them
+
+    def note(ds: xr.Dataset) -> xr.Dataset:
+        for name, variable in ds.data_vars.items():
+            units.setdefault(str(name), {}).setdefault(str(variable.attrs.get("units")), str(ds.encoding.get("source")))
+        # of the fields that vary, so that files of one kind remain, which are then joined along time
+        time = time_axis(ds)
+        without = [n for n, v in ds.data_vars.items() if time is not None and time not in v.dims]
+        for name in without:
+            static.setdefault(str(name), ds[name])
+        return ds.drop_vars(without)
+
+    combined = xr.open_mfdataset(
+        files, combine="by_coords", preprocess=note, data_vars="minimal", coords="minimal", compat="override",
+        join="exact", combine_attrs="override", chunks={},
+    )  # fmt: skip
+    for name, found in units.items():
+        if len(found) > 1:
+            said = ", ".join(f"'{unit}' in {Path(file).name}" for unit, file in found.items())
+            raise FdsrError(
+                f"source '{path}': variable '{name}' has mixed units ({said}); convert them to one unit first"
+            )
+    return combined.assign({n: v for n, v in static.items() if n not in combined})
+
+
+def _open_grib(path: str, options: StorageOptions) -> xr.Dataset:
+    try:
+        import cfgrib
+    except (ImportError, RuntimeError) as error:
+        raise FdsrError(f"source '{path}' is GRIB, which needs cfgrib and its eccodes: pip install cfgrib") from error
+    parts = []
+    for file in _local_files(path, options):
+        # a file whose messages make no single hypercube comes in several pieces; no index file is left beside it
+        parts += [_without_scalars(ds) for ds in cfgrib.open_datasets(file, backend_kwargs={"indexpath": ""})]
+    return xr.merge(parts, compat="override", join="outer", combine_attrs="override")
+
+
+def _without_scalars(ds: xr.Dataset) -> xr.Dataset:
+    """Without the scalar coordinates (heightAboveGround, surface) in which the pieces of one file differ."""
+    return ds.drop_vars([n for n, c in ds.coords.items() if c.ndim == 0])
+
+
+def _local_files(path: str, options: StorageOptions) -> Sequence[str]:
+    if is_remote(path):
+        import fsspec
+
+        protocol = path.split("://", 1)[0]
+        return [
+            fsspec.open_local(f"simplecache::{file}", **{protocol: dict(options)})
+            for file in _remote_glob(path, options)
+        ]
+    return [path] if Path(path).exists() else sorted(glob(path))  # noqa: PTH207
+
+
+def _remote_glob(path: str, options: StorageOptions) -> list[str]:
+    if "*" not in path:
+        return [path]
+    import fsspec
+
+    fs, pattern = fsspec.core.url_to_fs(path, **options)
+    found = [fs.unstrip_protocol(p) for p in sorted(fs.glob(pattern))]
+    if not found:
+        raise FileNotFoundError(path)
+    return found
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("NetCDF", (".nc", ".nc4", ".cdf", ".nc3", ".netcdf"), _open_netcdf),
+    Format("GRIB", (".grib", ".grib2", ".grb", ".grb2", ".grib1"), _open_grib),
+    Format("Zarr", ("",), _open_zarr),
+)

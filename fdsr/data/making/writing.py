@@ -1,0 +1,202 @@
+"""The pair store on disk: its coordinates, its two arrays, its statistics and attributes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from fdsr.data.making.config import STORE_VERSION, PrepareConfig
+from fdsr.data.making.pair_grid import PairGrid
+from fdsr.data.making.statistics import STATISTICS, tile_size
+from fdsr.data.zarr_groups import array_of, consolidate
+from fdsr.errors import FdsrError
+
+_GEOGRAPHIC = {
+    "lat": {"standard_name": "latitude", "units": "degrees_north"},
+    "lon": {"standard_name": "longitude", "units": "degrees_east"},
+}
+
+
+COMPRESSIONS: dict[str, BloscCodec | None] = {
+    "lz4": BloscCodec(cname="lz4", shuffle="shuffle"),
+    "zstd": BloscCodec(cname="zstd", shuffle="shuffle"),
+    "none": None,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How fields lie in their files; their values do not depend on it, nor does the fingerprint.
+
+    compression: `lz4` (fast to read), `zstd` (smaller), or `none`. Blosc with shuffle either way.
+    shard: time steps a file, each a chunk of its own inside it; 1: a file a step, the fastest on a disk. In an object store,
+        where every file costs a request, 64 to 256 MB a file are usual.
+
+    Raises FdsrError for an unknown compression or a shard of no steps.
+    """
+
+    compression: str = "lz4"
+    shard: int = 1
+
+    def __post_init__(self) -> None:
+        if self.compression not in COMPRESSIONS:
+            raise FdsrError(f"compression '{self.compression}' is unknown; choose one of {', '.join(COMPRESSIONS)}")
+        if self.shard < 1:
+            raise FdsrError(f"a shard of {self.shard} time steps cannot hold one; give at least 1")
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> Layout:
+        """That of a finished store, from its attributes."""
+        return cls(**attributes.get("layout", {}))
+
+    def described(self) -> dict[str, Any]:
+        """The attribute that says it; nothing where all is as usual."""
+        return {} if self == Layout() else {"layout": asdict(self)}
+
+    def block_length(self, steps: int) -> int:
+        """`steps`, rounded up to whole shards: two blocks must not write to one file."""
+        return -(-steps // self.shard) * self.shard
+
+    def arguments(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """What zarr needs to create an array of `shape` (time, channel, rows, columns)."""
+        chunk = (1, *shape[1:])
+        shards = (self.shard, *shape[1:]) if self.shard > 1 else None
+        return {"shape": shape, "chunks": chunk, "shards": shards, "compressors": COMPRESSIONS[self.compression]}
+
+
+def create_store(
+    path: Path,
+    grid: PairGrid,
+    times: NDArray,
+    high_channels: Sequence[str],
+    low_channels: Sequence[str],
+    static: Mapping[str, NDArray],
+    attributes: Mapping[str, Mapping[str, str]],
+    layout: Layout,
+) -> None:
+    """Write coordinates and static fields, and make the empty arrays `high` and `low`.
+
+    A projected grid has the axes y and x, with the true latitude and longitude of every point beside them.
+    """
+    tile = tile_size(grid.shape)
+    rows, columns = grid.names
+    names = {"lat": rows, "lon": columns}
+    known = {axis: grid.axis_attributes.get(axis, _GEOGRAPHIC[axis]) for axis in ("lat", "lon")}
+    planes = np.stack(list(static.values())) if static else np.zeros((0, *grid.shape))
+    time = {"standard_name": "time", "axis": "T"}
+    coordinates: dict[str, Any] = {
+        "time": ("time", times, time),
+        names["lat"]: (rows, grid.lat, known["lat"] | {"axis": "Y"}),
+        names["lon"]: (columns, grid.lon, known["lon"] | {"axis": "X"}),
+        f"{rows}_low": (f"{rows}_low", grid.lat_low, known["lat"]),
+        f"{columns}_low": (f"{columns}_low", grid.lon_low, known["lon"]),
+        "high_channel": ("high_channel", np.array(list(high_channels), dtype=object)),
+        "low_channel": ("low_channel", np.array(list(low_channels), dtype=object)),
+        "static_channel": ("static_channel", np.array(list(static), dtype=object)),
+        "wavenumber_lat": ("wavenumber_lat", np.arange(tile[0]) / (2 * tile[0]), {"units": "cycles per point"}),
+        "wavenumber_lon": ("wavenumber_lon", np.arange(tile[1]) / (2 * tile[1]), {"units": "cycles per point"}),
+    }
+    if grid.mapping is not None:
+        coordinates["crs"] = ((), np.int32(0), grid.mapping)
+        coordinates["latitude"] = ((rows, columns), grid.latitude, _GEOGRAPHIC["lat"])
+        coordinates["longitude"] = ((rows, columns), grid.longitude, _GEOGRAPHIC["lon"])
+    # seconds hold any time that is appended later, which hours since the first might not
+    dated = np.issubdtype(times.dtype, np.datetime64)
+    encoding = {"time": {"units": "seconds since 1970-01-01", "dtype": "int64"}} if dated else {}
+    xr.Dataset({"static": (("static_channel", rows, columns), planes.astype(np.float32))}, coords=coordinates).to_zarr(
+        path, mode="w", zarr_format=3, consolidated=False, encoding=encoding
+    )
+    group = zarr.open_group(str(path), mode="a")
+    group.attrs["variables"] = {k: dict(v) for k, v in attributes.items()}
+    for name, channels, shape, axes in (
+        ("high", high_channels, grid.shape, [rows, columns]),
+        ("low", low_channels, grid.low_shape, [f"{rows}_low", f"{columns}_low"]),
+    ):
+        mapped = {"grid_mapping": "crs"} if grid.mapping is not None else {}
+        group.create_array(
+            name,
+            **layout.arguments((times.size, len(channels), *shape)),
+            dtype="float32",
+            fill_value=float("nan"),
+            dimension_names=["time", f"{name}_channel", *axes],
+            attributes={"units": [attributes[n].get("units", "1") for n in channels], **mapped},
+        )
+
+
+def write_block(path: Path, first: int, high: NDArray[np.float32], low: NDArray[np.float32]) -> None:
+    """Write time steps first… of both arrays; blocks of whole chunks, or whole shards, never share a file."""
+    group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
+    for name, values in (("high", high), ("low", low)):
+        array_of(group, name)[first : first + len(values)] = values
+
+
+def finish_store(
+    path: Path,
+    config: PrepareConfig,
+    grid: PairGrid,
+    blocks: Mapping[str, tuple[int, int]],
+    statistics: Mapping[str, NDArray],
+    filled: Mapping[str, int],
+    layout: Layout,
+    present: NDArray[np.bool_] | None = None,
+) -> None:
+    """Add statistics and attributes; `version` is among them, without which a store does not count as finished.
+
+    present (C, H, W): which points any train step has, where values may be missing; None: all of them always.
+    """
+    group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
+    if present is not None:
+        whole = np.broadcast_to(present, (len(present), *grid.shape)).astype(np.int8)
+        names = ["high_channel", *grid.names]
+        group.create_array("present", data=whole, dimension_names=names, overwrite=True)
+    for name, values in statistics.items():
+        group.create_array(name, data=values, dimension_names=STATISTICS[name], overwrite=True)
+    attributes: dict[str, Any] = {
+        "title": "fdsr pair store",
+        "version": STORE_VERSION,
+        "config": config.to_dict(),
+        "method": "conservative remapping of an independent archive"
+        if config.low_source
+        else "area-weighted block mean",
+        "splits": {k: list(v) for k, v in blocks.items()},
+        "dropped_rows": grid.dropped,
+        "fingerprint": fingerprint(group, config.to_dict(), blocks, statistics),
+        **layout.described(),
+    }
+    if any(filled.values()):
+        attributes["filled_values"] = {k: v for k, v in filled.items() if v}
+    group.attrs.update(attributes)
+    consolidate(str(path))
+
+
+def fingerprint(
+    group: zarr.Group,
+    config: Mapping[str, Any],
+    blocks: Mapping[str, Sequence[int]],
+    statistics: Mapping[str, NDArray],
+) -> str:
+    """Hash over all that a model depends on; the sources' places do not count, their values do through the statistics."""
+    described = {k: v for k, v in config.items() if k not in ("source", "static_source", "low_source")}
+    if "low_source" in config:
+        described["independent_low"] = True
+    blocks = {k: tuple(v) for k, v in blocks.items()}
+    digest = hashlib.sha256(json.dumps([STORE_VERSION, described, blocks], sort_keys=True, default=str).encode())
+    rows, columns = ("y", "x") if "y" in group else ("lat", "lon")
+    for name in (rows, columns, "static", *(["present"] if "present" in group else [])):
+        digest.update(np.ascontiguousarray(array_of(group, name)[:], dtype=np.float64).tobytes())
+    if "crs" in group:
+        digest.update(json.dumps(dict(array_of(group, "crs").attrs), sort_keys=True, default=str).encode())
+    for name in sorted(statistics):
+        # rounded: summation order may differ between machines in the last bits
+        digest.update(np.char.mod("%.6e", statistics[name]).tobytes())
+    return digest.hexdigest()[:16]

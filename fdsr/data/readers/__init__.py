@@ -1,6 +1,0 @@
-"""Readers of time steps, one small interface: see `Reader`."""
-
-from fdsr.data.readers.base import Reader, UnsuitableStoreError
-from fdsr.data.readers.registry import READERS, available_readers, open_reader
-
-__all__ = ["READERS", "Reader", "UnsuitableStoreError", "available_readers", "open_reader"]

@@ -1,0 +1,1 @@
+"""From a pair store to batches: readers, patches, loaders and `WeatherDataModule`."""

@@ -1,0 +1,212 @@
+"""What a batch is, and the data sets that fill one: patches, whole fields, coarse fields alone.
+
+`__getitems__` fills one preallocated batch, in page-locked memory where there is a GPU to copy it to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from fdsr.data.coarsen import coarsen
+from fdsr.data.field_spec import FieldSpec
+from fdsr.data.interpolate import HALO, add_halo
+from fdsr.data.making.sources.oriented import normalise_axes, open_source, require_variables
+from fdsr.data.serving.augment import mirror_signs
+from fdsr.data.serving.cache import Step
+from fdsr.data.serving.patches import PatchKey
+from fdsr.data.serving.store import PairStore
+from fdsr.errors import FdsrError
+
+
+class WeatherBatch(TypedDict, total=False):
+    """Physical units, float32; whole fields have the grid's own (H, W)."""
+
+    low: Tensor  # (B, D, h + 2·HALO, w + 2·HALO)
+    high: Tensor  # (B, C, H, W), absent when predicting from coarse fields alone
+    conditioning: Tensor  # (B, S + 3, H, W), standardised static fields and position
+    time: Tensor  # (B,) int64 seconds since 1970
+    index: Tensor  # (B,) int64 position in the store
+
+
+class PatchDataset(Dataset[WeatherBatch]):
+    """Patches of (high, low) addressed by PatchKey.
+
+    Every cell keeps the static values and the position of the place that it came from: where a patch is rolled or
+    mirrored, these channels are rolled and mirrored with it, their values unchanged. Wind components that a mirror
+    reverses change sign, see `mirror_signs`.
+    """
+
+    def __init__(self, store: PairStore, patch: tuple[int, int]) -> None:
+        self.store, self.patch = store, patch
+        self.conditioning = store.spec.conditioning().numpy()
+        self.row_weights = store.spec.row_weights
+        spec, both = store.spec, (False, True)
+        self._signs = {
+            (rows, columns): tuple(
+                mirror_signs(names, spec.attributes, rows, columns) for names in (spec.high_channels, spec.low_channels)
+            )
+            for rows in both
+            for columns in both
+        }
+
+    def __getitem__(self, key: PatchKey) -> WeatherBatch:
+        return _first(self.__getitems__([key]))
+
+    def __getitems__(self, keys: Sequence[PatchKey]) -> WeatherBatch:
+        spec, (h, w), (fy, fx) = self.store.spec, self.patch, self.store.spec.factor
+        steps = self.store.steps([key.time for key in keys])
+        high = _empty(len(keys), len(spec.high_channels), h, w)
+        low = _empty(len(keys), len(spec.low_channels), h // fy + 2 * HALO, w // fx + 2 * HALO)
+        conditioning = _empty(len(keys), len(self.conditioning), h, w)
+        for j, key in enumerate(keys):
+            self._fill(key, steps[key.time], high[j].numpy(), low[j].numpy(), conditioning[j].numpy())
+        return {"low": low, "high": high, "conditioning": conditioning} | _when(
+            self.store.times, [k.time for k in keys]
+        )
+
+    def _fill(self, key: PatchKey, step: Step, high: NDArray, low: NDArray, conditioning: NDArray) -> None:
+        spec = self.store.spec
+        row, column = key.row + key.row_shift, (key.column + key.column_shift) % spec.shape[1]
+        # reversed views of the destination: the copy itself mirrors
+        mirror = (
+            slice(None),
+            slice(None, None, -1 if key.flip_rows else 1),
+            slice(None, None, -1 if key.flip_columns else 1),
+        )
+        _copy_patch(step.high, row, column, high[mirror])
+        _copy_patch(self.conditioning, row, column, conditioning[mirror])
+        low[mirror] = self._coarse(key, step)
+        if key.flip_rows or key.flip_columns:
+            for out, signs in zip((high, low), self._signs[key.flip_rows, key.flip_columns], strict=True):
+                out *= signs
+
+    def _coarse(self, key: PatchKey, step: Step) -> NDArray[np.float32]:
+        """Coarse cells under the patch and its halo: rows beyond the poles repeat the last, columns wrap or repeat."""
+        spec, (h, w), (fy, fx) = self.store.spec, self.patch, self.store.spec.factor
+        rows = np.arange(key.row // fy - HALO, (key.row + h) // fy + HALO)
+        columns = np.arange(key.column // fx - HALO, (key.column + w) // fx + HALO)
+        rows = rows.clip(0, (spec.shape[0] - key.row_shift) // fy - 1)
+        whole = spec.shape[1] // fx if spec.periodic else (spec.shape[1] - key.column_shift) // fx
+        columns = columns % whole if spec.periodic else columns.clip(0, whole - 1)
+        if not (key.row_shift or key.column_shift):
+            return step.low[:, rows[:, None], columns]
+        fine_rows = (rows[:, None] * fy + key.row_shift + np.arange(fy)).ravel()
+        fine_columns = (columns[:, None] * fx + key.column_shift + np.arange(fx)).ravel() % spec.shape[1]
+        fine = step.high[:, fine_rows[:, None], fine_columns]
+        return coarsen(fine, self.row_weights[fine_rows], spec.factor)
+
+
+class FieldDataset(Dataset[WeatherBatch]):
+    """Whole fields of a block of time steps, `every` n-th of them."""
+
+    def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1) -> None:
+        self.store, self.steps = store, range(*block, every)
+        self.times = store.times[slice(*block, every)]
+        self.conditioning = store.spec.conditioning()
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, i: int) -> WeatherBatch:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return _first(self.__getitems__([i]))
+
+    def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
+        steps = [self.steps[i] for i in items]
+        high = _empty(len(steps), *self.store.high.shape[1:])
+        low = torch.empty(len(steps), *self.store.low.shape[1:])
+        self.store.read_fields(steps, high.numpy(), low.numpy())
+        return {
+            "low": add_halo(low, self.store.spec.periodic),
+            "high": high,
+            "conditioning": self.conditioning.expand(len(steps), -1, -1, -1),
+        } | _when(self.store.times, steps)
+
+
+class CoarseDataset(Dataset[WeatherBatch]):
+    """Whole coarse fields alone, from any gridded source on the coarse grid of `spec`."""
+
+    def __init__(self, path: str, spec: FieldSpec) -> None:
+        self.spec, self.path = spec, path
+        self.store: PairStore | None = None
+        if _is_pair_store(path):
+            self.store = PairStore(path)
+            spec.require_same(self.store.spec, path)
+            self.times: NDArray = self.store.times
+        else:
+            self.source = normalise_axes(open_source(path), path)
+            require_variables(self.source, spec.low_channels, path)
+            for axis, want in (("lat", spec.lat_low), ("lon", spec.lon_low)):
+                have = self.source[axis].values.astype(np.float64)
+                if have.shape != tuple(want.shape) or not np.allclose(have, want.numpy(), atol=1e-3):
+                    raise FdsrError(
+                        f"'{path}' has {have.size} {axis} points from {have[0]:g} to {have[-1]:g}; the model was trained for "
+                        f"{want.numel()} from {want[0]:g} to {want[-1]:g}; regrid the coarse fields"
+                    )
+            self.times = self.source.time.values
+        self.conditioning = spec.conditioning()
+
+    def __len__(self) -> int:
+        return int(self.times.size)
+
+    def __getitem__(self, i: int) -> WeatherBatch:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return _first(self.__getitems__([i]))
+
+    def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
+        if self.store is not None:
+            low = torch.empty(len(items), *self.store.low.shape[1:])
+            self.store.read_fields(items, None, low.numpy())
+        else:
+            low = torch.stack([_read_fields(self.source, self.spec, i, self.path) for i in items])
+        return {
+            "low": add_halo(low, self.spec.periodic),
+            "conditioning": self.conditioning.expand(len(items), -1, -1, -1),
+        } | _when(self.times, items)
+
+
+def _empty(*shape: int) -> Tensor:
+    # workers must not wake the GPU; what they hand over is copied once more
+    return torch.empty(shape, pin_memory=torch.cuda.is_available() and get_worker_info() is None)
+
+
+def _first(batch: WeatherBatch) -> WeatherBatch:
+    return {name: value[0] for name, value in batch.items()}  # type: ignore[return-value, index]
+
+
+def _when(times: NDArray, steps: Sequence[int]) -> Any:
+    seconds = times[np.asarray(steps, dtype=np.int64)].astype("datetime64[s]").astype(np.int64)
+    return {"time": torch.from_numpy(seconds), "index": torch.tensor(list(steps), dtype=torch.int64)}
+
+
+def _copy_patch(field: NDArray, row: int, column: int, out: NDArray) -> None:
+    """Copy out's rows and columns of `field` (C, H, W) from (row, column) on; columns run on past the last to the first."""
+    h, w = out.shape[1:]
+    first = min(w, field.shape[2] - column)
+    out[..., :first] = field[:, row : row + h, column : column + first]
+    if first < w:
+        out[..., first:] = field[:, row : row + h, : w - first]
+
+
+def _is_pair_store(path: str) -> bool:
+    return (Path(path) / "high").exists() and (Path(path) / "low").exists()
+
+
+def _read_fields(ds: Any, spec: FieldSpec, i: int, path: str) -> Tensor:
+    names = spec.low_channels
+    step = ds[names].isel(time=i).load()
+    planes = np.stack([step[n].transpose("lat", "lon").values for n in names]).astype(np.float32)
+    for name, plane in zip(names, planes, strict=True):
+        if not (np.isfinite(plane) | (np.isnan(plane) & spec.masked)).all():
+            raise FdsrError(f"'{path}': variable '{name}' has missing values at time {step.time.values}; fill them")
+    return torch.from_numpy(planes)

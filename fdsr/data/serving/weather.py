@@ -1,0 +1,234 @@
+"""WeatherDataModule: patches of a pair store for training, whole fields for evaluation."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from fdsr.data.field_spec import FieldSpec
+from fdsr.data.making.config import DEFAULT_SPLIT
+from fdsr.data.making.prepare import PrepareConfig, TargetExistsError, prepare
+from fdsr.data.making.sources.remote import is_remote
+from fdsr.data.serving.augment import require_odd
+from fdsr.data.serving.datasets import CoarseDataset, FieldDataset, PatchDataset, WeatherBatch
+from fdsr.data.serving.loader import BatchLoader
+from fdsr.data.serving.patches import PatchSampler
+from fdsr.data.serving.shares import evaluation_share
+from fdsr.data.serving.store import PairStore
+from fdsr.data.values import ValueTransform
+from fdsr.errors import FdsrError
+
+__all__ = ["WeatherBatch", "WeatherDataModule"]
+
+
+class WeatherDataModule(L.LightningDataModule):
+    """Streams low- and high-resolution pairs from a Zarr pair store.
+
+    Args:
+        store: a pair store; missing, it is prepared there if `source` is given. None: prepared once in `cache`.
+        source, variables, factor, split, gap, static, transforms, interpolation, crop, missing: see PrepareConfig; only
+            needed to prepare.
+        low: predict from the coarse fields of this store instead of the test block.
+        patch: rows and columns of training patches, multiples of the factor; null trains on whole fields.
+        batch_size: patches (or whole fields, if patch is null) per training batch and process; evaluation takes one field
+            at a time.
+        shift: augment by moving the coarse grid a random part of a cell over the fine one, coarsening anew; of use where
+            training times are few. Needs coarse channels that are the coarsened fine ones.
+        roll: augment whole circles of longitude by beginning them anywhere; narrower patches begin anywhere always.
+        flips: axes (longitude, latitude) that a random half of the patches have reversed, wind components with them. Static
+            and position channels are rolled and mirrored along: each cell keeps the values of the place it came from.
+        patches_per_step: patches drawn from each training time step in an epoch; 1 for whole fields.
+        evaluate_every: validation and test take every n-th time of their blocks: where neighbours resemble each other, few
+            independent times say as much as many. Predictions are of all.
+        cached_steps: decoded time steps kept in memory (a store that decodes to less than 1 GiB is kept whole). The order
+            of a larger store's patches draws from half as many at a time, so that each is decoded once in an epoch.
+        reader: auto (the fastest that can read the store), direct, tensorstore or zarr.
+        reader_threads: time steps read at the same time; null: by the processor's cores.
+        prefetch: batches fetched ahead by a thread; 0: none.
+        num_workers: loader processes instead of the thread (begun by forkserver, never forked); each has a cache of its own.
+        storage_options: what fsspec needs to open a store at an address: credentials, endpoint.
+        seed: root of all draws of patches.
+        cache: folder of prepared stores; default $FDSR_CACHE or ./cache.
+    """
+
+    def __init__(
+        self,
+        store: str | None = None,
+        source: str | None = None,
+        variables: list[str] | None = None,
+        factor: int | tuple[int, int] = 4,
+        split: dict[str, int | float | list[str]] | None = None,
+        gap: int = 1,
+        static: list[str] | None = None,
+        transforms: dict[str, ValueTransform] | None = None,
+        interpolation: str = "bicubic",
+        crop: tuple[float, float, float, float] | None = None,
+        low: str | None = None,
+        patch: tuple[int, int] | None = (48, 48),
+        batch_size: int = 16,
+        patches_per_step: int = 32,
+        shift: bool = False,
+        roll: bool = False,
+        flips: list[str] | None = None,
+        evaluate_every: int = 1,
+        cached_steps: int = 64,
+        reader: str = "auto",
+        reader_threads: int | None = None,
+        prefetch: int = 2,
+        num_workers: int = 0,
+        seed: int = 0,
+        cache: str | None = None,
+        storage_options: dict[str, Any] | None = None,
+        missing: str = "error",
+    ) -> None:
+        super().__init__()
+        # more processes than fields to evaluate: Lightning asks that such shares be allowed
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        if store is None and source is None and low is None:
+            raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
+        self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
+        self.roll, self.flips, self.patches_per_step = roll, tuple(flips or ()), patches_per_step
+        if evaluate_every < 1:
+            raise FdsrError(f"data.evaluate_every is {evaluate_every}; it must be at least 1, which takes every time")
+        self.evaluate_every = evaluate_every
+        self.cached_steps, self.reader, self.reader_threads = cached_steps, reader, reader_threads
+        self.prefetch, self.num_workers, self.seed, self.storage_options = prefetch, num_workers, seed, storage_options
+        self.config: PrepareConfig | None = None
+        if source is not None:
+            self.config = PrepareConfig(
+                source=source,
+                variables=variables or [],
+                factor=(factor, factor) if isinstance(factor, int) else (factor[0], factor[1]),
+                static=static or [],
+                gap=gap,
+                transforms=transforms or {},
+                interpolation=interpolation,
+                crop=crop,
+                split=split or DEFAULT_SPLIT,
+                missing=missing,
+                storage_options=storage_options or {},
+            )
+        if store is None and self.config is not None:
+            store = str(Path(cache or os.environ.get("FDSR_CACHE", "cache")) / f"pairs-{self.config.key()}.zarr")
+        self.path = store
+        self.store: PairStore | None = None
+        self._spec: FieldSpec | None = None
+
+    @property
+    def spec(self) -> FieldSpec:
+        """The store's specification; for predictions from coarse fields alone it is handed over from the checkpoint."""
+        if self.store is not None:
+            return self.store.spec
+        if self._spec is None:
+            raise FdsrError(
+                "no pair store is open; predictions from coarse fields (--low) need --ckpt_path, which knows the grid"
+            )
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: FieldSpec) -> None:
+        self._spec = spec
+
+    def prepare_data(self) -> None:
+        """Make the pair store if it is missing; Lightning calls this in one process only."""
+        if self.low is not None or self.path is None or self.config is None or is_remote(self.path):
+            return
+        if not Path(self.path).exists():
+            with suppress(TargetExistsError):  # made by another process since the line above
+                prepare(self.config, self.path)
+
+    def setup(self, stage: str) -> None:
+        if self.low is not None and stage == "predict":
+            return
+        if self.path is None:
+            raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
+        if self.store is None:
+            self.store = PairStore(
+                self.path, self.cached_steps, self.reader, self.reader_threads, storage_options=self.storage_options
+            )
+            # under the names that they have in the store: z500 where z@500 was asked for
+            variables = [c.name for c in self.config.channels] if self.config else self.store.spec.high_channels
+            for name in variables:
+                if name not in self.store.spec.high_channels:
+                    have = ", ".join(self.store.spec.high_channels)
+                    raise FdsrError(f"pair store '{self.path}' has no variable '{name}'; it has {have}")
+
+    def fields(self, split: str, every: int = 1) -> FieldDataset:
+        """The whole fields of a split, train, val or test, at every n-th of its times."""
+        if self.store is None:
+            raise FdsrError("the pair store is not open yet; call setup first")
+        if split not in self.store.splits:
+            raise FdsrError(f"pair store '{self.path}' has no '{split}' block; it has {', '.join(self.store.splits)}")
+        return FieldDataset(self.store, self.store.splits[split], every)
+
+    def train_dataloader(self) -> BatchLoader:
+        if self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False):
+            return self._whole_fields("train")
+        assert self.store is not None
+        spec, block = self.store.spec, self.store.splits["train"]
+        if self.shift and spec.low_channels != spec.high_channels:
+            raise FdsrError("data.shift needs coarse fields that are the coarsened fine ones; set it to false")
+        require_odd(spec.high_channels, spec.attributes, spec.high_transforms, self.flips)
+        require_odd(spec.low_channels, spec.attributes, spec.low_transforms, self.flips)
+        steps_fit = self.store.resident or block[1] - block[0] <= self.store.cached_steps
+        sampler = PatchSampler(
+            block, spec.shape, self.patch or spec.shape, spec.factor, spec.periodic,
+            self.patches_per_step if self.patch else 1,
+            self.seed,
+            shift=self.shift,
+            roll=self.roll,
+            flips=self.flips,
+            # a whole field is used once: nothing is gained by keeping it
+            window=None if steps_fit or self.patch is None else max(1, self.store.cached_steps // 2),
+            rank=self._place[0],
+            world_size=self._place[1],
+        )  # fmt: skip
+        if len(sampler) < self.batch_size:
+            mend = "raise patches_per_step" if self.patch else "lower batch_size"
+            what = "patches" if self.patch else "fields"
+            raise FdsrError(
+                f"an epoch has {len(sampler)} {what} a process, fewer than batch_size {self.batch_size}; {mend}"
+            )
+        # a run that resumes in mid-epoch goes on where it stopped; checkpoints are saved before a batch counts as completed
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current if self.trainer else None
+        done = progress.processed if progress else 0
+        if done < len(sampler) // self.batch_size:
+            sampler.skip = done * self.batch_size
+        return BatchLoader(
+            PatchDataset(self.store, self.patch or spec.shape),
+            sampler,
+            self.batch_size,
+            drop_last=True,
+            prefetch=self.prefetch,
+            num_workers=self.num_workers,
+        )
+
+    def val_dataloader(self) -> BatchLoader | list:
+        assert self.store is not None
+        return self._whole_fields("val", self.evaluate_every) if "val" in self.store.splits else []
+
+    def test_dataloader(self) -> BatchLoader:
+        return self._whole_fields("test", self.evaluate_every)
+
+    def predict_dataloader(self) -> BatchLoader:
+        if self.low is not None:
+            return self._evaluation_loader(CoarseDataset(self.low, self.spec))
+        return self._whole_fields("test")
+
+    def _whole_fields(self, split: str, every: int = 1) -> BatchLoader:
+        return self._evaluation_loader(self.fields(split, every))
+
+    def _evaluation_loader(self, dataset: FieldDataset | CoarseDataset) -> BatchLoader:
+        """Every field once, in uneven shares between processes; one field a batch."""
+        rank, world_size = self._place
+        share = evaluation_share(len(dataset), rank, world_size)
+        return BatchLoader(dataset, share, batch_size=1, prefetch=self.prefetch, sized=len(dataset) >= world_size)
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """(rank, world_size) of this process."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,0 +1,178 @@
+"""What every method shares: its data's codec, its checkpoint, and how it is evaluated."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.field_codec import FieldCodec
+from fdsr.modules.first_stage import FirstStage
+from fdsr.modules.kinds import Spec, kind_of, make_codec, read_spec
+
+SPEC_KEY = "fdsr_spec"
+KIND_KEY = "fdsr_spec_kind"
+CLASS_KEY = "fdsr_class"
+STAGE_KEY = "fdsr_first_stage"
+
+
+class Ensemble(TypedDict, total=False):
+    """What a test or prediction step returns of weather fields, in physical units; nothing of images."""
+
+    prediction: Tensor  # (B, M, C, H, W)
+    truth: Tensor  # (B, C, H, W), in tests
+    low: Tensor  # (B, D, h + 2·HALO, w + 2·HALO)
+    time: Tensor  # (B,) seconds since 1970
+    index: Tensor  # (B,)
+
+
+def read_stage(checkpoint: dict[str, Any]) -> FirstStage | None:
+    """The first stage in a checkpoint, where it has one."""
+    return FirstStage.from_dict(checkpoint[STAGE_KEY]) if STAGE_KEY in checkpoint else None
+
+
+class DownscalingModule(L.LightningModule):
+    """Base of all methods: subclasses implement `generate`, and `build` where they have networks.
+
+    The grid, channels and statistics (`FieldSpec`) come from the data module when a run begins, or from the checkpoint;
+    they are saved in every checkpoint, and a checkpoint refuses data that differ. Methods that need no coarse field
+    serve images (`ImageSpec`) too, without a condition.
+    """
+
+    trains_on_whole_fields = False  # read by the data module: patches otherwise
+
+    def __init__(
+        self, target: str = "residual", members: int = 1, seed: int = 0, interpolation: str | None = None
+    ) -> None:
+        super().__init__()
+        # every argument of the subclass at hand, so that a checkpoint can be rebuilt from itself
+        self.save_hyperparameters(logger=False)
+        self.target, self.members, self.seed, self.interpolation = target, members, seed, interpolation
+        self._codec: Codec | None = None
+
+    # -- life cycle ------------------------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> bool:
+        """Whether the module knows its data yet."""
+        return self._codec is not None
+
+    @property
+    def codec(self) -> Codec:
+        if self._codec is None:
+            raise FdsrError(
+                "the module knows no grid yet; attach a FieldSpec, load a checkpoint, or run it in a Trainer"
+            )
+        return self._codec
+
+    @property
+    def fields(self) -> FieldCodec:
+        """The codec of weather fields. Raises FdsrError for images."""
+        if not isinstance(self.codec, FieldCodec):
+            raise FdsrError(f"{type(self).__name__} was given images where only weather fields will do")
+        return self.codec
+
+    @property
+    def spec(self) -> Any:
+        """What describes the data: a FieldSpec or an ImageSpec."""
+        return self.codec.spec
+
+    def attach(self, spec: Spec, stage: FirstStage | None = None) -> None:
+        """Give the module its grid and statistics, and build what depends on them. Once only.
+
+        `stage` is the regression that target `regression` is counted from; without it, one comes by `begin_from`.
+        """
+        if self._codec is None:
+            self._codec = make_codec(spec, self.target, self.interpolation, stage)
+            try:
+                self.build(self._codec)
+                self.prepare(self._codec)
+            except ValueError as error:  # a setting that the mathematics or a backbone refuses
+                self._codec = None
+                raise FdsrError(f"model: {error}") from error
+            # DistributedDataParallel would send every buffer to every process before each step, validation's included, of
+            # which processes may have unequally many: they would wait for each other for ever. Buffers here are equal anyway.
+            self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+
+    def begin_from(self, stage: FirstStage) -> None:
+        """Count the target from `stage` from now on. Raises FdsrError if it is counted from another already."""
+        if self.codec.stage is not None:
+            if self.codec.stage.fingerprint != stage.fingerprint:
+                raise FdsrError(
+                    f"the checkpoint was trained over another regression ({stage.fingerprint}, not "
+                    f"{self.codec.stage.fingerprint}); use the regression it was trained with"
+                )
+            return
+        self._codec = make_codec(self.spec, self.target, self.interpolation, stage)
+        self.prepare(self._codec)
+        self.to(self.device)
+
+    def build(self, codec: Codec) -> None:
+        """Make networks for these data. Nothing by default."""
+
+    def prepare(self, codec: Codec) -> None:
+        """Make what follows from the statistics of these data's target and has no weights. Nothing by default."""
+
+    def configure_model(self) -> None:
+        if not self.attached:
+            self.attach(self.trainer.datamodule.spec)  # type: ignore[attr-defined]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SPEC_KEY], checkpoint[KIND_KEY] = self.spec.to_dict(), kind_of(self.spec)
+        checkpoint[CLASS_KEY] = type(self).__name__
+        if self.codec.stage is not None:
+            checkpoint[STAGE_KEY] = self.codec.stage.to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if SPEC_KEY not in checkpoint:
+            raise FdsrError("the checkpoint holds no grid or statistics; it was not written by fdsr")
+        saved = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
+        stage = read_stage(checkpoint)
+        if not self.attached:
+            self.attach(saved, stage)
+            return
+        if kind_of(saved) != kind_of(self.spec):
+            raise FdsrError(f"the checkpoint was trained on {kind_of(saved)}, the data are {kind_of(self.spec)}")
+        saved.require_same(self.spec, getattr(self._datamodule(), "path", None) or "data")
+        if stage is not None and self.target == "regression":
+            self.begin_from(stage)
+
+    def _datamodule(self) -> Any:
+        return getattr(self._trainer, "datamodule", None) if self._trainer else None
+
+    # -- evaluation ------------------------------------------------------------------------------------------------
+
+    @property
+    def evaluations_per_member(self) -> int:
+        """Network evaluations (NFE) that one member costs."""
+        return 0
+
+    def generate(self, batch: Batch, members: int, seed: int) -> Tensor:
+        """An ensemble of fine fields (B, M, C, H, W) in physical units.
+
+        Members are seeded by (seed, time, member): the result does not depend on batch size or process count. M is 1
+        for a deterministic method, whatever `members` asks.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def test_step(self, batch: Batch, batch_idx: int) -> Ensemble:
+        if not isinstance(self.codec, FieldCodec):
+            return {}  # images are judged as a set of samples, not one by one
+        prediction = self.generate(batch, self.members, self.seed)
+        return {
+            "prediction": prediction,
+            "truth": batch["high"],
+            "low": batch["low"],
+            "time": batch["time"],
+            "index": batch["index"],
+        }
+
+    @torch.no_grad()
+    def predict_step(self, batch: Batch, batch_idx: int) -> Ensemble:
+        prediction = self.generate(batch, self.members, self.seed)
+        return {"prediction": prediction, "low": batch["low"], "time": batch["time"], "index": batch["index"]}

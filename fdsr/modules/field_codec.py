@@ -1,0 +1,172 @@
+"""Between physical fields and the standardised tensors that networks see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fdsr.data.field_spec import FieldSpec
+from fdsr.data.interpolate import upsample, upsample_gaps
+from fdsr.data.values import apply_forward, apply_inverse
+from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch, Codec, Encoded
+from fdsr.modules.first_stage import FirstStage, FrozenRegression
+from fdsr.modules.masking import neutral
+
+
+@dataclass(frozen=True)
+class Target:
+    """What x_0 is: a standardised field, or how far it is from a base; and the scale and the power of that."""
+
+    over_base: bool
+    std: Callable[[FieldSpec, FirstStage | None], Tensor]
+    power: Callable[[FieldSpec, FirstStage | None], Tensor]
+    two_stages: bool = False
+
+
+def _stage_std(spec: FieldSpec, stage: FirstStage | None) -> Tensor:
+    # ones until the regression's residual has been measured
+    return stage.std if stage is not None and stage.std.numel() else torch.ones_like(spec.residual_std)
+
+
+def _stage_power(spec: FieldSpec, stage: FirstStage | None) -> Tensor:
+    return stage.power if stage is not None and stage.power.numel() else torch.ones_like(spec.power_residual)
+
+
+_FIELD = Target(False, lambda spec, _: torch.ones_like(spec.residual_std), lambda spec, _: spec.power_field)
+TARGETS: dict[str, Target] = {
+    "residual": Target(True, lambda spec, _: spec.residual_std, lambda spec, _: spec.power_residual),
+    "full": _FIELD,
+    "field": _FIELD,
+    "regression": Target(True, _stage_std, _stage_power, two_stages=True),
+}
+
+
+class FieldCodec(Codec):
+    """Standardises fields by the train block and turns them into the target a network predicts, and back.
+
+    With target `residual` x_0 = (field − interpolated coarse field) / residual deviation; with `field` (or `full`, the same)
+    x_0 is the standardised field; with `regression` x_0 = (field − forecast of a trained regression) / deviation of that
+    residual (Mardani et al. 2023), and the condition has C more channels: what the regression adds to interpolation, in
+    deviations of the residual over interpolation. Each has unit mean square over the train block. Statistics are buffers
+    outside the state dict: they travel in the checkpoint's FieldSpec, those of the regression in its FirstStage.
+
+    Where a masked store has no value x_0 is 0, base and coarse channels are at the train block's mean, and the condition says
+    so: C channels where any train step has a value, D where the coarse cell has one.
+    """
+
+    mean: Tensor
+    std: Tensor
+    low_mean: Tensor
+    low_std: Tensor
+    residual_std: Tensor
+    target_std: Tensor
+    index: Tensor
+    has_base: Tensor
+    ever: Tensor | None
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        target: str = "residual",
+        interpolation: str | None = None,
+        stage: FirstStage | None = None,
+    ) -> None:
+        super().__init__()
+        if target not in TARGETS:
+            raise FdsrError(f"target '{target}' is unknown; choose one of {', '.join(TARGETS)}")
+        self.spec, self.target, self.stage = spec, TARGETS[target], stage
+        self.channels = len(spec.high_channels)
+        self.condition_channels = len(spec.low_channels) + len(spec.static_channels) + 3
+        if spec.masked:
+            self.condition_channels += self.channels + len(spec.low_channels)
+        self.interpolation = interpolation or spec.interpolation
+        self.regression: FrozenRegression | None = None
+        if stage is not None:
+            self.regression = FrozenRegression(stage, self.condition_channels, self.channels)
+        if self.target.two_stages:
+            self.condition_channels += self.channels
+        column = {
+            "mean": spec.high_mean,
+            "std": spec.high_std,
+            "low_mean": spec.low_mean,
+            "low_std": spec.low_std,
+            "residual_std": spec.residual_std,
+            "target_std": self.target.std(spec, stage),
+        }
+        for name, values in column.items():
+            self.register_buffer(name, values.float()[:, None, None], persistent=False)
+        self.register_buffer("index", torch.tensor(spec.base_index).clamp(min=0), persistent=False)
+        self.register_buffer("has_base", (torch.tensor(spec.base_index) >= 0)[:, None, None], persistent=False)
+
+        self.register_buffer("ever", spec.present, persistent=False)
+
+    @property
+    def power(self) -> Tensor:
+        """Climatological power of the target (C, K_y, K_x), mean square orthonormal coefficient."""
+        return self.target.power(self.spec, self.stage)
+
+    def wraps(self, x: Tensor) -> bool:
+        """Whether the rows of x are whole circles of longitude."""
+        return self.spec.periodic and x.shape[-1] == self.spec.shape[1]
+
+    def encode(self, batch: Batch) -> Encoded:
+        interpolated = self._interpolate(batch)
+        return self._refine(interpolated) if self.target.two_stages else interpolated
+
+    def _refine(self, interpolated: Encoded) -> Encoded:
+        """The regression's forecast in place of the interpolated field."""
+        if self.regression is None or self.stage is None:
+            raise FdsrError(
+                "the target is the residual over a regression, which is not known yet; train (fdsr fit) or load a checkpoint"
+            )
+        base, condition = interpolated
+        x_0 = self.regression(condition, self.wraps(condition))
+        own = TARGETS[self.stage.target]
+        forecast = base + x_0 * self.residual_std if own.over_base else x_0
+        return Encoded(forecast, torch.cat([condition, (forecast - base) / self.residual_std], dim=1))
+
+    def _interpolate(self, batch: Batch) -> Encoded:
+        low = apply_forward(self.spec.low_transforms, batch["low"])
+        if self.spec.masked:
+            return self._encode_gaps(low, batch["conditioning"])
+        fine = upsample(low, self.spec.factor, self.interpolation)
+        base = torch.where(self.has_base, (fine[:, self.index] - self.mean) / self.std, 0.0)
+        condition = torch.cat([(fine - self.low_mean) / self.low_std, batch["conditioning"]], dim=1)
+        return Encoded(base, condition)
+
+    def _encode_gaps(self, low: Tensor, conditioning: Tensor) -> Encoded:
+        fine = upsample_gaps(low, self.spec.factor, self.interpolation)
+        missing = fine.isnan()
+        base = (fine[:, self.index] - self.mean) / self.std
+        coarse = torch.where(missing, 0.0, (fine - self.low_mean) / self.low_std)
+        condition = torch.cat([coarse, conditioning, (~missing).to(coarse.dtype)], dim=1)
+        return Encoded(torch.where(self.has_base & ~base.isnan(), base, 0.0), condition)
+
+    def present(self, batch: Batch) -> Tensor | None:
+        return ~batch["high"].isnan() if self.spec.masked else None
+
+    def clip(self, x_0: Tensor) -> Tensor:
+        """x_0 of whole fields, 0 at points that no train step has: as in training."""
+        return neutral(x_0, self.ever)
+
+    def truth(self, batch: Batch) -> Tensor:
+        return batch["high"]
+
+    def standardise(self, truth: Tensor) -> Tensor:
+        """Fields in physical units (B, C, H, W), transformed and standardised by the train block."""
+        return (apply_forward(self.spec.high_transforms, truth) - self.mean) / self.std
+
+    def to_target(self, truth: Tensor, base: Tensor) -> Tensor:
+        """Fields in physical units (B, C, H, W) to x_0."""
+        x = self.standardise(truth)
+        x_0 = (x - base) / self.target_std if self.target.over_base else x
+        return torch.where(x_0.isnan(), 0.0, x_0) if self.spec.masked else x_0
+
+    def from_target(self, x_0: Tensor, base: Tensor) -> Tensor:
+        """x_0 (B, C, H, W) to fields in physical units, lower bounds applied."""
+        x = base + x_0 * self.target_std if self.target.over_base else x_0
+        return apply_inverse(self.spec.high_transforms, x * self.std + self.mean)

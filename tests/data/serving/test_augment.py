@@ -1,0 +1,65 @@
+"""Which channels a mirror reverses."""
+
+from __future__ import annotations
+
+import pytest
+
+from fdsr.data import ValueTransform
+from fdsr.data.serving.augment import mirror_signs, require_odd, reversed_components
+from fdsr.errors import FdsrError
+
+NAMES = {
+    "t2m": "", "u10": "lon", "v10": "lat", "u": "lon", "v": "lat", "ua": "lon", "vas": "lat", "u_500": "lon", "v850": "lat",
+    "10m_u_component_of_wind": "lon", "v_component_of_wind": "lat", "u10n": "lon", "tauu": "lon", "nsss": "lat",
+    "x_wind": "lon", "vo": "both", "vo_850": "both", "tp": "", "msl": "", "d": "", "wind_speed": "", "uvb": "",
+    "vertical_velocity": "", "vertically_integrated_moisture_divergence": "", "tcwv": "", "vsw": "", "volumetric_soil_water": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "axes"), NAMES.items())
+def test_by_name(name: str, axes: str) -> None:
+    assert reversed_components([name], {}, "longitude").tolist() == [axes in ("lon", "both")]
+    assert reversed_components([name], {}, "latitude").tolist() == [axes in ("lat", "both")]
+
+
+@pytest.mark.parametrize(
+    ("standard_name", "longitude", "latitude"),
+    [
+        ("eastward_wind", True, False),
+        ("northward_wind", False, True),
+        ("surface_downward_eastward_stress", True, False),
+        ("atmosphere_relative_vorticity", True, True),
+        ("divergence_of_wind", False, False),
+        ("air_temperature", False, False),
+    ],
+)
+def test_by_standard_name(standard_name: str, longitude: bool, latitude: bool) -> None:
+    """It goes before the name, which here says nothing, or something else."""
+    for name in ("var165", "u"):
+        attributes = {name: {"standard_name": standard_name}}
+        assert reversed_components([name], attributes, "longitude").tolist() == [longitude]
+        assert reversed_components([name], attributes, "latitude").tolist() == [latitude]
+
+
+def test_signs() -> None:
+    names = ["t2m", "u10", "v10", "vo"]
+    for rows, columns, expected in (
+        (False, False, [1, 1, 1, 1]),
+        (False, True, [1, -1, 1, -1]),
+        (True, False, [1, 1, -1, -1]),
+        (True, True, [1, -1, -1, 1]),  # a turn by 180°: rotation stays
+    ):
+        assert mirror_signs(names, {}, rows, columns).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "transform", [ValueTransform("log1p"), ValueTransform("sqrt"), ValueTransform("cbrt", lower=0.0)]
+)
+def test_a_component_without_negative_values_is_not_flipped(transform: ValueTransform) -> None:
+    names = ["t2m", "u10"]
+    with pytest.raises(FdsrError, match=r"longitude changes the sign of 'u10'.*; take longitude out") as caught:
+        require_odd(names, {}, [ValueTransform(), transform], ("longitude",))
+    assert "\n" not in str(caught.value)
+    # what keeps its sign may have any transform, and an odd transform any sign
+    require_odd(names, {}, [transform, ValueTransform("cbrt")], ("longitude", "latitude"))
+    require_odd(names, {}, [ValueTransform(), transform], ("latitude",))
