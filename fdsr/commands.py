@@ -56,7 +56,7 @@ def bench_data(arguments: list[str]) -> None:
     if options.batches < 1 or options.steps < 0 or options.batch_size < 1:
         parser.error("--batches and --batch-size are at least 1, --steps at least 0")
 
-    from fdsr import bench_data as bench
+    from fdsr.bench import bench_data as bench
 
     module, data = (
         bench.from_config(["--config", options.config, *rest])

@@ -218,7 +218,7 @@ class FdsrCLI(LightningCLI):
             from fdsr.report.compare import compare_runs
             from fdsr.report.runs import read_run
             from fdsr.report.studies import make_studies
-            from fdsr.report.wandb_results import log_test
+            from fdsr.report.wandb.results import log_test
 
             # a test of images leaves no table of fields
             if (self.run_dir / "test_metrics.csv").exists():

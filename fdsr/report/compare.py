@@ -21,7 +21,7 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     Args:
         inputs: directories of runs or of sweeps, and files called fid_vs_steps.csv.
         output: folder for page, tables and figures; default: the last of the inputs, or where the table lies.
-        wandb: build the same in Weights & Biases as well, in this ENTITY/PROJECT; see fdsr.report.wandb_server.
+        wandb: build the same in Weights & Biases as well, in this ENTITY/PROJECT; see fdsr.report.wandb.server.
 
     Raises FdsrError for an input that holds no results; and, once everything else is written, if Weights & Biases fails.
     """
@@ -29,7 +29,7 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     from fdsr.report.pairs import TABLE as DIFFERENCES
     from fdsr.report.pairs import write_differences
     from fdsr.report.sweep_figures import draw_sweep
-    from fdsr.report.wandb_server import place, publish
+    from fdsr.report.wandb.server import place, publish
 
     if wandb is not None:
         place(wandb)  # one that makes no sense is refused before the work

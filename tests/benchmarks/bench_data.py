@@ -235,8 +235,8 @@ def in_epochs(n: int, order: Callable[[int], NDArray[np.int64]]) -> Callable[[in
 
 def training_share(folder: Path, steps: int, times: int, shape: tuple[int, int]) -> float:
     """Share of time that a small U-Net waits for 64 × 64 patches, each from a time step that is read for it alone."""
+    from fdsr.bench.data_speed import waiting
     from fdsr.modules import RegressionModule
-    from fdsr.report.data_speed import waiting
 
     rng = np.random.default_rng(0)
     fields = np.stack([red_fields(rng, *shape) for _ in range(times)])

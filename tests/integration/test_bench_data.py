@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fdsr.bench.data_speed import TimedLoader
 from fdsr.data import WeatherDataModule
-from fdsr.report.data_speed import TimedLoader
 
 
 def check(table: str, patches: str) -> None:

@@ -12,8 +12,8 @@ import wandb
 from wandb_spec import referenced
 
 from fdsr.callbacks.image_grid import write_grid
-from fdsr.report.wandb_results import log_test
-from fdsr.report.workspace import chapters, make_report, make_workspace, specification
+from fdsr.report.wandb.results import log_test
+from fdsr.report.wandb.workspace import chapters, make_report, make_workspace, specification
 
 
 class Config(dict):

@@ -20,9 +20,9 @@ from fdsr.report.page import study_table
 from fdsr.report.panels import looks
 from fdsr.report.runs import read_run
 from fdsr.report.studies import EVERY, Study, make_studies
-from fdsr.report.wandb_results import summary_of_fields, tables_of_fields
-from fdsr.report.wandb_server import place, publish
-from fdsr.report.workspace import chapters, make_report, make_workspace, run_ids, specification
+from fdsr.report.wandb.results import summary_of_fields, tables_of_fields
+from fdsr.report.wandb.server import place, publish
+from fdsr.report.wandb.workspace import chapters, make_report, make_workspace, run_ids, specification
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +191,8 @@ def test_without_the_extra(tmp_path: Path, study: Study, monkeypatch: pytest.Mon
             raise ModuleNotFoundError(f"No module named '{name}'")
         return found(name, *args, **kwargs)
 
-    monkeypatch.delitem(__import__("sys").modules, "fdsr.report.workspace")
-    monkeypatch.delattr("fdsr.report.workspace")
+    monkeypatch.delitem(__import__("sys").modules, "fdsr.report.wandb.workspace")
+    monkeypatch.delattr("fdsr.report.wandb.workspace")
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(FdsrError, match=r"pip install 'fdsr\[workspace\]'"):
         publish("us/weather", [study], [], tmp_path)

@@ -40,7 +40,7 @@ def publish(text: str, studies: Sequence[Study], tables: Sequence[Path], output:
     # what it says of itself comes between our lines
     os.environ.setdefault("WANDB_SILENT", "true")
     try:
-        from fdsr.report import workspace as build
+        from fdsr.report.wandb import workspace as build
     except ModuleNotFoundError as error:
         raise FdsrError(_EXTRA) from error
     found = build.chapters(studies, tables)

@@ -10,11 +10,11 @@ import jsonargparse
 import lightning as L
 import torch
 
+from fdsr.bench.data_speed import batch_speed, reader_speeds, speed_table, waiting
 from fdsr.data import WeatherDataModule
 from fdsr.errors import FdsrError
 from fdsr.lightning_cli import FdsrCLI, _one_line, _require_files
 from fdsr.modules import DownscalingModule, RegressionModule
-from fdsr.report.data_speed import batch_speed, reader_speeds, speed_table, waiting
 
 
 class _Configured(FdsrCLI):

@@ -21,7 +21,7 @@ from fdsr.report.panels import looks
 from fdsr.report.runs import TestedRun
 from fdsr.report.studies import EVERY, Study
 from fdsr.report.sweep_figures import NAMES, read_sweep_table
-from fdsr.report.wandb_results import (
+from fdsr.report.wandb.results import (
     RANK_COLUMNS,
     RATIO_COLUMNS,
     SPECTRA_COLUMNS,

@@ -1,0 +1,1 @@
+"""How fast data come: what `fdsr bench-data` measures, and its table."""
