@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,9 @@ from fdsr.backbones.embedding import TimeEmbedding
 from fdsr.backbones.padding import Conv, pad_to_multiple
 from fdsr.backbones.registry import register_discriminator
 
-_activate = partial(F.leaky_relu, negative_slope=0.2)
+_SLOPE = 0.2
+_activate = partial(F.leaky_relu, negative_slope=_SLOPE)
+_POOLS: dict[str, Callable[..., Tensor]] = {"sum": torch.sum, "mean": torch.mean}
 
 
 def minibatch_stddev(h: Tensor, group: int) -> Tensor:
@@ -31,6 +34,17 @@ def minibatch_stddev(h: Tensor, group: int) -> Tensor:
     deviation = (rearrange(single, "(n g) c h w -> n g c h w", n=size).var(0, unbiased=False) + 1e-8).sqrt()
     channel = deviation.mean((1, 2, 3)).to(h.dtype).repeat(size)
     return torch.cat([h, channel[:, None, None, None].expand(-1, 1, height, width)], dim=1)
+
+
+def keep_variance(layer: nn.Module) -> None:
+    """Weights by which a signal keeps its variance through leaky ReLUs, and biases 0 (He et al. 2015, eq. 15).
+
+    Under torch's own initialisation the variance falls to a third in every layer, V starts as a constant and, against a
+    generator that learns, stays one.
+    """
+    assert isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
+    nn.init.kaiming_normal_(layer.weight, a=_SLOPE, nonlinearity="leaky_relu")
+    nn.init.zeros_(layer.bias)
 
 
 class DownBlock(nn.Module):
@@ -67,8 +81,12 @@ class HalfUNet(nn.Module):
     width: channels of the first level; level i has width · multipliers[i].
     multipliers: one a level.
     patch_size: patch_size × patch_size pixels are one position with as many times the channels (space to depth), as in
-        `UNet`; sizes that it does not divide are padded.
-    stem: kernel of the first convolution, 1 or 3.
+        `UNet`; sizes that it does not divide are padded. What a generator does wrong at the seams of its own patches
+        is hardly seen by a discriminator that cuts at the same places.
+    stem, stem_stride: kernel and stride of the first convolution; stride 1 and an odd kernel, or stride 2, which halves
+        the resolution, and an even one. 4 with stride 2 overlaps and costs what patch_size 2 costs.
+    pool: the head sees the `sum` over positions, or their `mean`, by which V has one scale on fields of every size.
+        Images are of one size, and a sum lets V learn faster.
     group: largest number of samples over which the minibatch standard deviation is taken; 1 leaves it out.
     time_scale: multiplies t before its embedding, see `TimeEmbedding`.
     """
@@ -81,33 +99,47 @@ class HalfUNet(nn.Module):
         multipliers: Sequence[int] = (1, 2, 4, 4),
         patch_size: int = 1,
         stem: int = 1,
+        stem_stride: int = 1,
+        pool: Literal["sum", "mean"] = "sum",
         group: int = 4,
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if not multipliers or min(width, group, patch_size, *multipliers) < 1 or stem not in (1, 3):
-            raise ValueError("half_unet: width, group, patch_size and multipliers must be at least 1, and stem 1 or 3")
-        self.group, self.patch_size = group, patch_size
+        if not multipliers or min(width, group, patch_size, stem, *multipliers) < 1:
+            raise ValueError("half_unet: width, group, patch_size, stem and multipliers must be at least 1")
+        if stem_stride not in (1, 2) or (stem - stem_stride) % 2:
+            raise ValueError("half_unet: stem must be odd with stem_stride 1, or even with stem_stride 2")
+        if pool not in _POOLS:
+            raise ValueError(f"half_unet: pool must be one of {', '.join(_POOLS)}, not {pool!r}")
+        self.group, self.patch_size, self.multiple, self.pool = (
+            group,
+            patch_size,
+            patch_size * stem_stride,
+            _POOLS[pool],
+        )
         channels = [width * m for m in multipliers]
         embedding_dim = 4 * width
         self.embed = TimeEmbedding(width, embedding_dim, time_scale)
-        self.stem = Conv(in_channels * patch_size**2, channels[0], stem)
+        self.stem = Conv(in_channels * patch_size**2, channels[0], stem, stride=stem_stride)
         self.blocks = nn.ModuleList(
             DownBlock(channels[max(i - 1, 0)], channels[i], embedding_dim, down=i > 0) for i in range(len(channels))
         )
         self.last = Conv(channels[-1] + (group > 1), channels[-1])
         self.head = nn.Linear(channels[-1], 1)
+        # not the embedding of time and its projections: what they add is alike at all positions, and summed over these
+        # would be the largest part of V
+        for layer in (*(m for m in self.modules() if isinstance(m, Conv)), self.head):
+            keep_variance(layer)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor | float, *, wrap: bool = False) -> Tensor:
         embedding = _activate(self.embed(t, x.shape[0]))
         p = self.patch_size
-        h, _ = pad_to_multiple(x, p, wrap=wrap)
+        h, _ = pad_to_multiple(x, self.multiple, wrap=wrap)
         h = rearrange(h, "b c (h p) (w q) -> b (c p q) h w", p=p, q=p)
         h = self.stem(h.contiguous(memory_format=torch.channels_last), wrap)
         for block in self.blocks:
             h = block(h, embedding, wrap)
         if self.group > 1:
             h = minibatch_stddev(h, self.group)
-        h = _activate(self.last(h, wrap)).sum((2, 3))
-        return self.head(h)[:, 0]
+        return self.head(self.pool(_activate(self.last(h, wrap)), (2, 3)))[:, 0]

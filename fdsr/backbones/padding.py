@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 class Conv(nn.Conv2d):
-    """Convolution with an odd kernel: (B, C, H, W) → (B, C', ⌈H/stride⌉, ⌈W/stride⌉).
+    """Convolution: (B, C, H, W) → (B, C', ⌈H/stride⌉, ⌈W/stride⌉) for an odd kernel, or an even one with stride 2 and even H, W.
 
     Rows are padded with zeros; columns with the opposite edge if `wrap`, else with zeros.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
-        self.halo = kernel_size // 2
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=(kernel_size - 1) // 2)
+        self.halo = (kernel_size - 1) // 2
 
     def forward(self, input: Tensor, wrap: bool = False) -> Tensor:
         if not wrap or self.halo == 0:

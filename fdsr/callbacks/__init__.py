@@ -1,6 +1,7 @@
 """Callbacks: weight averaging, scores and pictures during training, test tables, predictions, run records."""
 
 from fdsr.callbacks.compile import CompileCallback
+from fdsr.callbacks.critic_probe import CriticProbe
 from fdsr.callbacks.ema import EMACallback
 from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
 from fdsr.callbacks.fid import FIDCallback
@@ -12,6 +13,7 @@ from fdsr.callbacks.training_guard import TrainingGuard
 
 __all__ = [
     "CompileCallback",
+    "CriticProbe",
     "EMACallback",
     "EnsembleCallback",
     "FIDCallback",

@@ -19,6 +19,7 @@ from fdsr.diffusion.process import REVERSE_VARIANCES, Gaussian, GaussianDiffusio
 from fdsr.diffusion.samplers import SAMPLERS, ancestral, ddim, dpmsolverpp
 from fdsr.diffusion.schedules import SCHEDULES, Schedule, cosine_schedule, linear_schedule, vp_schedule
 from fdsr.diffusion.spacing import SPACINGS, timesteps
+from fdsr.diffusion.times import Times
 from fdsr.diffusion.transforms import TRANSFORMS, Cosine, Globe, Haar, Product, RealFourier, Transform
 from fdsr.diffusion.weights import InverseAmplitudeWeight, PowerLawWeight, SpectralWeight
 
@@ -54,6 +55,7 @@ __all__ = [
     "SpectralWeight",
     "SpectralWeightedLoss",
     "SpectrumNormLoss",
+    "Times",
     "Transform",
     "WhiteNoise",
     "WhitenedLoss",

@@ -16,6 +16,7 @@ from fdsr.diffusion import (
     Divergence,
     GaussianDiffusion,
     Pair,
+    Times,
     ancestral,
     fake_pair,
     r1_penalty,
@@ -27,6 +28,7 @@ from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.ddpm import choose
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.judged import Judged
 from fdsr.modules.masking import mean_present, neutral
 from fdsr.modules.seeding import generator
 
@@ -41,13 +43,16 @@ class DDGANModule(GenerativeModule):
 
     Both networks are updated in every batch, each by Adam with its own rate. A step of the trainer is one update of the
     generator: the discriminator's is not counted. Losses are computed in float32; where e^V occurs V is bounded softly
-    (see `fdsr.diffusion.divergences`).
+    (see `fdsr.diffusion.divergences`). Logged besides the losses: how well the discriminator tells pairs apart at each t,
+    see `Judged`.
 
     Args beyond those of NetworkModule:
         discriminator, discriminator_args: name and settings in the registry of discriminators.
         divergence: one of `fdsr.diffusion.DIVERGENCES`.
         saturating: generator's loss −E[f*(g(V))] (true) or −E[g(V)] (false); null takes the divergence's default.
         timesteps: T of the VP schedule; also the network evaluations that a sample costs.
+        time_power: t is drawn in training with probability ∝ ᾱ_{t−1}^time_power, so that steps that are nearly noise come less
+            often; 0 for all alike, see `fdsr.diffusion.Times`.
         latent_dim: length of z, drawn anew at every step of the sampler; 0 leaves the noise in x_t as the only one.
         r1_gamma, r1_every: (γ/2) E‖∇_{x_{t−1}} V‖² on real pairs, added in every r1_every-th batch and not multiplied by
             that interval; γ = 0 leaves it out. One γ is not equally strong for all divergences.
@@ -68,6 +73,7 @@ class DDGANModule(GenerativeModule):
         divergence: str = "gan",
         saturating: bool | None = None,
         timesteps: int = 4,
+        time_power: float = 0.0,
         latent_dim: int = 100,
         r1_gamma: float = 0.02,
         r1_every: int = 15,
@@ -93,9 +99,11 @@ class DDGANModule(GenerativeModule):
             raise FdsrError("model: r1_gamma and latent_dim must not be negative, and r1_every at least 1")
         try:
             self.process = GaussianDiffusion(vp_schedule(timesteps))
+            self.times = Times(self.process.schedule, time_power)
         except ValueError as error:
             raise FdsrError(f"model: {error}") from error
         self.divergence: Divergence = choose(DIVERGENCES, divergence, "model.divergence")
+        self.judged = Judged(self.divergence, self.process.T)
         self.saturating, self.latent_dim = saturating, latent_dim
         if latent_dim:
             self.backbone_args["latent_dim"] = latent_dim
@@ -149,8 +157,7 @@ class DDGANModule(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         rng = self.step_noise()
-        encoded, present = self.codec.encode(batch), self.codec.present(batch)
-        x_0, condition = self.codec.to_target(self.codec.truth(batch), encoded.base), encoded.condition
+        x_0, condition, present = self.targets(batch)
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
 
         with self.toggled_optimizer(discriminator_optimizer):
@@ -169,7 +176,16 @@ class DDGANModule(GenerativeModule):
         facts = {"d_loss": d_loss.detach(), "g_loss": g_loss.detach(), **facts}
         shown = facts | ({"r1": penalty.detach()} if due else {})
         self.log_dict(shown, prog_bar=True, batch_size=len(batch["index"]))
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
+            self.log_dict(self.judged.collect(self.trainer.strategy), batch_size=1)
         return facts
+
+    def targets(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(x_0, condition, where x_0 is present) of a batch."""
+        encoded = self.codec.encode(batch)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
+        return x_0, encoded.condition, self.codec.present(batch)
 
     def discriminator_loss(
         self,
@@ -180,7 +196,7 @@ class DDGANModule(GenerativeModule):
         present: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """(critic's loss, E‖∇V‖² or 0, how it judges); no graph through the generator. Real and fake share their gaps."""
-        t, noise = self._draw_time(x_0, rng), lambda: self._noise(x_0, rng)
+        t, noise = self.times.draw(len(x_0), rng), lambda: self._noise(x_0, rng)
         real = real_pair(self.process, x_0, t, noise(), noise())
         with torch.no_grad():
             prediction = self.predict(real.after, t, self._latent(x_0, rng), condition)
@@ -193,13 +209,15 @@ class DDGANModule(GenerativeModule):
         with torch.autocast(self.device.type, enabled=False):
             loss = self.divergence.critic_loss(v_real, v_fake)
             penalty = r1_penalty(v_real, real.before) if penalised else torch.zeros_like(loss)
+        if self.training:
+            self.judged.add(t, v_real.detach(), v_fake.detach())
         return loss, penalty, self._facts(v_real.detach(), v_fake.detach())
 
     def generator_loss(
         self, x_0: Tensor, condition: Tensor, rng: torch.Generator, present: Tensor | None = None
     ) -> Tensor:
         """The generator's loss at times and noise of its own."""
-        t = self._draw_time(x_0, rng)
+        t = self.times.draw(len(x_0), rng)
         x_t = self.process.q_sample(x_0, t, self._noise(x_0, rng))
         prediction = self.predict(x_t, t, self._latent(x_0, rng), condition)
         fake = fake_pair(self.process, neutral(prediction, present), x_t, t, self._noise(x_0, rng))
@@ -220,9 +238,6 @@ class DDGANModule(GenerativeModule):
         right = torch.cat([self.divergence.judges_real(v_real), ~self.divergence.judges_real(v_fake)])
         spread = torch.cat([v_real, v_fake]).std(unbiased=False)
         return {"d_accuracy": right.float().mean(), "d_spread": spread}
-
-    def _draw_time(self, x_0: Tensor, rng: torch.Generator) -> Tensor:
-        return torch.randint(1, self.process.T + 1, (len(x_0),), generator=rng, device=x_0.device)
 
     def _noise(self, x_0: Tensor, rng: torch.Generator) -> Tensor:
         return self.process.noise.colour(torch.randn(x_0.shape, generator=rng, device=x_0.device))

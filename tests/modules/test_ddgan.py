@@ -320,6 +320,16 @@ def test_a_resumed_fit_is_the_one_that_never_stopped(quiet_trainer: MakeTrainer,
             assert same(values, b.state_dict()["state"][key])
 
 
+def test_judgement_by_time_is_logged_every_so_many_batches(quiet_trainer: MakeTrainer) -> None:
+    """Of training's pairs alone; validation and tests add none."""
+    module = DDGANModule(**(TINY_DDGAN | {"timesteps": 3}))
+    trainer = quiet_trainer(max_steps=5, log_every_n_steps=4, val_check_interval=1, limit_val_batches=1)
+    trainer.fit(module, datamodule=TinyImages())
+    logged = {k for k in trainer.callback_metrics if k[-3:-1] == "_t"}
+    assert logged == {f"{what}_t{t}" for what in ("d_accuracy", "d_gap") for t in (1, 2, 3)}
+    assert float(module.judged.sums[:, 0].sum()) == 8  # the fifth batch's pairs wait for the eighth
+
+
 def test_both_rates_fall_along_one_cosine(quiet_trainer: MakeTrainer) -> None:
     module = tiny(lr=1e-3, discriminator_lr=5e-4, final_lr_fraction=0.1)
     trainer = quiet_trainer(max_steps=8, limit_val_batches=0)
@@ -361,6 +371,7 @@ def attached(store: PairStore) -> Iterator[Callable[..., DDGANModule]]:
         ({"divergence": "wasserstein"}, "model.divergence 'wasserstein' is unknown.*hellinger"),
         ({"timesteps": 0}, "T"),
         ({"r1_every": 0}, "r1_every at least 1"),
+        ({"time_power": -1.0}, "power .* must not be negative"),
         ({"r1_gamma": -1.0}, "r1_gamma"),
         ({"discriminator": "critic"}, "unknown discriminator.*half_unet"),
         ({"discriminator_args": {"depth": 3}}, "no setting depth"),
