@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from fdsr import __version__
 from fdsr.errors import FdsrError
@@ -34,60 +35,19 @@ fit, test and predict also take
 """
 
 
-def _training(verb: str, arguments: list[str]) -> None:
+_TRAINING = ("fit", "validate", "test", "predict")
+# each a module of fdsr.commands
+_PLAIN = ("prepare", "synthesise", "bench-data", "sweep", "report", "export")
+VERBS = (*_TRAINING, *_PLAIN)
+
+
+def _run(verb: str, arguments: list[str]) -> None:
+    if verb in _PLAIN:
+        import_module(f"fdsr.commands.{verb.replace('-', '_')}").main(arguments)
+        return
     from fdsr.lightning_cli import run
 
     run(verb, arguments)
-
-
-def _prepare(verb: str, arguments: list[str]) -> None:
-    from fdsr.commands import prepare
-
-    prepare(arguments)
-
-
-def _synthesise(verb: str, arguments: list[str]) -> None:
-    from fdsr.commands import synthesise
-
-    synthesise(arguments)
-
-
-def _bench_data(verb: str, arguments: list[str]) -> None:
-    from fdsr.commands import bench_data
-
-    bench_data(arguments)
-
-
-def _sweep(verb: str, arguments: list[str]) -> None:
-    from fdsr.commands import sweep
-
-    sweep(arguments)
-
-
-def _report(verb: str, arguments: list[str]) -> None:
-    from fdsr.commands import report
-
-    report(arguments)
-
-
-def _export(verb: str, arguments: list[str]) -> None:
-    from fdsr.commands import export
-
-    export(arguments)
-
-
-VERBS: dict[str, Callable[[str, list[str]], None]] = {
-    "fit": _training,
-    "validate": _training,
-    "test": _training,
-    "predict": _training,
-    "prepare": _prepare,
-    "synthesise": _synthesise,
-    "bench-data": _bench_data,
-    "sweep": _sweep,
-    "report": _report,
-    "export": _export,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fdsr: error: unknown verb '{verb}'; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        VERBS[verb](verb, arguments[1:])
+        _run(verb, arguments[1:])
     except FdsrError as error:
         print(f"fdsr: error: {error}", file=sys.stderr)
         return 2

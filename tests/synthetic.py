@@ -66,6 +66,27 @@ def make_source(
     return ds
 
 
+def projected(rows: int = 24, columns: int = 32, mapping: bool = True) -> xr.Dataset:
+    """A Lambert-like regional grid, south first: 25 km cells, true places in two-dimensional coordinates."""
+    y, x = 25e3 * np.arange(rows), 25e3 * np.arange(columns)
+    plain = make_source(rows=rows, columns=columns)
+    ds = plain.rename(latitude="y", longitude="x").drop_vars(["y", "x"])
+    latitude = 45 + y[:, None] / 111e3 + 0 * x
+    longitude = 5 + x / (111e3 * np.cos(np.deg2rad(latitude)))
+    ds = ds.assign_coords(
+        y=("y", y, {"standard_name": "projection_y_coordinate", "units": "m"}),
+        x=("x", x, {"standard_name": "projection_x_coordinate", "units": "m"}),
+        lat=(("y", "x"), latitude, {"standard_name": "latitude"}),
+        lon=(("y", "x"), longitude, {"standard_name": "longitude"}),
+    )
+    if not mapping:
+        return ds
+    ds["lcc"] = ((), 0, {"grid_mapping_name": "lambert_conformal_conic", "standard_parallel": [45.0, 50.0]})
+    for name in ("t2m", "u10", "orography"):
+        ds[name].attrs["grid_mapping"] = "lcc"
+    return ds
+
+
 def write_source(ds: xr.Dataset, path: Path) -> str:
     ds.to_zarr(path, zarr_format=3, consolidated=False)
     return str(path)

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from fdsr.data.values import ValueTransform
+from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.errors import FdsrError
 from fdsr.geometry import FloatArray, is_periodic_longitude, latitude_weights
 
@@ -60,7 +60,7 @@ class FieldSpec:
     def from_dataset(cls, ds: xr.Dataset, attributes: dict) -> FieldSpec:
         """The specification of an opened pair store, from its variables and its root's attributes."""
         config = attributes["config"]
-        transforms = {k: ValueTransform(**v) for k, v in config["transforms"].items()}
+        transforms = {k: make_transform(v) for k, v in config["transforms"].items()}
         high, low, static = (
             [str(v) for v in ds[name].values] for name in ("high_channel", "low_channel", "static_channel")
         )
@@ -74,8 +74,8 @@ class FieldSpec:
             high_channels=high,
             low_channels=low,
             attributes=attributes["variables"],
-            high_transforms=[transforms.get(n, ValueTransform()) for n in high],
-            low_transforms=[transforms.get(n, ValueTransform()) for n in low],
+            high_transforms=[transforms.get(n, Identity()) for n in high],
+            low_transforms=[transforms.get(n, Identity()) for n in low],
             factor=tuple(config["factor"]),
             interpolation=config["interpolation"],
             lat=tensor(rows),
@@ -166,7 +166,7 @@ class FieldSpec:
         values = dict(data)
         values["factor"] = tuple(values["factor"])
         for key in ("high_transforms", "low_transforms"):
-            values[key] = [ValueTransform(**t) for t in values[key]]
+            values[key] = [make_transform(t) for t in values[key]]
         return cls(**values)
 
     def differences(self, other: FieldSpec) -> list[str]:

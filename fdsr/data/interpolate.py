@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fdsr.errors import FdsrError
+from fdsr.data.choices import Interpolation, require_choice
 
 HALO = 2  # coarse cells on each side: what a bicubic kernel reads beyond its own cell
-
-INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 def add_halo(low: Tensor, periodic: bool) -> Tensor:
@@ -26,8 +24,7 @@ def upsample(low: Tensor, factor: tuple[int, int], method: str) -> Tensor:
 
     Cell-centred: a coarse value stands at the middle of its f_y × f_x block.
     """
-    if method not in INTERPOLATIONS:
-        raise FdsrError(f"interpolation '{method}' is unknown; choose one of {', '.join(INTERPOLATIONS)}")
+    require_choice(method, Interpolation, "interpolation")
     fine = functional.interpolate(low, scale_factor=(float(factor[0]), float(factor[1])), mode=method)
     return fine[..., HALO * factor[0] : -HALO * factor[0], HALO * factor[1] : -HALO * factor[1]]
 

@@ -1,70 +1,152 @@
-"""Value transforms of single variables (before standardisation) and their inverses."""
+"""What is done to the values of single variables before standardisation, and undone afterwards: one class a transform.
+
+A transform is named in `--transform` and in YAML, with its settings: `tp=log1p,scale=1e-4,lower=0`, or
+`tp: {name: log1p, scale: 1e-4, lower: 0}`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-
-import torch
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fdsr.errors import FdsrError
 
-# name -> (forward, inverse); both monotone, defined for x >= 0 where the name implies it
-_FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "none": (lambda x: x, lambda y: y),
-    "log1p": (lambda x: torch.log1p(x.clamp(min=0)), torch.expm1),
-    "sqrt": (lambda x: x.clamp(min=0).sqrt(), lambda y: y.clamp(min=0) ** 2),
-    "cbrt": (lambda x: x.sign() * x.abs() ** (1 / 3), lambda y: y**3),
-}
+if TYPE_CHECKING:  # what prepares data opens and checks it without torch
+    from torch import Tensor
 
-
-_ODD = ("none", "cbrt")
+TRANSFORMS: dict[str, type[ValueTransform]] = {}
 
 
 @dataclass(frozen=True)
 class ValueTransform:
     """How one variable is made fit for a Gaussian: y = f(x / scale), and a lower bound (physical units) afterwards.
 
-    Precipitation, zero-inflated and skewed, wants `cbrt` or `log1p` (with a scale near its median wet amount) and
-    `lower: 0`.
+    A subclass has `function` f and `function_inverse`, both monotone and written with methods of tensors, and is a dataclass where it
+    has settings of its own: `class Power(ValueTransform, name="power")`.
+
+    Args:
+        scale: a usual value, in the variable's unit
+        lower: no value is below it when the transform has been undone; None: any may be
     """
 
-    name: str = "none"
+    name: ClassVar[str]
+    odd: ClassVar[bool] = False  # whether f(−x) = −f(x)
+
     scale: float = 1.0
     lower: float | None = None
 
+    def __init_subclass__(cls, name: str, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.name = name
+        TRANSFORMS[name] = cls
+
     def __post_init__(self) -> None:
-        if self.name not in _FUNCTIONS:
-            raise FdsrError(f"transform '{self.name}' is unknown; choose one of {', '.join(_FUNCTIONS)}")
+        object.__setattr__(self, "scale", float(self.scale))
+        object.__setattr__(self, "lower", None if self.lower is None else float(self.lower))
         if not self.scale > 0:
             raise FdsrError(f"transform '{self.name}' has scale {self.scale}; it must be positive")
 
+    def function(self, x: Tensor) -> Tensor:
+        """f, elementwise."""
+        raise NotImplementedError
+
+    def function_inverse(self, y: Tensor) -> Tensor:
+        """f⁻¹, elementwise."""
+        raise NotImplementedError
+
     @property
-    def odd(self) -> bool:
+    def signed(self) -> bool:
         """Whether −x is as good a value as x, and becomes −y."""
-        return self.name in _ODD and self.lower is None
+        return self.odd and self.lower is None
 
     def forward(self, x: Tensor) -> Tensor:
-        return _FUNCTIONS[self.name][0](x / self.scale)
+        return self.function(x / self.scale)
 
     def inverse(self, y: Tensor) -> Tensor:
-        x = _FUNCTIONS[self.name][1](y) * self.scale
+        x = self.function_inverse(y) * self.scale
         return x if self.lower is None else x.clamp(min=self.lower)
 
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """Its name and its settings; `make_transform` undoes it."""
+        return {"name": self.name, **asdict(self)}
 
 
-def apply_forward(transforms: list[ValueTransform], x: Tensor) -> Tensor:
+class Identity(ValueTransform, name="none"):
+    """f(x) = x."""
+
+    odd = True
+
+    def function(self, x: Tensor) -> Tensor:
+        return x
+
+    def function_inverse(self, y: Tensor) -> Tensor:
+        return y
+
+
+class Log1p(ValueTransform, name="log1p"):
+    """f(x) = ln(1 + x), for amounts: what is below 0 counts as 0. Wants a scale near the median wet amount."""
+
+    def function(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0).log1p()
+
+    def function_inverse(self, y: Tensor) -> Tensor:
+        return y.expm1()
+
+
+class SquareRoot(ValueTransform, name="sqrt"):
+    """f(x) = √x, for amounts: what is below 0 counts as 0."""
+
+    def function(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0).sqrt()
+
+    def function_inverse(self, y: Tensor) -> Tensor:
+        return y.clamp(min=0) ** 2
+
+
+class CubeRoot(ValueTransform, name="cbrt"):
+    """f(x) = ∛x, for zero-inflated amounts such as precipitation, with `lower` 0, and for signed skewed values without."""
+
+    odd = True
+
+    def function(self, x: Tensor) -> Tensor:
+        return x.sign() * x.abs() ** (1 / 3)
+
+    def function_inverse(self, y: Tensor) -> Tensor:
+        return y**3
+
+
+def make_transform(described: ValueTransform | Mapping[str, Any]) -> ValueTransform:
+    """The transform that {name: …, and its settings} describes. Raises FdsrError for an unknown name or setting."""
+    if isinstance(described, ValueTransform):
+        return described
+    settings = dict(described)
+    name = settings.pop("name", "none")
+    if name not in TRANSFORMS:
+        raise FdsrError(f"transform '{name}' is unknown; choose one of {', '.join(TRANSFORMS)}")
+    known = [f.name for f in fields(TRANSFORMS[name])]
+    for setting in settings:
+        if setting not in known:
+            raise FdsrError(f"transform '{name}' has no setting '{setting}'; it has {', '.join(known)}")
+    try:
+        return TRANSFORMS[name](**settings)
+    except (TypeError, ValueError) as error:
+        raise FdsrError(f"transform '{name}' cannot take {settings}: {error}") from error
+
+
+def apply_forward(transforms: Sequence[ValueTransform], x: Tensor) -> Tensor:
     """Transform each channel of x (..., C, H, W) by its own transform."""
-    if all(t.name == "none" and t.scale == 1.0 for t in transforms):
+    import torch
+
+    if all(isinstance(t, Identity) and t.scale == 1.0 for t in transforms):
         return x
     return torch.stack([t.forward(c) for t, c in zip(transforms, x.unbind(-3), strict=True)], dim=-3)
 
 
-def apply_inverse(transforms: list[ValueTransform], y: Tensor) -> Tensor:
+def apply_inverse(transforms: Sequence[ValueTransform], y: Tensor) -> Tensor:
     """Undo `apply_forward` on y (..., C, H, W), then apply each channel's lower bound."""
-    if all(t == ValueTransform() for t in transforms):
+    import torch
+
+    if all(t == Identity() for t in transforms):
         return y
     return torch.stack([t.inverse(c) for t, c in zip(transforms, y.unbind(-3), strict=True)], dim=-3)

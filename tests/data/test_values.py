@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdsr.data.values import ValueTransform, apply_forward, apply_inverse
+from fdsr.commands.prepare import transform as option
+from fdsr.data import PrepareConfig
+from fdsr.data.values import (
+    TRANSFORMS,
+    CubeRoot,
+    Identity,
+    Log1p,
+    SquareRoot,
+    ValueTransform,
+    apply_forward,
+    apply_inverse,
+    make_transform,
+)
 from fdsr.errors import FdsrError
 
 amounts = st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=20).map(
@@ -17,22 +31,22 @@ amounts = st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=20).map(
 
 @given(x=amounts, name=st.sampled_from(["none", "log1p", "sqrt", "cbrt"]), scale=st.floats(1e-3, 1e3))
 def test_inverse_undoes_forward(x: torch.Tensor, name: str, scale: float) -> None:
-    transform = ValueTransform(name, scale)
+    transform = TRANSFORMS[name](scale)
     torch.testing.assert_close(transform.inverse(transform.forward(x)), x, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["none", "cbrt"])
 def test_signed_values_survive(name: str) -> None:
     x = torch.linspace(-8, 8, 33, dtype=torch.float64)
-    transform = ValueTransform(name)
+    transform = TRANSFORMS[name]()
     torch.testing.assert_close(transform.inverse(transform.forward(x)), x)
 
 
 def test_known_values() -> None:
     x = torch.tensor([0.0, 16.0])
-    assert ValueTransform("sqrt", 4.0).forward(x).tolist() == [0.0, 2.0]
-    assert ValueTransform("cbrt", 2.0).forward(x).tolist() == pytest.approx([0.0, 2.0])
-    assert ValueTransform("log1p", 1.0).forward(x).tolist() == pytest.approx([0.0, 2.833213])
+    assert SquareRoot(4.0).forward(x).tolist() == [0.0, 2.0]
+    assert CubeRoot(2.0).forward(x).tolist() == pytest.approx([0.0, 2.0])
+    assert Log1p(1.0).forward(x).tolist() == pytest.approx([0.0, 2.833213])
 
 
 @given(
@@ -40,11 +54,11 @@ def test_known_values() -> None:
     name=st.sampled_from(["none", "log1p", "sqrt", "cbrt"]),
 )
 def test_lower_bound(y: list[float], name: str) -> None:
-    assert ValueTransform(name, lower=0.0).inverse(torch.tensor(y)).min() >= 0
+    assert TRANSFORMS[name](lower=0.0).inverse(torch.tensor(y)).min() >= 0
 
 
 def test_channels_keep_their_own_transform() -> None:
-    transforms = [ValueTransform(), ValueTransform("sqrt", lower=0.0), ValueTransform(lower=1.0)]
+    transforms = [Identity(), SquareRoot(lower=0.0), Identity(lower=1.0)]
     x = torch.rand(2, 3, 4, 5) * 9
     y = apply_forward(transforms, x)
     torch.testing.assert_close(y, torch.stack([x[:, 0], x[:, 1].sqrt(), x[:, 2]], dim=1))
@@ -52,8 +66,47 @@ def test_channels_keep_their_own_transform() -> None:
     torch.testing.assert_close(back, torch.stack([x[:, 0], x[:, 1], x[:, 2].clamp(min=1)], dim=1))
 
 
-def test_refused() -> None:
-    with pytest.raises(FdsrError, match="log1p, sqrt, cbrt"):
-        ValueTransform("log")
-    with pytest.raises(FdsrError, match="positive"):
-        ValueTransform("sqrt", 0.0)
+def test_a_new_transform_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdsr.data.values.TRANSFORMS", dict(TRANSFORMS))
+
+    @dataclass(frozen=True)
+    class Power(ValueTransform, name="power"):
+        exponent: float = 0.25
+
+        def function(self, x: torch.Tensor) -> torch.Tensor:
+            return x**self.exponent
+
+        def function_inverse(self, y: torch.Tensor) -> torch.Tensor:
+            return y ** (1 / self.exponent)
+
+    name, described = option("tp=power,exponent=0.5,lower=0")
+    transform = PrepareConfig("source", ["tp"], transforms={name: described}).transforms["tp"]
+    assert transform == Power(lower=0.0, exponent=0.5) == make_transform(transform.to_dict())
+    assert transform.inverse(transform.forward(torch.tensor([4.0]))).tolist() == [4.0]
+
+
+def test_settings_on_the_command_line_and_in_files() -> None:
+    for text, transform in (
+        ("tp=cbrt,0", CubeRoot(lower=0)),
+        ("tp=log1p,scale=1e-4,lower=0", Log1p(1e-4, lower=0)),
+        ("tp=sqrt", SquareRoot()),
+    ):
+        name, described = option(text)
+        assert name == "tp" and make_transform(described) == transform
+    # as stores and checkpoints hold it
+    assert CubeRoot(lower=0).to_dict() == {"name": "cbrt", "scale": 1.0, "lower": 0.0}
+    assert str(CubeRoot(lower=0).to_dict()["lower"]) == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("described", "words"),
+    [
+        ({"name": "log"}, "log1p, sqrt, cbrt"),
+        ({"name": "sqrt", "scale": 0.0}, "positive"),
+        ({"name": "sqrt", "exponent": 2}, "no setting 'exponent'; it has scale, lower"),
+        ({"name": "sqrt", "lower": "low"}, "cannot take"),
+    ],
+)
+def test_refused(described: dict, words: str) -> None:
+    with pytest.raises(FdsrError, match=words):
+        make_transform(described)

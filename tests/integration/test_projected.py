@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
-from synthetic import write_source
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
-from test_sources import projected
-
-sys.path.pop(0)
+from synthetic import projected, write_source
 
 
 @pytest.mark.slow

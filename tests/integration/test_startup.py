@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,10 +23,52 @@ def imported_after(code: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["prepare", "synthesise", "sweep", "report", "export", "--help"])
+@pytest.mark.parametrize("verb", ["prepare", "synthesise", "sweep", "report", "export", "bench-data", "--help"])
 def test_help_of_plain_verbs_imports_nothing_heavy(verb: str) -> None:
     arguments = [verb] if verb == "--help" else [verb, "--help"]
     assert imported_after(f"from fdsr.cli import main; main({arguments})") == set()
+
+
+@pytest.mark.slow
+def test_what_makes_data_never_loads_what_trains(tmp_path: Path, source_path: str) -> None:
+    """Nor torch, before there is something to measure: a missing source is told at once."""
+    target, synthetic = str(tmp_path / "pairs.zarr"), str(tmp_path / "synthetic.zarr")
+    pairs = ["--target", target, "--variables", "t2m", "--factor", "4"]
+    missing = ["prepare", "--source", "none.zarr", *pairs]
+    made = [
+        "prepare",
+        "--source",
+        source_path,
+        *pairs,
+        "--split",
+        "train=10,val=2,test=3",
+        "--time-range",
+        "2020-01-01/2020-01-04",
+    ]
+    more = ["prepare", "--append", "--source", source_path, "--target", target]
+    check = ["prepare", "--check", target]
+    fields = [
+        "synthesise",
+        "--target",
+        synthetic,
+        "--size",
+        "16",
+        "--runs",
+        "1",
+        "--fields-per-run",
+        "1",
+        "--spin-up",
+        "0.1",
+    ]
+    assert not imported_after(program(missing, 2)) & {"torch", "lightning", "matplotlib"}
+    assert "lightning" not in imported_after(program(made))
+    assert not imported_after(program(more)) & {"torch", "lightning"}
+    assert "lightning" not in imported_after(program(check))
+    assert "lightning" not in imported_after(program(fields))
+
+
+def program(arguments: list[str], status: int = 0) -> str:
+    return f"from fdsr.cli import main; assert main({arguments}) == {status}"
 
 
 @pytest.mark.slow

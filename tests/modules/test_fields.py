@@ -7,7 +7,8 @@ import pytest
 import torch
 from synthetic import interpolate, make_source, pair_config, write_source
 
-from fdsr.data import PairStore, ValueTransform, WeatherBatch, WeatherDataModule, prepare
+from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
+from fdsr.data.values import CubeRoot
 from fdsr.errors import FdsrError
 from fdsr.modules.field_codec import FieldCodec
 
@@ -17,7 +18,7 @@ def wet_store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A store with precipitation, which is transformed and bounded below."""
     folder = tmp_path_factory.mktemp("wet")
     source = write_source(make_source(variables=("t2m", "tp")), folder / "source.zarr")
-    transforms = {"tp": ValueTransform("cbrt", 1e-3, lower=0.0)}
+    transforms = {"tp": CubeRoot(1e-3, lower=0.0)}
     return str(prepare(pair_config(source, variables=["t2m", "tp"], transforms=transforms), folder / "pairs.zarr"))
 
 

@@ -14,7 +14,7 @@ import wandb
 from tested_runs import VARIABLES, write_run, write_runs
 from wandb_spec import referenced
 
-from fdsr.commands import report
+from fdsr.commands.report import main as report
 from fdsr.errors import FdsrError
 from fdsr.report.page import study_table
 from fdsr.report.panels import looks

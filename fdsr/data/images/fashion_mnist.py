@@ -23,7 +23,7 @@ class FashionMNISTDataModule(L.LightningDataModule):
     The bytes are kept on the GPU where there is one (55 MB), else in memory.
 
     Args:
-        folder: where the four IDX files lie, packed by gzip or not. None: the folder of the Debian package
+        folder: where the four IDX files lie, packed by gzip or not. null: the folder of the Debian package
             dataset-fashion-mnist, or else the cache, into which they are downloaded once.
         batch_size: images per training batch and process.
         eval_batch_size: images per batch in validation and test.

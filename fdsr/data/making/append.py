@@ -15,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from xarray.coding.times import decode_cf_datetime, encode_cf_datetime
 
+from fdsr.data.choices import Missing
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore, Progress
@@ -43,12 +44,12 @@ def append(
     *,
     low_source: str | None = None,
     time_range: tuple[str, str] | None = None,
-    missing: str | None = None,
+    missing: Missing | None = None,
     storage_options: Mapping[str, Any] | None = None,
     scheduler: str | None = None,
     threads: int | None = None,
     steps_per_block: int | None = None,
-    expected: Mapping[str, Any] | None = None,
+    **expected: Any,
 ) -> int:
     """Add the times of `source` that lie after the last of `target`; returns how many these are.
 
@@ -56,7 +57,7 @@ def append(
     of the training block, so that models trained before still fit; the new times belong to no split. The attribute
     `appended` lists what came from where. Resumable: new chunks grow beside the store, and move in when all are there.
 
-    `expected` names settings that the store must have been prepared with; None leaves one open.
+    `expected` are settings of PrepareConfig that the store must have been prepared with.
 
     Raises FdsrError if the store is missing or was prepared otherwise, its grid is another one, or the source has no new time.
     """
@@ -77,11 +78,7 @@ def append(
         static=(),
         static_source=None,
     )
-    for name, value in (expected or {}).items():
-        if value is not None and stored.to_dict()[name] != value:
-            raise FdsrError(
-                f"'{target}' was prepared with {name} {stored.to_dict()[name]}, not {value}; leave that option out"
-            )
+    _require_settings(stored, expected, target)
     if config.missing == "mask" != stored.missing:
         raise FdsrError(
             f"'{target}' was prepared without --missing mask, and can hold no missing values; leave that out"
@@ -156,6 +153,18 @@ def _move_in(partial: PartialStore) -> int:
     consolidate(str(partial.target))
     partial.discard()
     return int(encoded.size)
+
+
+def _require_settings(stored: PrepareConfig, expected: Mapping[str, Any], target: Path) -> None:
+    """Raise FdsrError at the first setting that is none, or not the one the store was prepared with."""
+    for name, value in expected.items():
+        if name not in PrepareConfig.__dataclass_fields__:
+            raise FdsrError(
+                f"'{target}' is a finished store, for which nothing can be said of {name}; leave that option out"
+            )
+        have, want = (config.to_dict().get(name) for config in (stored, replace(stored, **{name: value})))
+        if have != want:
+            raise FdsrError(f"'{target}' was prepared with {name} {have}, not {want}; leave that option out")
 
 
 def _same_grid(pairs: Pairs, target: Path, source: str) -> None:

@@ -9,58 +9,79 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fdsr.data.choices import Interpolation, Missing, require_choice
 from fdsr.data.making.sources.channels import Channel, parse_channels
 from fdsr.data.making.sources.identity import source_identity
-from fdsr.data.values import ValueTransform
+from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.errors import FdsrError
 
 STORE_VERSION = 1
-DEFAULT_SPLIT: Mapping[str, object] = {"train": 0.7, "val": 0.1, "test": 0.15}
+Split = Mapping[str, int | float | Sequence[str]]
+
+
+def _default_split() -> Split:
+    return {"train": 0.7, "val": 0.1, "test": 0.15}
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
     """What defines a pair store. Two equal configurations of one source give the same store.
 
-    source: Zarr store, NetCDF file or glob, or GRIB file; a path or a URL that fsspec knows (s3://, gs://, https://)
-    variables: fields to predict, and to coarsen as input: VARIABLE, VARIABLE@LEVEL (`z@500`, `z@500/850`), or
-        NAME=VARIABLE@LEVEL to give the channel another name; `z500` alone means z@500 where no variable has that name
-    factor: fine cells per coarse cell along latitude and longitude
-    split: snapshots (int), fractions (float) or [first, last] dates of 'train', 'val' and 'test'
-    gap: snapshots left out between blocks, so that neighbours in time never stand on both sides
-    static: fields without time that the network sees at fine resolution (orography, land mask)
-    transforms: per variable, see ValueTransform
-    interpolation: what the residual is measured against, bilinear or bicubic
-    crop: LAT_MIN, LAT_MAX, LON_MIN, LON_MAX in degrees, across the date line too; Y and X of a projected grid
-    time_range: first and last date to take, ends included; None takes all
-    static_source: another store that holds the static fields, regridded to the fine grid if need be
-    low_source: an independent coarse archive, paired by time and regridded to the coarse grid if need be, instead of
-        the coarsened fine fields
-    low_variables: its fields, as in `variables`; by default the same
-    missing: what a missing value is: an `error`, to `fill` with the nearest value of its own field, or to `mask`: it stays
-        missing, and training and scores leave it out
-    storage_options: what fsspec needs to reach the sources (credentials, endpoint); never written anywhere
+    Args:
+        source: Zarr store, NetCDF file or glob, or GRIB file; a path or a URL that fsspec knows (s3://, gs://, https://)
+        variables: fields to predict, and to coarsen as input: VARIABLE, VARIABLE@LEVEL (`z@500`, `z@500/850`), or
+            NAME=VARIABLE@LEVEL to give the channel another name; `z500` alone means z@500 where no variable has that name
+        factor: fine cells per coarse cell along rows and columns, one number or two
+        split: snapshots (int), fractions (float) or [first, last] dates of 'train', 'val' and 'test'
+        gap: snapshots left out between blocks, so that neighbours in time never stand on both sides
+        static: fields without time that the network sees at fine resolution (orography, land mask)
+        transforms: per variable its name and settings, {tp: {name: cbrt, lower: 0}}; see fdsr.data.values
+        interpolation: what the residual is measured against
+        crop: LAT_MIN, LAT_MAX, LON_MIN, LON_MAX in degrees, across the date line too; Y and X of a projected grid
+        time_range: first and last date to take, ends included; null takes all
+        static_source: another store that holds the static fields, regridded to the fine grid if need be
+        low_source: an independent coarse archive, paired by time and regridded to the coarse grid if need be, instead of
+            the coarsened fine fields
+        low_variables: its fields, as in `variables`; by default the same
+        missing: what a missing value is: an `error`, to `fill` with the nearest value of its own field, or to `mask`: it
+            stays missing, and training and scores leave it out
+        storage_options: what fsspec needs to reach the sources (credentials, endpoint); never written anywhere
+
+    Raises FdsrError for settings that no source can meet.
     """
 
     source: str
-    variables: Sequence[str]
-    factor: tuple[int, int]
-    split: Mapping[str, object] = field(default_factory=lambda: dict(DEFAULT_SPLIT))
+    variables: Sequence[str] = ()
+    factor: int | tuple[int, int] = 4
+    split: Split = field(default_factory=_default_split)
     gap: int = 1
     static: Sequence[str] = ()
-    transforms: Mapping[str, ValueTransform] = field(default_factory=dict)
-    interpolation: str = "bicubic"
-    crop: Sequence[float] | None = None
+    transforms: Mapping[str, Any] = field(default_factory=dict)
+    interpolation: Interpolation = "bicubic"
+    crop: tuple[float, float, float, float] | None = None
     time_range: tuple[str, str] | None = None
     static_source: str | None = None
     low_source: str | None = None
     low_variables: Sequence[str] = ()
-    missing: str = "error"
+    missing: Missing = "error"
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        transforms = {name: make_transform(described) for name, described in self.transforms.items()}
+        object.__setattr__(self, "transforms", transforms)
+        require_choice(self.interpolation, Interpolation, "interpolation")
+        require_choice(self.missing, Missing, "missing values")
+        if not self.variables:
+            raise FdsrError(f"no variables are asked for of '{self.source}'; name some (variables, or --variables)")
+        if min(self.factors) < 1:
+            raise FdsrError(f"factor {self.factor} is no number of fine cells in a coarse one; give at least 1")
         if self.low_variables and not self.low_source:
             raise FdsrError("low variables need an archive of their own (--low-source)")
+
+    @property
+    def factors(self) -> tuple[int, int]:
+        """Fine cells per coarse cell along rows and along columns."""
+        return (self.factor, self.factor) if isinstance(self.factor, int) else (self.factor[0], self.factor[1])
 
     @property
     def channels(self) -> list[Channel]:
@@ -71,6 +92,10 @@ class PrepareConfig:
     def low_channels(self) -> list[Channel]:
         """The coarse channels, in order; the fine ones unless a second archive has its own list."""
         return parse_channels(self.low_variables) if self.low_variables else self.channels
+
+    def transforms_of(self, channels: Sequence[str]) -> list[ValueTransform]:
+        """The transform of each channel; the identity where none is asked for."""
+        return [self.transforms.get(name, Identity()) for name in channels]
 
     def key(self) -> str:
         """Short hash that names this configuration, and its sources as they are now, in a cache."""
@@ -89,7 +114,7 @@ class PrepareConfig:
         described: dict[str, Any] = {
             "source": _absolute(self.source),
             "variables": list(self.variables),
-            "factor": list(self.factor),
+            "factor": list(self.factors),
             "split": {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in self.split.items()},
             "gap": self.gap,
             "static": list(self.static),
@@ -110,10 +135,9 @@ class PrepareConfig:
     def from_dict(cls, described: Mapping[str, Any], storage_options: Mapping[str, Any]) -> PrepareConfig:
         """The configuration that `to_dict` described."""
         values = dict(described)
-        values["factor"] = tuple(values["factor"])
-        values["transforms"] = {k: ValueTransform(**t) for k, t in values["transforms"].items()}
-        if "time_range" in values:
-            values["time_range"] = tuple(values["time_range"])
+        for name in ("factor", "crop", "time_range"):
+            if values.get(name) is not None:
+                values[name] = tuple(values[name])
         return cls(**values, storage_options=storage_options)
 
 

@@ -17,7 +17,6 @@ from fdsr.data.making.sources import crop_region
 from fdsr.data.making.sources.oriented import open_source
 from fdsr.data.making.static import static_fields
 from fdsr.data.making.statistics import Measure
-from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
 
 BLOCK_BYTES = 32 * 2**20  # what a block of time steps should take in memory
@@ -43,11 +42,10 @@ class Pairs:
         return [c.name for c in (self.reader.low or self.reader.high).channels]
 
     def measure(self, config: PrepareConfig) -> Measure:
-        transforms = config.transforms
         low = self.low_channels
         return Measure(
-            [transforms.get(n, ValueTransform()) for n in self.high_channels],
-            [transforms.get(n, ValueTransform()) for n in low],
+            config.transforms_of(self.high_channels),
+            config.transforms_of(low),
             [low.index(n) if n in low else -1 for n in self.high_channels],
             self.grid.factor,
             config.interpolation,
@@ -71,7 +69,7 @@ def plan_pairs(config: PrepareConfig) -> Pairs:
         raise FdsrError(
             f"'{config.source}' has no time axis; variables such as '{config.channels[0].variable}' need one"
         )
-    grid = pair_grid(source, config.factor)
+    grid = pair_grid(source, config.factors)
     source = source.isel(lat=slice(0, grid.shape[0]))
     steps = _chosen(source, config.source, config.time_range)
     low, to_low, low_steps = None, None, steps

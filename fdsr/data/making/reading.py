@@ -42,8 +42,6 @@ class ChannelReader:
     _reads: list[_Read] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.missing not in POLICIES:
-            raise FdsrError(f"missing values '{self.missing}' is unknown; choose one of {', '.join(POLICIES)}")
         found: dict[str, _Read] = {}
         for i, channel in enumerate(self.channels):
             variable, axis, index = resolve(self.ds, channel, self.where)

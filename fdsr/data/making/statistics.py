@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from fdsr.data.interpolate import add_halo, upsample, upsample_gaps
 from fdsr.data.values import ValueTransform, apply_forward
 from fdsr.errors import FdsrError
 
@@ -159,6 +157,10 @@ class Measure:
 
     def __call__(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> PairSums:
         """Sums of one time step: high (C, H, W), low (D, h, w) in physical units."""
+        import torch  # what plans a store, or appends to one, measures nothing
+
+        from fdsr.data.interpolate import add_halo, upsample, upsample_gaps
+
         fine = apply_forward(self.high_transforms, torch.from_numpy(high)).numpy().astype(np.float64)
         coarse = apply_forward(self.low_transforms, torch.from_numpy(low))
         interpolate = upsample_gaps if self.masked else upsample

@@ -15,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
+from fdsr.data.choices import Compression, require_choice
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.statistics import STATISTICS, tile_size
@@ -45,12 +46,11 @@ class Layout:
     Raises FdsrError for an unknown compression or a shard of no steps.
     """
 
-    compression: str = "lz4"
+    compression: Compression = "lz4"
     shard: int = 1
 
     def __post_init__(self) -> None:
-        if self.compression not in COMPRESSIONS:
-            raise FdsrError(f"compression '{self.compression}' is unknown; choose one of {', '.join(COMPRESSIONS)}")
+        require_choice(self.compression, Compression, "compression")
         if self.shard < 1:
             raise FdsrError(f"a shard of {self.shard} time steps cannot hold one; give at least 1")
 

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsr.data.choices import Flip, require_choice
 from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
-
-FLIPS = ("longitude", "latitude")
 
 # A vector's component along an axis changes sign when the axis is reversed; a rotation changes it in either mirror.
 _EASTWARD = re.compile(r"eastward|(^|_)x_wind|(^|_)u_component|^(ewss|tauu)$|^u(a|as)?_?\d*(m|n|hpa)?$")
@@ -58,7 +57,7 @@ def require_odd(
         for name, changes, transform in zip(
             names, reversed_components(names, attributes, axis), transforms, strict=True
         ):
-            if changes and not transform.odd:
+            if changes and not transform.signed:
                 raise FdsrError(
                     f"data.flips: {axis} changes the sign of '{name}', which its transform ({transform.name}, lower bound "
                     f"{transform.lower}) does not allow; take {axis} out, or prepare '{name}' with none or cbrt"
@@ -68,6 +67,5 @@ def require_odd(
 def require_flips(flips: Sequence[str]) -> tuple[str, ...]:
     """The axes to flip, checked. Raises FdsrError for an unknown one."""
     for axis in flips:
-        if axis not in FLIPS:
-            raise FdsrError(f"data.flips has '{axis}'; choose from {', '.join(FLIPS)}")
+        require_choice(axis, Flip, "data.flips:")
     return tuple(flips)

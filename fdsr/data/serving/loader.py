@@ -77,7 +77,7 @@ class BatchLoader:
         if self._workers is None:
             context = multiprocessing.get_context("forkserver")
             # imported once, by the server that workers are forked from, which never opens a store
-            context.set_forkserver_preload(["__main__", "fdsr.data"])
+            context.set_forkserver_preload(["__main__", "fdsr.data.serving.datasets"])
             self._workers = DataLoader(
                 self.dataset,  # type: ignore[arg-type]
                 batch_sampler=self.batch_sampler,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,7 +48,7 @@ class PairStore:
         reader: str = "auto",
         threads: int | None = None,
         resident_bytes: int = RESIDENT_BYTES,
-        storage_options: dict[str, Any] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = str(path)
         storage_options = storage_options if is_remote(self.path) else None  # which may be those of the source
@@ -115,9 +115,9 @@ class PairStore:
                 reader.read([steps[j] for j in missing], [out[j] for j in missing])
 
 
-def _open_group(path: str, storage_options: dict[str, Any] | None) -> zarr.Group:
+def _open_group(path: str, storage_options: Mapping[str, Any] | None) -> zarr.Group:
     try:
-        return zarr.open_group(path, mode="r", storage_options=storage_options)
+        return zarr.open_group(path, mode="r", storage_options=dict(storage_options) if storage_options else None)
     except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
         raise FdsrError(
             f"pair store '{path}' does not exist; make it with 'fdsr prepare' or give data.source"

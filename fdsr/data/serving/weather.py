@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from fdsr.data.choices import Flip, ReaderName, require_choice
 from fdsr.data.field_spec import FieldSpec
-from fdsr.data.making.config import DEFAULT_SPLIT
-from fdsr.data.making.prepare import PrepareConfig, TargetExistsError, prepare
+from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.sources.remote import is_remote
-from fdsr.data.serving.augment import require_odd
+from fdsr.data.serving.augment import require_flips, require_odd
 from fdsr.data.serving.datasets import CoarseDataset, FieldDataset, PatchDataset, WeatherBatch
 from fdsr.data.serving.loader import BatchLoader
 from fdsr.data.serving.patches import PatchSampler
 from fdsr.data.serving.shares import evaluation_share
 from fdsr.data.serving.store import PairStore
-from fdsr.data.values import ValueTransform
 from fdsr.errors import FdsrError
 
 __all__ = ["WeatherBatch", "WeatherDataModule"]
@@ -29,89 +29,73 @@ class WeatherDataModule(L.LightningDataModule):
     """Streams low- and high-resolution pairs from a Zarr pair store.
 
     Args:
-        store: a pair store; missing, it is prepared there if `source` is given. None: prepared once in `cache`.
-        source, variables, factor, split, gap, static, transforms, interpolation, crop, missing: see PrepareConfig; only
-            needed to prepare.
+        store: a pair store; missing, it is prepared there if `source` is given. null: prepared once in `cache`.
+        source: what a pair store is prepared from: Zarr store, NetCDF file or glob, or GRIB file; a path or a URL that
+            fsspec knows (s3://, gs://, https://).
         low: predict from the coarse fields of this store instead of the test block.
         patch: rows and columns of training patches, multiples of the factor; null trains on whole fields.
         batch_size: patches (or whole fields, if patch is null) per training batch and process; evaluation takes one field
             at a time.
+        patches_per_step: patches drawn from each training time step in an epoch; 1 for whole fields.
         shift: augment by moving the coarse grid a random part of a cell over the fine one, coarsening anew; of use where
             training times are few. Needs coarse channels that are the coarsened fine ones.
         roll: augment whole circles of longitude by beginning them anywhere; narrower patches begin anywhere always.
-        flips: axes (longitude, latitude) that a random half of the patches have reversed, wind components with them. Static
-            and position channels are rolled and mirrored along: each cell keeps the values of the place it came from.
-        patches_per_step: patches drawn from each training time step in an epoch; 1 for whole fields.
+        flips: axes that a random half of the patches have reversed, wind components with them. Static and position channels
+            are rolled and mirrored along: each cell keeps the values of the place it came from.
         evaluate_every: validation and test take every n-th time of their blocks: where neighbours resemble each other, few
             independent times say as much as many. Predictions are of all.
         cached_steps: decoded time steps kept in memory (a store that decodes to less than 1 GiB is kept whole). The order
             of a larger store's patches draws from half as many at a time, so that each is decoded once in an epoch.
-        reader: auto (the fastest that can read the store), direct, tensorstore or zarr.
+        reader: what reads chunks; auto takes the fastest that can read the store.
         reader_threads: time steps read at the same time; null: by the processor's cores.
         prefetch: batches fetched ahead by a thread; 0: none.
         num_workers: loader processes instead of the thread (begun by forkserver, never forked); each has a cache of its own.
-        storage_options: what fsspec needs to open a store at an address: credentials, endpoint.
         seed: root of all draws of patches.
         cache: folder of prepared stores; default $FDSR_CACHE or ./cache.
+        storage_options: what fsspec needs to open a store or a source at an address: credentials, endpoint.
+        prepare: how a pair store is prepared from `source`: all other arguments of PrepareConfig.
+
+    Raises FdsrError for settings that contradict each other, or that no store can meet.
     """
 
     def __init__(
         self,
         store: str | None = None,
         source: str | None = None,
-        variables: list[str] | None = None,
-        factor: int | tuple[int, int] = 4,
-        split: dict[str, int | float | list[str]] | None = None,
-        gap: int = 1,
-        static: list[str] | None = None,
-        transforms: dict[str, ValueTransform] | None = None,
-        interpolation: str = "bicubic",
-        crop: tuple[float, float, float, float] | None = None,
         low: str | None = None,
         patch: tuple[int, int] | None = (48, 48),
         batch_size: int = 16,
         patches_per_step: int = 32,
         shift: bool = False,
         roll: bool = False,
-        flips: list[str] | None = None,
+        flips: Sequence[Flip] = (),
         evaluate_every: int = 1,
         cached_steps: int = 64,
-        reader: str = "auto",
+        reader: ReaderName = "auto",
         reader_threads: int | None = None,
         prefetch: int = 2,
         num_workers: int = 0,
         seed: int = 0,
         cache: str | None = None,
-        storage_options: dict[str, Any] | None = None,
-        missing: str = "error",
+        storage_options: Mapping[str, Any] | None = None,
+        **prepare: Any,
     ) -> None:
         super().__init__()
         # more processes than fields to evaluate: Lightning asks that such shares be allowed
         self.allow_zero_length_dataloader_with_multiple_devices = True
         if store is None and source is None and low is None:
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
-        self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
-        self.roll, self.flips, self.patches_per_step = roll, tuple(flips or ()), patches_per_step
         if evaluate_every < 1:
             raise FdsrError(f"data.evaluate_every is {evaluate_every}; it must be at least 1, which takes every time")
+        require_choice(reader, ReaderName, "reader")
+        self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
+        self.roll, self.flips, self.patches_per_step = roll, require_flips(flips), patches_per_step
         self.evaluate_every = evaluate_every
         self.cached_steps, self.reader, self.reader_threads = cached_steps, reader, reader_threads
         self.prefetch, self.num_workers, self.seed, self.storage_options = prefetch, num_workers, seed, storage_options
         self.config: PrepareConfig | None = None
         if source is not None:
-            self.config = PrepareConfig(
-                source=source,
-                variables=variables or [],
-                factor=(factor, factor) if isinstance(factor, int) else (factor[0], factor[1]),
-                static=static or [],
-                gap=gap,
-                transforms=transforms or {},
-                interpolation=interpolation,
-                crop=crop,
-                split=split or DEFAULT_SPLIT,
-                missing=missing,
-                storage_options=storage_options or {},
-            )
+            self.config = PrepareConfig(source, storage_options=storage_options or {}, **prepare)
         if store is None and self.config is not None:
             store = str(Path(cache or os.environ.get("FDSR_CACHE", "cache")) / f"pairs-{self.config.key()}.zarr")
         self.path = store
@@ -138,6 +122,11 @@ class WeatherDataModule(L.LightningDataModule):
         if self.low is not None or self.path is None or self.config is None or is_remote(self.path):
             return
         if not Path(self.path).exists():
+            from fdsr.data.making.prepare import (  # what trains on a finished store needs none of it
+                TargetExistsError,
+                prepare,
+            )
+
             with suppress(TargetExistsError):  # made by another process since the line above
                 prepare(self.config, self.path)
 

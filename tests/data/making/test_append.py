@@ -33,7 +33,7 @@ def test_new_times_are_added_and_old_ones_stay(tmp_path: Path, years: tuple[xr.D
     changed.t2m[:18] += 100
     whole = write_source(changed, tmp_path / "whole.zarr")
     assert append(target, whole, time_range=("2020-01-01", "2020-01-06")) == 6
-    assert append(target, whole, expected={"factor": [4, 4], "variables": None}) == 6
+    assert append(target, whole, factor=4, variables=["t2m", "u10"]) == 6
     store = PairStore(target)
     np.testing.assert_array_equal(store.times, ds.time)
     np.testing.assert_array_equal(store.group["high"][:, 0], ds.t2m)
@@ -106,7 +106,11 @@ def test_refused(tmp_path: Path, years: tuple[xr.Dataset, str, Path]) -> None:
         with pytest.raises(FdsrError, match=words):
             append(target, source)
     with pytest.raises(FdsrError, match="prepared with factor"):
-        append(target, first, expected={"factor": [2, 2]})
+        append(target, first, factor=(2, 2))
+    with pytest.raises(FdsrError, match="prepared with crop None"):
+        append(target, first, crop=(0, 60, 90, 205))
+    with pytest.raises(FdsrError, match="nothing can be said of compression"):
+        append(target, first, compression="zstd")
     with pytest.raises(FdsrError, match="prepare it first"):
         append(tmp_path / "other.zarr", first)
     with pytest.raises(FdsrError, match="not a finished pair store"):

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import interpolate, make_source, pair_config, write_source
+from synthetic import interpolate, make_source, pair_config, projected, write_source
 
 from fdsr.data import PairStore, WeatherDataModule, prepare
 from fdsr.data.making.regrid import regridding
@@ -159,8 +159,6 @@ def test_static_fields_from_a_finer_store(tmp_path: Path, source_path: str) -> N
 
 
 def test_static_fields_on_a_projected_grid(tmp_path: Path) -> None:
-    from test_sources import projected
-
     lat, lon = centred(180), 1.0 * np.arange(360)
     tilted = xr.Dataset({"height": (("lat", "lon"), lat[:, None] + 0 * lon)}, coords=grid(lat, lon).coords)
     config = pair_config(

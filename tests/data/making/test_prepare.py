@@ -11,8 +11,9 @@ import xarray as xr
 from scipy.fft import dctn
 from synthetic import interpolate, make_source, pair_config, write_source
 
-from fdsr.data import PairStore, ValueTransform, prepare
+from fdsr.data import PairStore, prepare
 from fdsr.data.making.sources.oriented import open_source
+from fdsr.data.values import Identity, SquareRoot
 from fdsr.errors import FdsrError
 
 STATISTICS = ("high_mean", "high_std", "low_mean", "low_std", "residual_std", "power_field", "power_residual")
@@ -142,11 +143,11 @@ def test_other_blocks_cannot_leak_into_the_statistics(
 
 def test_statistics_of_transformed_values(tmp_path: Path) -> None:
     ds = make_source(variables=("t2m", "tp"))
-    store = made(ds, tmp_path, variables=["t2m", "tp"], transforms={"tp": ValueTransform("sqrt", 1e-3, lower=0.0)})
+    store = made(ds, tmp_path, variables=["t2m", "tp"], transforms={"tp": SquareRoot(1e-3, lower=0.0)})
     tp = np.sqrt(ds.tp.values[:10].astype(np.float64) / 1e-3)
     assert float(store.spec.high_mean[1]) == pytest.approx(tp.mean(), rel=1e-5)
     assert float(store.spec.high_std[1]) == pytest.approx(tp.std(), rel=1e-5)
-    assert store.spec.high_transforms == [ValueTransform(), ValueTransform("sqrt", 1e-3, lower=0.0)]
+    assert store.spec.high_transforms == [Identity(), SquareRoot(1e-3, lower=0.0)]
     np.testing.assert_array_equal(store.read(0)[0][1], ds.tp[0])  # the fields themselves stay physical
 
 

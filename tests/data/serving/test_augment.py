@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fdsr.data import ValueTransform
 from fdsr.data.serving.augment import mirror_signs, require_odd, reversed_components
+from fdsr.data.values import CubeRoot, Identity, Log1p, SquareRoot, ValueTransform
 from fdsr.errors import FdsrError
 
 NAMES = {
@@ -52,14 +52,12 @@ def test_signs() -> None:
         assert mirror_signs(names, {}, rows, columns).ravel().tolist() == expected
 
 
-@pytest.mark.parametrize(
-    "transform", [ValueTransform("log1p"), ValueTransform("sqrt"), ValueTransform("cbrt", lower=0.0)]
-)
+@pytest.mark.parametrize("transform", [Log1p(), SquareRoot(), CubeRoot(lower=0.0)])
 def test_a_component_without_negative_values_is_not_flipped(transform: ValueTransform) -> None:
     names = ["t2m", "u10"]
     with pytest.raises(FdsrError, match=r"longitude changes the sign of 'u10'.*; take longitude out") as caught:
-        require_odd(names, {}, [ValueTransform(), transform], ("longitude",))
+        require_odd(names, {}, [Identity(), transform], ("longitude",))
     assert "\n" not in str(caught.value)
     # what keeps its sign may have any transform, and an odd transform any sign
-    require_odd(names, {}, [transform, ValueTransform("cbrt")], ("longitude", "latitude"))
-    require_odd(names, {}, [ValueTransform(), transform], ("latitude",))
+    require_odd(names, {}, [transform, CubeRoot()], ("longitude", "latitude"))
+    require_odd(names, {}, [Identity(), transform], ("latitude",))

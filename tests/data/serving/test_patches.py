@@ -162,5 +162,5 @@ def test_refused(patch: tuple[int, int]) -> None:
 def test_refused_augmentations() -> None:
     with pytest.raises(FdsrError, match="close the circle"):
         sampler(periodic=False, roll=True)
-    with pytest.raises(FdsrError, match="'lon'; choose from longitude, latitude"):
+    with pytest.raises(FdsrError, match="'lon' is unknown; choose one of longitude, latitude"):
         sampler(flips=("lon",))

@@ -14,8 +14,9 @@ import torch
 import xarray as xr
 from synthetic import SPLIT, make_source, pair_config, write_source
 
+import fdsr.data.making.prepare as making
 import fdsr.data.serving.weather as weather
-from fdsr.data import PairStore, ValueTransform, WeatherDataModule, prepare
+from fdsr.data import PairStore, WeatherDataModule, prepare
 from fdsr.data.coarsen import coarsen
 from fdsr.data.interpolate import HALO
 from fdsr.data.serving.patches import PatchKey
@@ -142,7 +143,7 @@ def test_the_store_is_made_once_in_the_cache(
         calls.append(args)
         return prepare(*args)
 
-    monkeypatch.setattr(weather, "prepare", counted)
+    monkeypatch.setattr(making, "prepare", counted)
     for _ in range(2):
         first = module(source_path, tmp_path)
         first.prepare_data()
@@ -265,13 +266,13 @@ def test_a_store_that_another_process_makes_meanwhile(
     data = WeatherDataModule(
         store=str(tmp_path / "pairs.zarr"), source=source_path, variables=["t2m", "u10"], split=SPLIT
     )
-    ours = weather.prepare
+    ours = making.prepare
 
     def beaten(config: Any, target: str) -> None:
         shutil.copytree(store_path, target)
         ours(config, target)
 
-    monkeypatch.setattr(weather, "prepare", beaten)
+    monkeypatch.setattr(making, "prepare", beaten)
     data.prepare_data()
     data.setup("fit")
     with pytest.raises(FdsrError, match="exists already"):
@@ -292,7 +293,7 @@ def test_levels_are_found_under_their_names_in_the_store(tmp_path: Path) -> None
 
 def test_flips_of_a_transformed_wind_are_refused(tmp_path: Path, source_path: str) -> None:
     data = WeatherDataModule(
-        source=source_path, variables=["u10"], split=SPLIT, transforms={"u10": ValueTransform("sqrt")}, patch=(8, 16),
+        source=source_path, variables=["u10"], split=SPLIT, transforms={"u10": {"name": "sqrt"}}, patch=(8, 16),
         batch_size=4, flips=["longitude"], cache=str(tmp_path),
     )  # fmt: skip
     data.prepare_data()

@@ -1,16 +1,41 @@
-"""The options of `fdsr synthesise`, and what they start. Heavy imports wait until the options are understood."""
+"""`fdsr synthesise`: unlimited synthetic training fields, as a source for `fdsr prepare`."""
 
 from __future__ import annotations
 
 import argparse
+
+from fdsr.commands.options import Parser
 
 DESCRIPTION = """Make unlimited synthetic training fields: independent runs of turbulence on a doubly periodic plane (surface
 quasi-geostrophic or two-dimensional), as a source for 'fdsr prepare'. They are no weather, and say so. An interrupted
 synthesis goes on where it stopped when the same command is given again."""
 
 
+def main(arguments: list[str]) -> None:
+    """Synthesise as `arguments` say, and say where and how to go on."""
+    parser = Parser("synthesise", DESCRIPTION)
+    add_options(parser)
+    options = vars(parser.parse_args(arguments))
+    target, device = options.pop("target"), options.pop("device")
+
+    from fdsr.data.making.synthesis import SynthesisConfig, synthesise
+    from fdsr.synthesis_picture import draw_synthesis
+    from fdsr.turbulence import Damping, find_flow
+
+    damping = Damping(options.pop("viscosity"), options.pop("order"), options.pop("friction"))
+    config = SynthesisConfig(**options, damping=damping)
+    synthesise(config, target, device)
+    print(f"synthetic source: {target} ({config.runs} runs × {config.fields_per_run} fields)")
+    print(f"picture: {draw_synthesis(target)}")
+    scalar = find_flow(config.flow).scalar
+    print(
+        f"pairs of it: fdsr prepare --source {target} --target PAIRS.zarr --variables {scalar},u,v --factor 4 --gap 0 "
+        f"--split {_split(config.runs, config.fields_per_run)}"
+    )
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options to `parser`."""
+    """Add the options to `parser`, under the names of SynthesisConfig's arguments where they are these."""
     parser.add_argument("--target", required=True, help="source store (Zarr) to write; must not exist")
     parser.add_argument("--flow", default="sqg", choices=("sqg", "euler"),
                         help="surface quasi-geostrophic (default) or two-dimensional turbulence")  # fmt: skip
@@ -29,35 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", default=0, type=int, help="root of all draws (default 0)")
     parser.add_argument("--batch", default=8, type=int, help="runs side by side (default 8)")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there is one)")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Synthesise, and say where and how to go on."""
-    from fdsr.data.making.synthesis import SynthesisConfig, synthesise
-    from fdsr.synthesis_picture import draw_synthesis
-    from fdsr.turbulence import Damping, find_flow
-
-    config = SynthesisConfig(
-        flow=options.flow,
-        size=options.size,
-        runs=options.runs,
-        fields_per_run=options.fields_per_run,
-        spin_up=options.spin_up,
-        interval=options.interval,
-        wavenumber=options.wavenumber,
-        damping=Damping(options.viscosity, options.order, options.friction),
-        length=options.length,
-        seed=options.seed,
-        batch=options.batch,
-    )
-    target = synthesise(config, options.target, options.device)
-    print(f"synthetic source: {target} ({config.runs} runs × {config.fields_per_run} fields)")
-    print(f"picture: {draw_synthesis(target)}")
-    scalar = find_flow(config.flow).scalar
-    print(
-        f"pairs of it: fdsr prepare --source {target} --target PAIRS.zarr --variables {scalar},u,v --factor 4 --gap 0 "
-        f"--split {_split(config.runs, config.fields_per_run)}"
-    )
 
 
 def _split(runs: int, fields: int) -> str:

@@ -1,0 +1,165 @@
+"""`fdsr prepare`: a pair store from any gridded archive; adding to one, and looking through one.
+
+Defaults stand in PrepareConfig and Layout alone: an option that is not given is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fdsr.commands.options import Parser, key_value, names, positive, sides
+
+DESCRIPTION = """Make a pair store of coarse and fine fields from any gridded archive. An interrupted preparation goes on
+where it stopped when the same command is given again."""
+
+
+def main(arguments: list[str]) -> None:
+    """Check, append or prepare, as `arguments` say."""
+    parser = Parser("prepare", DESCRIPTION, argument_default=argparse.SUPPRESS)
+    add_options(parser)
+    options = vars(parser.parse_args(arguments))
+    if "check" in options:
+        from fdsr.data.making.checking import check_store
+
+        print(check_store(options["check"]))
+        return
+    append = options.pop("append", False)
+    missing = [f"--{name}" for name in (("source", "target") if append else NEEDED) if name not in options]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    if "storage_options" in options:
+        options["storage_options"] = _nested(options["storage_options"])
+    if "transforms" in options:
+        options["transforms"] = dict(options["transforms"])
+    (_append if append else _prepare)(options.pop("target"), options)
+
+
+NEEDED = ("source", "target", "variables", "factor")
+_EXECUTION = ("scheduler", "threads", "steps_per_block")
+
+
+def _prepare(target: str, options: dict[str, Any]) -> None:
+    from fdsr.data.making.config import PrepareConfig
+    from fdsr.data.making.prepare import prepare
+    from fdsr.data.making.writing import Layout
+
+    execution, layout = _taken(options, _EXECUTION), Layout(**_taken(options, ("compression", "shard")))
+    print(f"pair store: {prepare(PrepareConfig(**options), target, layout=layout, **execution)}")
+
+
+def _append(target: str, options: dict[str, Any]) -> None:
+    from fdsr.data.making.append import append
+
+    added = append(target, options.pop("source"), **_taken(options, _EXECUTION), **options)
+    print(f"pair store: {target} ({added} times added; statistics, splits and fingerprint are as before)")
+
+
+def _taken(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Those of `options` that are called so, out of the rest."""
+    return {name: options.pop(name) for name in names if name in options}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options to `parser`, under the names of PrepareConfig's arguments where they are these."""
+    what = parser.add_argument_group("what to read")
+    what.add_argument("--source", help="Zarr (format 2 or 3), NetCDF (a file or a quoted glob) or GRIB; a path, "
+                                       "or s3://, gs://, https://")  # fmt: skip
+    what.add_argument("--low-source", help="an independent coarse archive, paired with --source by time")
+    what.add_argument("--storage-option", action="append", type=key_value, dest="storage_options", metavar="KEY=VALUE",
+                      help="what fsspec needs for a URL, for instance anon=true or client_kwargs.endpoint_url=…; repeatable")  # fmt: skip
+    what.add_argument("--variables", type=names,
+                      help="fields to predict: t2m,u10; levels as z@500/850; renamed as t2m=2m_temperature")  # fmt: skip
+    what.add_argument("--low-variables", type=names, help="fields of --low-source (default: as --variables)")
+    what.add_argument("--static", type=names, help="fields without time, such as orography,land_fraction")
+    what.add_argument("--static-source", help="another store that holds them, regridded if need be")
+    what.add_argument("--crop", "--region", dest="crop", type=crop, metavar="LAT_MIN,LAT_MAX,LON_MIN,LON_MAX",
+                      help="part of the grid, in degrees (y and x of a projected grid); may cross the date line")  # fmt: skip
+    what.add_argument("--time-range", type=time_range, metavar="FIRST/LAST", help="for instance 1990-01-01/2015-12-31")
+    what.add_argument("--missing", choices=("error", "fill", "mask"),
+                      help="missing values: an error (default), filled with the nearest value of the same field, or kept "
+                           "missing and left out of training and scores")  # fmt: skip
+
+    pairs = parser.add_argument_group("the pairs")
+    pairs.add_argument("--target", help="pair store to write; must not exist, except with --append")
+    pairs.add_argument("--factor", type=sides, metavar="N|NLAT,NLON", help="fine cells per coarse cell")
+    pairs.add_argument("--split", type=split,
+                       help="train=…,val=…,test=…, each a number of snapshots, a fraction, or FIRST/LAST dates "
+                            "(default train=0.7,val=0.1,test=0.15)")  # fmt: skip
+    pairs.add_argument("--gap", type=int, help="snapshots left out between blocks (default 1)")
+    pairs.add_argument("--transform", action="append", type=transform, dest="transforms",
+                       metavar="NAME=FUNCTION[,LOWER][,SETTING=VALUE]",
+                       help="function none, log1p, sqrt or cbrt, for instance tp=cbrt,0 or tp=log1p,scale=1e-4,lower=0; "
+                            "repeatable")  # fmt: skip
+    pairs.add_argument("--interpolation", choices=("bilinear", "bicubic"),
+                       help="what residuals are measured against (default bicubic)")  # fmt: skip
+
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--scheduler", metavar="ADDRESS", help="an existing Dask cluster (tcp://host:8786) instead of threads"
+    )
+    how.add_argument("--threads", type=positive, help="threads (default: one a core); each holds one block in memory")
+    how.add_argument("--steps-per-block", type=positive, help="time steps read at once (default: what fits in 32 MiB)")
+    how.add_argument("--compression", choices=("lz4", "zstd", "none"),
+                     help="lz4 reads fastest (default), zstd is smaller, none is for whole fields at disk speed")  # fmt: skip
+    how.add_argument("--shard", type=positive, metavar="STEPS",
+                     help="time steps a file (default 1: best on a disk); more for an object store, 64 to 256 MB a file")  # fmt: skip
+    how.add_argument("--append", action="store_true", help="add the later times of --source to a finished --target")
+    how.add_argument(
+        "--check", metavar="STORE", help="read a finished pair store through and describe it; nothing else"
+    )
+
+
+def split(text: str) -> dict[str, object]:
+    """train=…,val=…,test=…"""
+
+    def value(part: str) -> object:
+        if "/" in part:
+            return part.split("/")
+        return float(part) if "." in part else int(part)
+
+    try:
+        return {name: value(part) for name, part in (item.split("=") for item in text.split(","))}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"split '{text}' is not like train=0.7,val=0.1,test=0.15") from error
+
+
+def transform(text: str) -> tuple[str, dict[str, object]]:
+    """NAME=FUNCTION, and settings: SETTING=VALUE, or a lower bound alone."""
+    variable, equals, rest = text.partition("=")
+    function, *settings = rest.split(",")
+    if not variable or not equals or not function:
+        raise argparse.ArgumentTypeError(f"transform '{text}' is not NAME=FUNCTION[,LOWER][,SETTING=VALUE]")
+    pairs = (key_value(s if "=" in s else f"lower={s}") for s in settings if s)
+    return variable, {"name": function, **dict(pairs)}
+
+
+def crop(text: str) -> tuple[float, ...]:
+    """LAT_MIN,LAT_MAX,LON_MIN,LON_MAX"""
+    try:
+        parts = tuple(float(p) for p in text.split(","))
+    except ValueError:
+        parts = ()
+    if len(parts) != 4:
+        raise argparse.ArgumentTypeError(f"crop '{text}' is not LAT_MIN,LAT_MAX,LON_MIN,LON_MAX")
+    return parts
+
+
+def time_range(text: str) -> tuple[str, str]:
+    """FIRST/LAST"""
+    first, slash, last = text.partition("/")
+    if not slash or not first or not last:
+        raise argparse.ArgumentTypeError(f"time range '{text}' is not FIRST/LAST, for instance 1990-01-01/2015-12-31")
+    return first, last
+
+
+def _nested(pairs: list[tuple[str, object]]) -> dict[str, Any]:
+    """Options of options by the dots in their keys."""
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        *outer, last = key.split(".")
+        place = out
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return out
