@@ -69,6 +69,10 @@ def _bounded(v: Tensor) -> Tensor:
     return torch.where(excess == 0, v, torch.sign(v) * (_BOUND + torch.log1p(excess)))
 
 
+def _above_minus_2(v: Tensor) -> Tensor:
+    return softplus(_single(v) + 2) - 2
+
+
 def _ratio(log_ratio: Elementwise) -> Elementwise:
     return lambda r: log_ratio(_single(r))
 
@@ -125,13 +129,15 @@ DIVERGENCES: dict[str, Divergence] = {
             optimal_v=_ratio(lambda r: 1 + r.log()),
             saturating=True,
         ),
+        # f lives on u >= 0, where f*(t) = t²/4 + t holds for t >= −2 alone and is −1 below: g stays above −2. With g(V) = V, as
+        # Nowozin et al. have it, f*(g(V)) rises again below −2, and pushes away what is clearly generated
         Divergence(
             "pearson_chi2",
             f=lambda u: (u - 1).square(),
-            g=_single,
-            conjugate_g=lambda v: _single(v).square() / 4 + _single(v),
-            optimal_v=_ratio(lambda r: 2 * (r - 1)),
-            saturating=True,
+            g=_above_minus_2,
+            conjugate_g=lambda v: _above_minus_2(v).square() / 4 + _above_minus_2(v),
+            optimal_v=_ratio(lambda r: 2 * r + torch.log(-torch.expm1(-2 * r)) - 2),
+            saturating=False,
         ),
         # gan, shifted to be 2 JSD itself
         Divergence(

@@ -113,9 +113,8 @@ def test_values_and_gradients_are_finite_far_out(name: str, dtype: torch.dtype) 
         assert out.dtype == torch.float32 and bool(torch.isfinite(out).all())
         (gradient,) = torch.autograd.grad(out.sum(), v)
         assert bool(torch.isfinite(gradient).all())
-        if name != "pearson_chi2":  # all others are strictly monotonic
-            inside = v.detach().float().abs() < 20
-            assert bool((gradient[inside] != 0).all())
+        inside = v.detach().float().abs() < 20
+        assert bool((gradient[inside] != 0).all())
     dense = torch.linspace(-50, 50, 1001, requires_grad=True)
     for loss in (d.critic_loss(dense, dense), d.generator_loss(dense, True), d.generator_loss(dense, False)):
         assert bool(torch.isfinite(torch.autograd.grad(loss, dense, retain_graph=True)[0]).all())
@@ -146,11 +145,32 @@ def test_goodfellow_losses() -> None:
     torch.testing.assert_close(d.generator_loss(fake, saturating=True), -softplus(fake).mean())
 
 
+@pytest.mark.parametrize("saturating", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_sample_is_pushed_away(name: str, saturating: bool) -> None:
+    """The generator's gradient points to where real pairs lie at every V, and vanishes nowhere near."""
+    d = DIVERGENCES[name]
+    v = torch.linspace(-60, 60, 4801, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(d.generator_loss(v, saturating), v)
+    toward_real = -gradient if bool(d.judges_real(torch.tensor(60.0))) else gradient
+    assert bool((toward_real >= 0).all()) and bool((toward_real[v.detach().abs() < 10] > 0).all())
+
+
+def test_pearsons_bound_is_flat_far_below_its_edge() -> None:
+    """f*(t) = −1 for t <= −2: a pair that is surely generated counts 1, however low its V."""
+    d = DIVERGENCES["pearson_chi2"]
+    v = torch.tensor([-40.0, -1e4], dtype=torch.float64)
+    torch.testing.assert_close(d.conjugate_g(v), torch.full_like(v, -1.0))
+    torch.testing.assert_close(d.g(v), torch.full_like(v, -2.0))
+    r = torch.tensor([1e-6, 0.1, 1.0, 30.0, 300.0], dtype=torch.float64)
+    torch.testing.assert_close(d.g(d.optimal_v(r)), 2 * (r - 1))
+
+
 def test_generator_defaults() -> None:
     fake = torch.randn(16)
     for name, d in DIVERGENCES.items():
         saturating, alternative = d.generator_loss(fake, True), d.generator_loss(fake, False)
-        expected = alternative if name in ("gan", "jensen_shannon") else saturating
+        expected = alternative if name in ("gan", "jensen_shannon", "pearson_chi2") else saturating
         torch.testing.assert_close(d.generator_loss(fake), expected)
         torch.testing.assert_close(saturating, -d.conjugate_g(fake).mean())
         assert torch.allclose(saturating, alternative) == (name == "total_variation")
