@@ -51,10 +51,11 @@ class FdsrCLI(LightningCLI):
             help="Weights & Biases beside the run's own record, of fit and test (default: WANDB_MODE, or else offline).",
         )
         parser.add_argument(
-            "--weather_frechet",
-            type=bool,
-            default=False,
-            help="Also test by the Fréchet distance of patches of fields.",
+            "--metrics",
+            type=list[str] | str | None,
+            default=None,
+            help="Metrics of a test: names, or paths of classes of your own; with a plus before a name, beside the default ones, as "
+            "in --metrics +weather_frechet. In training the callbacks' own settings count.",
         )
         # one seed for everything: weights, noise, patches
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
@@ -117,7 +118,7 @@ class FdsrCLI(LightningCLI):
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
             RunRecord(run_dir, self._parser(self.subcommand).dump(values)),
-            ScoreRecorder(run_dir, run_dir.name, values.overwrite, values.weather_frechet),
+            ScoreRecorder(run_dir, run_dir.name, values.overwrite, values.metrics),
             PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
             *progress,
         ]

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from typing import ClassVar
 
 import lightning as L
+import torch
 
 from fdsr.callbacks.evaluation import EvaluationCallback, Scores
-from fdsr.callbacks.spec_metrics import spec_axes
-from fdsr.data.field_spec import FieldSpec
+from fdsr.callbacks.spec_metrics import spec_metrics
+from fdsr.data.interpolate import HALO
 from fdsr.metrics import FieldMetrics
+from fdsr.metrics.registry import find_metrics
 from fdsr.modules.downscaling import DownscalingModule, Ensemble
 
 
 class ScoringCallback(EvaluationCallback):
-    """An EvaluationCallback that logs some metrics of FieldMetrics, its class's `names` of them."""
+    """An EvaluationCallback that logs the scores of metrics as `fdsr/{score}/{variable}`, in an ensemble those of a single
+    forecast left out and the other way round.
 
-    names: tuple[str, ...] = ()
+    Args:
+        every_n_steps, on_validation, times, members: see EvaluationCallback.
+        metrics: which ones, names or paths of classes of your own; with a plus before a name, beside those of `default`.
+    """
+
+    default: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -25,55 +32,40 @@ class ScoringCallback(EvaluationCallback):
         on_validation: bool = True,
         times: int | None = 2,
         members: int = 4,
+        metrics: list[str] | str | None = None,
     ) -> None:
         super().__init__(every_n_steps, on_validation, times, members)
+        self.chosen = find_metrics(metrics, self.default)
         self.metrics: FieldMetrics | None = None
+        self._members = 0  # of the ensembles that came
 
     def begin(self, module: DownscalingModule) -> None:
-        self.metrics = field_metrics(module.fields.spec, self.names).to(module.device)
+        self.metrics = spec_metrics(module.fields.spec, self.chosen).to(module.device)
+        self._members = 0
 
     def add(self, module: DownscalingModule, ensemble: Ensemble) -> None:
         assert self.metrics is not None
-        self.metrics.update(ensemble["prediction"], ensemble["truth"])
+        self.metrics.update(ensemble["prediction"], ensemble["truth"], ensemble["low"][..., HALO:-HALO, HALO:-HALO])
+        self._members = ensemble["prediction"].shape[1]
 
     def finish(self, trainer: L.Trainer, module: DownscalingModule, step: int) -> Scores:
         assert self.metrics is not None
-        scores, self.metrics = self.metrics.compute(), None
+        # a process without any times has seen no members
+        seen = torch.tensor(float(self._members), device=module.device)
+        members = trainer.strategy.reduce(seen, reduce_op="max")
+        scores, self.metrics = self.metrics.compute(int(members)), None
         return scores
 
 
 class SpectralErrorCallback(ScoringCallback):
-    """How far the spectra of the members are from the truth's, as they train.
+    """How far the spectra of the members are from the truth's, as they train: lsd, lsd_fine (dB), melr, effective_resolution and
+    resolved_scale (km), and on global grids zonal_lsd and zonal_melr. See ScoringCallback."""
 
-    Logs `fdsr/{metric}/{variable}` for lsd and lsd_fine (dB), melr, effective_resolution and resolved_scale (km), and on global grids
-    zonal_lsd and zonal_melr. See EvaluationCallback for when and on what.
-    """
-
-    names = ("spectral", "zonal")
+    default = ("spectral", "zonal")
 
 
 class EnsembleCallback(ScoringCallback):
-    """Fair CRPS, spread–skill ratio, and error of the ensemble mean, as they train.
+    """Fair CRPS, spread–skill ratio, and error of the ensemble mean, as they train: crps, crps_biased, spread_skill, rmse, mae and
+    bias; a deterministic method has none of the first three. See ScoringCallback."""
 
-    Logs `fdsr/{metric}/{variable}` for crps, crps_biased, spread_skill, rmse, mae and bias; a deterministic method has none
-    of the first three. See EvaluationCallback for when and on what.
-    """
-
-    names = ("rmse", "mae", "bias", "crps", "spread_skill")
-
-    def finish(self, trainer: L.Trainer, module: DownscalingModule, step: int) -> Scores:
-        scores = super().finish(trainer, module, step)
-        # without spread the CRPS is the mean absolute error, which is listed as such
-        if all(math.isnan(value) for value in scores["spread_skill"].values()):
-            for name in ("crps", "crps_biased", "spread_skill"):
-                scores.pop(name, None)
-        return scores
-
-
-def field_metrics(spec: FieldSpec, names: Sequence[str]) -> FieldMetrics:
-    """The metrics `names` of FieldMetrics on the grid of `spec`."""
-    rows, columns, projected = spec_axes(spec)
-    metrics = FieldMetrics(rows, columns, spec.high_channels, projected=projected)
-    for name in set(metrics.metrics) - set(names):
-        del metrics.metrics[name]
-    return metrics
+    default = ("rmse", "mae", "bias", "crps", "spread_skill")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -20,7 +20,8 @@ from fdsr.callbacks.spec_metrics import spec_metrics
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO
 from fdsr.errors import FdsrError
-from fdsr.metrics import FieldMetrics, require_scorable
+from fdsr.metrics import FieldMetrics, SpectralScores, require_scorable
+from fdsr.metrics.registry import MetricNames, find_metrics
 from fdsr.metrics.results import scores_dataset
 from fdsr.modules.downscaling import DownscalingModule, Ensemble
 from fdsr.modules.field_codec import FieldCodec
@@ -43,17 +44,18 @@ TABLE_FIELDS = (
 class ScoreRecorder(Callback):
     """Scores a test over all ranks and writes `test_metrics.csv`, `test_scores.nc`, `test_spectra.nc` and `test_example.nc`.
 
-    The table has every score; `test_scores.nc` is what `fdsr.metrics.evaluate` gives for the same prediction, with spectra
-    and rank histograms. A value that is missing where the truth is not stops the test with its place.
+    The table has every score of `metrics` (see `fdsr.metrics.registry.find_metrics`) that says something of so many members;
+    `test_scores.nc` is what `fdsr.metrics.evaluate` gives for the same prediction, with spectra and rank histograms. A value
+    that is missing where the truth is not stops the test with its place.
 
     The metrics live here, not in the module, so that they never reach a checkpoint. Every rank feeds its own share;
     sums are merged when the test ends.
     """
 
     def __init__(
-        self, run_dir: str | Path, method: str, overwrite: bool = False, weather_frechet: bool = False
+        self, run_dir: str | Path, method: str, overwrite: bool = False, metrics: MetricNames | None = None
     ) -> None:
-        self.weather_frechet = weather_frechet
+        self.chosen = find_metrics(metrics)
         self.run_dir, self.method, self.overwrite = Path(run_dir), method, overwrite
         self.metrics: FieldMetrics | None = None
         self.members, self.n_times = 0, 0
@@ -68,14 +70,7 @@ class ScoreRecorder(Callback):
         assert isinstance(pl_module, DownscalingModule)
         if not isinstance(pl_module.codec, FieldCodec):
             return  # images are judged as a set, by FIDCallback
-        spec = pl_module.codec.spec
-        self.metrics = spec_metrics(
-            spec,
-            factor=spec.factor,
-            low_names=spec.low_channels,
-            members=pl_module.members,
-            weather_frechet=self.weather_frechet,
-        ).to(pl_module.device)
+        self.metrics = spec_metrics(pl_module.codec.spec, self.chosen, pl_module.members).to(pl_module.device)
         self.members, self.n_times = 0, 0
 
     def on_test_batch_end(
@@ -103,8 +98,7 @@ class ScoreRecorder(Callback):
             return
         assert isinstance(pl_module, DownscalingModule)
         spec = pl_module.fields.spec
-        values = self.metrics.compute()
-        spectra = self.metrics.spectra()
+        values = self.metrics.compute(self.members)
         count = trainer.strategy.reduce(torch.tensor(float(self.n_times), device=pl_module.device), reduce_op="sum")
         units = {name: spec.attributes.get(name, {}).get("units", "1") for name in spec.high_channels}
         scores = scores_dataset([self.metrics], units, self.members, int(count))
@@ -120,15 +114,15 @@ class ScoreRecorder(Callback):
             "device": device_name(pl_module.device),
             "commit": code_version(),
         }
-        rows = []
-        for metric, by_variable in values.items():
-            for variable, value in by_variable.items():
-                # a deterministic forecast has no spread, and its CRPS is its mean absolute error, listed as such
-                if self.members == 1 and metric in ("crps", "crps_biased", "spread_skill"):
-                    continue
-                rows.append({**facts, "variable": variable, "metric": metric, "value": f"{value:.6g}"})
+        rows = [
+            {**facts, "variable": variable, "metric": metric, "value": f"{value:.6g}"}
+            for metric, by_variable in values.items()
+            for variable, value in by_variable.items()
+        ]
         _write_csv(self.run_dir / "test_metrics.csv", rows)
-        _spectra_dataset(spectra, spec.high_channels).to_netcdf(self.run_dir / "test_spectra.nc", engine="scipy")
+        if "spectral" in self.metrics.metrics:
+            spectra = cast(SpectralScores, self.metrics["spectral"]).spectra()
+            _spectra_dataset(spectra, spec.high_channels).to_netcdf(self.run_dir / "test_spectra.nc", engine="scipy")
         scores.assign_attrs(facts).to_netcdf(self.run_dir / "test_scores.nc", engine="scipy")
         for logger in trainer.loggers:
             logger.log_metrics(

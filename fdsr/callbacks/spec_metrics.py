@@ -10,16 +10,20 @@ from fdsr.data.field_spec import FieldSpec
 from fdsr.errors import FdsrError
 from fdsr.geometry import EARTH_RADIUS_KM
 from fdsr.metrics import FieldMetrics, read_thresholds
+from fdsr.metrics.registry import MetricNames
 
 _UNITS = {1.0: "km", 1e-3: "m"}  # lengths that the axes of a projection come in, in km
 
 
-def spec_metrics(spec: FieldSpec, **options: Any) -> FieldMetrics:
+def spec_metrics(spec: FieldSpec, metrics: MetricNames | None, members: int | None = None) -> FieldMetrics:
     """FieldMetrics of a store's fields, with scores of events for variables whose attribute `thresholds` asks for them."""
     asking = {name: spec.attributes.get(name, {}).get("thresholds") for name in spec.high_channels}
     thresholds = {name: read_thresholds(text) for name, text in asking.items() if text is not None}
     rows, columns, projected = spec_axes(spec)
-    return FieldMetrics(rows, columns, spec.high_channels, projected=projected, thresholds=thresholds, **options)
+    return FieldMetrics(
+        rows, columns, spec.high_channels, spec.factor,
+        low_names=spec.low_channels, members=members, projected=projected, thresholds=thresholds, metrics=metrics,
+    )  # fmt: skip
 
 
 def spec_axes(spec: FieldSpec) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from fdsr.metrics.boxes import Band, ZonalBand, latlon_bands, projected_bands, zonal_bands
 from fdsr.metrics.consistency import CoarseConsistency
-from fdsr.metrics.ensemble import CRPS, BiasedCRPS, FairCRPS, RankHistogram, SpreadSkill
+from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
+from fdsr.metrics.field_metric import FieldMetric, weighted_sum
 from fdsr.metrics.frechet import FrechetDistance
 from fdsr.metrics.images.kid import KernelDistance
-from fdsr.metrics.log_spectral import Spectra, SpectralScores
+from fdsr.metrics.log_spectral import Spectra, SpectralScores, ZonalScores
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
-from fdsr.metrics.precipitation import EventScores, ExceedanceScores, read_thresholds
+from fdsr.metrics.precipitation import ExceedanceScores, read_thresholds
 from fdsr.metrics.quantiles import QuantileErrors
+from fdsr.metrics.score_metric import Sample, ScoreMetric, Task
 from fdsr.metrics.spectra import energy_spectrum, power_density, rapsd
 from fdsr.metrics.suite import FieldMetrics
 from fdsr.metrics.weather_frechet import WeatherFrechet
+from fdsr.scores import Score
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,21 +33,24 @@ __all__ = [
     "RMSE",
     "Band",
     "Bias",
-    "BiasedCRPS",
     "CoarseConsistency",
-    "EventScores",
     "ExceedanceScores",
-    "FairCRPS",
+    "FieldMetric",
     "FieldMetrics",
     "FrechetDistance",
     "KernelDistance",
     "QuantileErrors",
     "RankHistogram",
+    "Sample",
+    "Score",
+    "ScoreMetric",
     "Spectra",
     "SpectralScores",
     "SpreadSkill",
+    "Task",
     "WeatherFrechet",
     "ZonalBand",
+    "ZonalScores",
     "energy_spectrum",
     "evaluate",
     "latlon_bands",
@@ -53,6 +59,7 @@ __all__ = [
     "rapsd",
     "read_thresholds",
     "require_scorable",
+    "weighted_sum",
     "zonal_bands",
 ]
 
@@ -65,7 +72,7 @@ def evaluate(
 ) -> xr.Dataset:
     """Every metric of `prediction` against `truth`, one data variable a metric with dimension `variable`, and spectra.
 
-    Options: mask, thresholds, scales, seed, weather_frechet; all of it in `fdsr.metrics.evaluation.evaluate_datasets`.
+    Options: mask, thresholds, scales, seed, metrics; all of it in `fdsr.metrics.evaluation.evaluate_datasets`.
     """
     # here, so that the metrics do not need xarray
     from fdsr.metrics.evaluation import evaluate_datasets

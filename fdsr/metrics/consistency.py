@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
 from fdsr.metrics.field_metric import FieldMetric
+from fdsr.metrics.score_metric import Sample, Task
+from fdsr.scores import Score
 
 
 class CoarseConsistency(FieldMetric):
@@ -21,15 +23,29 @@ class CoarseConsistency(FieldMetric):
         weights: area of the fine cells, (H,) or (H, W).
         factor: rows and columns of a block, or one number for both.
         n_variables: C.
+        low_index: for each of them its channel in the coarse input, None where it has none; default: the same channel.
     """
 
-    higher_is_better = False
+    scores = (
+        Score(
+            "coarse_consistency", "root mean square difference of the coarsened members from the low-resolution input",
+            "coarse RMSE",
+        ),
+    )  # fmt: skip
     total: Tensor
     share: Tensor
     coarse_weights: Tensor
 
-    def __init__(self, weights: Tensor, factor: int | tuple[int, int], n_variables: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        weights: Tensor,
+        factor: int | tuple[int, int],
+        n_variables: int = 1,
+        low_index: Sequence[int | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(weights, n_variables, **kwargs)
+        self.low_index = tuple(range(n_variables) if low_index is None else low_index)
         self.factor = (factor, factor) if isinstance(factor, int) else (int(factor[0]), int(factor[1]))
         fy, fx = self.factor
         height, width = self.weights.shape
@@ -45,6 +61,23 @@ class CoarseConsistency(FieldMetric):
         self.register_buffer("coarse_weights", coarse, persistent=False)
         self.add_sum("total", n_variables)
 
+    @classmethod
+    def for_task(cls, task: Task) -> Self | None:
+        """None without a coarse input, or where it has none of the variables."""
+        index = [task.low_names.index(name) if name in task.low_names else None for name in task.names]
+        if task.factor is None or all(i is None for i in index):
+            return None
+        return cls(task.grid.weights(), task.factor, len(index), index)
+
+    def take(self, sample: Sample) -> None:
+        if sample.low is None:
+            return
+        low = sample.low
+        if self.low_index != tuple(range(low.shape[1])):
+            missing = torch.full_like(low[:, :1], torch.nan)
+            low = torch.cat([missing if i is None else low[:, i : i + 1] for i in self.low_index], 1)
+        self.update(sample.prediction, low, sample.truth.isnan())
+
     def coarsen(self, field: Tensor) -> Tensor:
         """Area-weighted block means of fields (..., H, W): (..., H / factor, W / factor)."""
         self._check_columns(field)
@@ -52,12 +85,13 @@ class CoarseConsistency(FieldMetric):
         weighted = field.to(self.share.dtype) * self.share
         return weighted.reshape(*field.shape[:-2], height // fy, fy, width // fx, fx).sum((-3, -1))
 
-    def update(self, prediction: Tensor | Iterable[Tensor], low: Tensor, masked: Tensor | None = None) -> None:
+    def update(self, prediction: Tensor, low: Tensor, masked: Tensor | None = None) -> None:
         """Add times: members (B, M, C, H, W) and the low-resolution input (B, C, h, w), physical units.
 
-        The prediction may also be an iterable of members (B, C, H, W). `masked` (B, C, H, W) marks fine cells that do not
-        count; a coarse cell that holds one, or whose `low` is NaN, is left out.
+        `masked` (B, C, H, W) marks fine cells that do not count; a coarse cell that holds one, or whose `low` is NaN, is left
+        out.
         """
+        self._check_low(prediction, low)
         hidden = low.isnan()
         if masked is not None and bool(masked.any()):
             self._check_columns(masked)
@@ -67,26 +101,22 @@ class CoarseConsistency(FieldMetric):
         weights = self.coarse_weights * ~hidden if bool(hidden.any()) else self.coarse_weights.expand(low.shape)
         low = low.to(self.share.dtype).masked_fill(hidden, 0.0)
         with torch.autocast(low.device.type, enabled=False):
-            for block in self._blocks_of(prediction, low):
-                for m in range(block.shape[1]):
-                    error = (self.coarsen(block[:, m]) - low).masked_fill(hidden, 0.0)
-                    self.total = self.total + (error.square() * weights).sum((0, 2, 3))
-                    self.area = self.area + weights.sum((0, 2, 3))
+            for member in prediction.unbind(1):
+                error = (self.coarsen(member) - low).masked_fill(hidden, 0.0)
+                self.total = self.total + (error.square() * weights).sum((0, 2, 3))
+                self.area = self.area + weights.sum((0, 2, 3))
 
-    def _blocks_of(self, prediction: Tensor | Iterable[Tensor], low: Tensor) -> Iterator[Tensor]:
-        """Blocks (B, m, C, H, W) of members whose shape fits that of low."""
-        (fy, fx), (n_times, variables, rows, columns) = self.factor, low.shape
-        expected = (n_times, self.n_variables, rows * fy, columns * fx)
-        blocks = [prediction] if isinstance(prediction, Tensor) else (member[:, None] for member in prediction)
-        for block in blocks:
-            self._check_grid(block)
-            if (block.shape[0], *block.shape[2:]) != expected or variables != self.n_variables:
-                raise FdsrError(
-                    f"low-resolution input of shape {tuple(low.shape)}, but prediction {tuple(block.shape)} and "
-                    f"factor {fy} × {fx} need "
-                    f"{(block.shape[0], self.n_variables, block.shape[-2] // fy, block.shape[-1] // fx)}"
-                )
-            yield block
+    def _check_low(self, prediction: Tensor, low: Tensor) -> None:
+        """FdsrError where the shape of the coarse input does not fit that of the members."""
+        self._check_grid(prediction)
+        self._check_columns(prediction)
+        (fy, fx), (n_times, *_, height, width) = self.factor, prediction.shape
+        expected = (n_times, self.n_variables, height // fy, width // fx)
+        if low.shape != expected or prediction.shape[2] != self.n_variables:
+            raise FdsrError(
+                f"low-resolution input of shape {tuple(low.shape)}, but prediction {tuple(prediction.shape)} and "
+                f"factor {fy} × {fx} need {expected}"
+            )
 
     def _check_columns(self, field: Tensor) -> None:
         """Rows were checked at construction."""

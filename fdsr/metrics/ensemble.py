@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.field_metric import FieldMetric, area_of, masked, member_blocks, weighted_sum, working_dtype
+from fdsr.metrics.field_metric import FieldMetric, weighted_sum
+from fdsr.metrics.score_metric import Task, Variable
+from fdsr.scores import Score
 
 # below this many members all pairs are cheaper than sorting
 PAIRWISE_MEMBERS = 24
@@ -47,11 +48,26 @@ def _sort_members(p: Tensor) -> Tensor:
 class CRPS(FieldMetric):
     """Both estimators of the continuous ranked probability score, from one pass over the pairs of members.
 
-    `compute()` gives {"crps": fair, "crps_biased": biased}: see `FairCRPS` and `BiasedCRPS`. A single member's are both its
-    mean absolute error.
+    crps is fair: ⟨|x_m − y|⟩ − Σ_{m,n} |x_m − x_n| / (2M(M−1)), unbiased in the number of members M (Ferro 2014,
+    doi:10.1002/qj.2270): its expectation is the CRPS of the distribution the members are drawn from.
+
+    crps_biased is that of the members' empirical distribution, with 2M² in place of 2M(M−1): the estimator that most published
+    tables have (Gneiting & Raftery 2007, doi:10.1198/016214506000001437, eq. 21, with the empirical distribution for F). It
+    falls with M by ⟨|x_m − x_n|⟩ / (2M) and so favours large ensembles.
+
+    A single member's are both its mean absolute error.
     """
 
-    higher_is_better = False
+    scores = (
+        Score(
+            "crps", "fair continuous ranked probability score", "CRPS",
+            summary="ratio", ensemble=True, stand_in="mae", headline=True,
+        ),
+        Score(
+            "crps_biased", "continuous ranked probability score of the empirical distribution, which favours large ensembles",
+            "CRPS, biased", ensemble=True,
+        ),
+    )  # fmt: skip
     total: Tensor
     biased: Tensor
 
@@ -81,31 +97,6 @@ class CRPS(FieldMetric):
         return {"crps": self.total / self.area, "crps_biased": self.biased / self.area}
 
 
-class FairCRPS(CRPS):
-    """Fair continuous ranked probability score: ⟨|x_m − y|⟩ − Σ_{m,n} |x_m − x_n| / (2M(M−1)).
-
-    Unbiased in the number of members M (Ferro 2014, doi:10.1002/qj.2270): its expectation is the CRPS of the
-    distribution the members are drawn from. With a single member it is that member's mean absolute error, and should
-    be labelled so.
-    """
-
-    def compute(self) -> Tensor:
-        """(C,), in the variable's unit."""
-        return self.total / self.area
-
-
-class BiasedCRPS(CRPS):
-    """CRPS of the members' empirical distribution: ⟨|x_m − y|⟩ − Σ_{m,n} |x_m − x_n| / (2M²).
-
-    The estimator that most published tables have (Gneiting & Raftery 2007, doi:10.1198/016214506000001437, eq. 21, with
-    the empirical distribution for F); it falls with M by ⟨|x_m − x_n|⟩ / (2M) and so favours large ensembles.
-    """
-
-    def compute(self) -> Tensor:
-        """(C,), in the variable's unit."""
-        return self.biased / self.area
-
-
 class SpreadSkill(FieldMetric):
     """Spread–skill ratio √((M+1)/M) · √⟨s²⟩ / √⟨(x̄ − y)²⟩, s² the ensemble variance with 1/(M−1).
 
@@ -113,6 +104,12 @@ class SpreadSkill(FieldMetric):
     below 1 when it is overconfident. NaN for a single member, whose spread is not defined.
     """
 
+    scores = (
+        Score(
+            "spread_skill", "spread–skill ratio", "spread/skill",
+            unit="1", direction="nearest 1", summary="mean", ensemble=True, headline=True,
+        ),
+    )  # fmt: skip
     spread: Tensor
     skill: Tensor
 
@@ -122,34 +119,12 @@ class SpreadSkill(FieldMetric):
         self.add_sum("skill", n_variables)
 
     def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
-        mean = p.mean(0)
-        self._add((mean - y).square(), (p - mean).square_().sum(0), p.shape[0], w)
-
-    def _reduce_stream(self, members: Iterable[Tensor], truth: Tensor) -> None:
-        # Welford (1962): the mean and the sum of squares about it, one member at a time
-        mean = torch.zeros(truth.shape, dtype=working_dtype(truth.device), device=truth.device)
-        squares, count = torch.zeros_like(mean), 0
-        for block in member_blocks(members, truth):
-            count += 1
-            step = block[:, 0] - mean
-            mean += step / count
-            squares += step * (block[:, 0] - mean)
-        if count == 0:
-            raise FdsrError("the prediction has no members")
-        self._check(mean[:, None], truth)
-        self._check_grid(truth)
-        for b in range(truth.shape[0]):
-            (m, s), y, w = masked(torch.stack([mean[b], squares[b]]), truth[b].to(mean.dtype), self.weights)
-            self.area = self.area + area_of(w, y)
-            self._add((m - y).square(), s, count, w)
-
-    def _add(self, skill: Tensor, squares: Tensor, members: int, w: Tensor) -> None:
-        """Add a block (C, h, W): squared error of the mean, sum of squares of the members about it."""
-        self.skill = self.skill + weighted_sum(skill, w)
+        members, mean = p.shape[0], p.mean(0)
+        self.skill = self.skill + weighted_sum((mean - y).square(), w)
         if members > 1:
             # the factors belong to each time's own M, so that ensembles of different sizes may be pooled
             factor = (members + 1) / (members * (members - 1))
-            self.spread = self.spread + weighted_sum(squares, w) * factor
+            self.spread = self.spread + weighted_sum((p - mean).square_().sum(0), w) * factor
         else:
             self.spread = self.spread + math.nan
 
@@ -165,6 +140,7 @@ class RankHistogram(FieldMetric):
     truth of that time and variable, so they do not depend on how times are batched. A NaN member counts as not below.
     """
 
+    name = "rank_histogram"
     counts: Tensor
 
     def __init__(self, weights: Tensor, members: int, n_variables: int = 1, seed: int = 0, **kwargs: Any) -> None:
@@ -172,21 +148,20 @@ class RankHistogram(FieldMetric):
         self.members, self.seed = members, seed
         self.add_sum("counts", n_variables, members + 1)
 
-    def update(self, prediction: Tensor | Iterable[Tensor], truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), M as given at construction; or an iterable of members (B, C, H, W)."""
-        if isinstance(prediction, Tensor):
-            self._check(prediction, truth)
-        self._check_grid(truth)
+    @classmethod
+    def for_task(cls, task: Task) -> Self | None:
+        return None if task.members is None else cls(task.grid.weights(), task.members, len(task.names), task.seed)
+
+    def update(self, prediction: Tensor, truth: Tensor) -> None:
+        """Add times: (B, M, C, H, W) and (B, C, H, W), M as given at construction."""
+        self._check(prediction, truth)
+        if prediction.shape[1] != self.members:
+            raise FdsrError(f"RankHistogram was built for {self.members} members, got {prediction.shape[1]}")
         below = torch.zeros(truth.shape, dtype=torch.int32, device=truth.device)
-        ties, members = torch.zeros_like(below), 0
-        for block in member_blocks(prediction, truth):
-            for m in range(block.shape[1]):
-                p = block[:, m]
-                below += p < truth
-                ties += p == truth
-            members += block.shape[1]
-        if members != self.members:
-            raise FdsrError(f"RankHistogram was built for {self.members} members, got {members}")
+        ties = torch.zeros_like(below)
+        for p in prediction.unbind(1):
+            below += p < truth
+            ties += p == truth
         valid = ~truth.isnan()
         weights = self.weights.expand(truth.shape[-2:])
         counts, area = torch.zeros_like(self.counts), torch.zeros_like(self.area)
@@ -211,3 +186,10 @@ class RankHistogram(FieldMetric):
     def compute(self) -> Tensor:
         """(C, M + 1)."""
         return self.counts / self.area[:, None]
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        return self.n_variables, self.members + 1
+
+    def arrays(self) -> dict[str, Variable]:
+        attributes = {"long_name": "frequency of the rank of the truth"}
+        return {self.name: (("variable", "rank"), self.values()[self.name], attributes)}

@@ -14,6 +14,7 @@ from fdsr.errors import FdsrError
 from fdsr.metrics.alignment import Fields, check_dims, match_grid, match_low, match_times, read_fields
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.precipitation import read_thresholds
+from fdsr.metrics.registry import MetricNames
 from fdsr.metrics.results import scores_dataset
 from fdsr.metrics.suite import FieldMetrics
 
@@ -29,7 +30,7 @@ def evaluate_datasets(
     thresholds: Mapping[str, Sequence[float]] | None = None,
     scales: Sequence[float] | None = None,
     seed: int = 0,
-    weather_frechet: bool = False,
+    metrics: MetricNames | None = None,
 ) -> xr.Dataset:
     """Score a prediction against the truth, area-weighted and in the variables' own units.
 
@@ -48,13 +49,13 @@ def evaluate_datasets(
             `thresholds` of the truth's variable says ("0.1, 1"), and none without it.
         scales: km, windows of the fractions skill score; by default 3, 9 and 27 rows of the grid.
         seed: of the draws that break ties in ranks.
-        weather_frechet: whether to give the Fréchet distance of patches too.
+        metrics: which ones: names, or paths of classes of your own, or the classes; all that are not on demand by default,
+            and `+weather_frechet` beside these. See `fdsr.metrics.registry.find_metrics`.
 
     Returns:
-        One data variable a metric with dimension `variable`, over the variables in both: rmse, mae, bias, crps,
-        crps_biased, spread_skill, lsd, lsd_fine, melr, effective_resolution and resolved_scale (km), q0_1_error,
-        q1_error, q99_error, q99_9_error; coarse_consistency with `low`, NaN for a variable it lacks; zonal_lsd and zonal_melr where
-        the longitudes close the circle; weather_frechet and weather_frechet_patches if asked for.
+        One data variable a score with dimension `variable`, over the variables in both, as its metric declares it (the table
+        of the README has the names). coarse_consistency only with `low`, NaN for a variable it lacks; zonal_lsd and zonal_melr
+        where the longitudes close the circle.
         spectrum (of the members), spectrum_reference, spectrum_error and spectrum_mean (of the ensemble mean), (variable,
         band, ring) in unit² km², with wavenumber (band, ring) in cycles/km, scored (band, ring), band_latitude (band);
         zonal_spectrum… (variable, zonal_band, zonal_mode) in unit² km likewise. rank_histogram (variable, rank).
@@ -92,7 +93,7 @@ def evaluate_datasets(
     asked = _thresholds(thresholds, reference, names)
 
     members = fine.data.sizes.get("member", 1)
-    metrics = {
+    scored = {
         name: FieldMetrics(
             rows,
             columns,
@@ -103,13 +104,13 @@ def evaluate_datasets(
             seed=seed,
             thresholds=asked,
             scales=scales,
-            weather_frechet=weather_frechet,
+            metrics=metrics,
         )
         for name in names
     }
     # silent where nobody watches
     for i, time in enumerate(tqdm(times, "evaluate", unit="time", disable=None)):
-        for name, metric in metrics.items():
+        for name, metric in scored.items():
             y = _load(reference, name, steps[i])
             if counts is not None:
                 y = torch.where(counts.at(i), y, torch.nan)
@@ -120,7 +121,7 @@ def evaluate_datasets(
                 raise FdsrError(f"low: {name} is infinite at time {time}")
             metric.update(x[None, :, None], y[None], z)
     units = {name: str(reference.data[name].attrs.get("units", "")) for name in names}
-    return scores_dataset(list(metrics.values()), units, members, len(times))
+    return scores_dataset(list(scored.values()), units, members, len(times))
 
 
 class _Mask:

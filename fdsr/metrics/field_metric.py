@@ -1,77 +1,22 @@
-"""What every metric of fields shares: float64 sums that add up over batches, processes and merges, and area weights."""
+"""Metrics of area-weighted cells, seen a block of rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from fdsr.errors import FdsrError
+from fdsr.metrics.score_metric import ScoreMetric, Task
+from fdsr.metrics.sum_metric import working_dtype
 
 # elements of one float64 working block: small enough for the cache, so that memory does not grow with members or grid
 BLOCK_ELEMENTS = 2**18
 
 
-def working_dtype(device: torch.device) -> torch.dtype:
-    """float64, or float32 on a device that has none (MPS)."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-class SumMetric(Metric):
-    """A metric whose states are float64 sums, so that any split of the same data gives the same value.
-
-    The sums keep their precision when the module that holds them is cast (`.to(bfloat16)`), leave no trace in a
-    checkpoint, and are added over processes by `compute()`. Input of any floating dtype is converted to float64 before
-    any arithmetic, outside autocast. A cell whose truth is NaN is masked: whatever is predicted there, it has no weight. NaN in
-    a prediction elsewhere gives NaN (`fdsr.metrics.missing` finds the place).
-
-    Subclasses add out of place (`self.s = self.s + x`), because a state reset under `torch.inference_mode` must not be
-    written to in place outside it.
-    """
-
-    full_state_update = False
-    is_differentiable = False
-
-    def __init__(self, n_variables: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if n_variables < 1:
-            raise FdsrError(f"a metric needs at least one variable, got n_variables={n_variables}")
-        self.n_variables = n_variables
-
-    def add_sum(self, name: str, *shape: int) -> None:
-        """Register the sum `name` of the given shape, added over processes."""
-        self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> SumMetric:
-        """Move to the device that `fn` moves to, never to another precision."""
-
-        def move(tensor: Tensor) -> Tensor:
-            if not tensor.is_floating_point():
-                return fn(tensor)
-            device = fn(torch.empty(0, dtype=torch.float32, device=tensor.device)).device
-            return tensor.to(device, working_dtype(device))
-
-        super()._apply(move, *args, **kwargs)
-        return self
-
-    def _check(self, prediction: Tensor, truth: Tensor) -> None:
-        """One-line errors for shapes other than (B, M, C, H, W) and (B, C, H, W)."""
-        if prediction.ndim != 5 or truth.ndim != 4:
-            raise FdsrError(
-                f"{type(self).__name__} takes a prediction (time, member, variable, lat, lon) and a truth "
-                f"(time, variable, lat, lon), got {tuple(prediction.shape)} and {tuple(truth.shape)}"
-            )
-        expected = (prediction.shape[0], *prediction.shape[2:])
-        if expected != tuple(truth.shape):
-            raise FdsrError(f"prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} do not match")
-        if truth.shape[1] != self.n_variables:
-            raise FdsrError(f"{type(self).__name__} was built for {self.n_variables} variables, got {truth.shape[1]}")
-
-
-class FieldMetric(SumMetric):
+class FieldMetric(ScoreMetric):
     """A metric that is a function of area-weighted sums over cells; `compute()` gives one value a variable, (C,).
 
     A metric of a single variable gives a 0-d tensor, as torchmetrics squeezes what has one element.
@@ -81,8 +26,7 @@ class FieldMetric(SumMetric):
             (`fdsr.geometry.latitude_weights`).
         n_variables: C.
 
-    Subclasses implement `_accumulate`, which sees one time and a block of rows, and `_reduce_stream` where the members
-    need not be held together.
+    Subclasses implement `_accumulate`, which sees one time and a block of rows.
     """
 
     weights: Tensor
@@ -98,31 +42,25 @@ class FieldMetric(SumMetric):
         self.register_buffer("weights", w[:, None] if w.ndim == 1 else w, persistent=False)
         self.add_sum("area", n_variables)
 
-    def update(self, prediction: Tensor | Iterable[Tensor], truth: Tensor) -> None:
-        """Add times. Shapes (B, M, C, H, W) and (B, C, H, W), physical units; B may be anything, also 0.
+    @classmethod
+    def for_task(cls, task: Task) -> Self | None:
+        return cls(task.grid.weights(), len(task.names))
 
-        The prediction may also be an iterable of members (B, C, H, W), which are then held one at a time.
-
-        Raises:
-            FdsrError: shapes do not match, or the metric needs all members together and got an iterable.
-        """
-        if not isinstance(prediction, Tensor):
-            self._reduce_stream(prediction, truth)
-            return
+    def update(self, prediction: Tensor, truth: Tensor) -> None:
+        """Add times. Shapes (B, M, C, H, W) and (B, C, H, W), physical units; B may be anything, also 0."""
         self._check(prediction, truth)
-        self._check_grid(truth)
         with torch.autocast(prediction.device.type, enabled=False):
             for p, y, w in self._blocks(prediction, truth):
                 self.area = self.area + area_of(w, y)
                 self._accumulate(p, y, w)
 
-    def _reduce_stream(self, members: Iterable[Tensor], truth: Tensor) -> None:
-        """Add times whose members come one by one."""
-        raise FdsrError(f"{type(self).__name__} compares the members with each other: give them as one tensor")
-
     def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         """Add one block without NaN in truth: members (M, C, h, W), truth (C, h, W), weights (h, 1), (h, W) or (C, h, W)."""
         raise NotImplementedError
+
+    def _check(self, prediction: Tensor, truth: Tensor) -> None:
+        super()._check(prediction, truth)
+        self._check_grid(truth)
 
     def _check_grid(self, field: Tensor) -> None:
         height, width = self.weights.shape
@@ -160,36 +98,3 @@ def weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
     if weights.shape[-1] == 1:
         return (values.sum(-1) * weights[..., 0]).sum(-1)
     return (values * weights).sum((-2, -1))
-
-
-def member_blocks(prediction: Tensor | Iterable[Tensor], truth: Tensor) -> Iterator[Tensor]:
-    """The members as blocks (B, m, C, H, W): a tensor is one block, an iterable gives one member (B, C, H, W) a block.
-
-    Raises FdsrError when a member of an iterable does not have the shape of the truth.
-    """
-    if isinstance(prediction, Tensor):
-        yield prediction
-        return
-    for member in prediction:
-        if member.shape != truth.shape:
-            raise FdsrError(f"member {tuple(member.shape)} and truth {tuple(truth.shape)} do not match")
-        yield member[:, None]
-
-
-def sum_of_members(block: Tensor) -> Tensor:
-    """Σ over the members of (B, m, C, H, W) in float64: (B, C, H, W). Several times as fast as a converting `sum`."""
-    total = torch.zeros(block[:, 0].shape, dtype=working_dtype(block.device), device=block.device)
-    for m in range(block.shape[1]):
-        total += block[:, m]
-    return total
-
-
-def mean_of_members(members: Tensor | Iterable[Tensor], truth: Tensor) -> Tensor:
-    """Mean (B, 1, C, H, W) in float64 of members (B, M, C, H, W), or (B, C, H, W) one by one. FdsrError when none comes."""
-    total, count = torch.zeros(truth.shape, dtype=working_dtype(truth.device), device=truth.device), 0
-    for block in member_blocks(members, truth):
-        total += sum_of_members(block)
-        count += block.shape[1]
-    if count == 0:
-        raise FdsrError("the prediction has no members")
-    return (total / count)[:, None]

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fdsr.metrics.boxes import Band, ZonalBand
-from fdsr.metrics.field_metric import SumMetric, member_blocks, sum_of_members
+from fdsr.metrics.score_metric import ScoreMetric, Task, Variable, sum_of_members
 from fdsr.metrics.spectra import Rings, half_power_density, ring_mean
+from fdsr.scores import Score
 
 # power below this share of the mean square of the truth is rounding, not signal
 ROUNDING = 1e-24
 # points transformed at once: what the cache holds
 CHUNK_POINTS = 2**17
+# of a dataset's spectra: suffix → attribute of Spectra, and in words
+_SPECTRA = {
+    "": ("power", "members, averaged over them"),
+    "_reference": ("reference", "truth"),
+    "_error": ("error", "error of the ensemble mean"),
+    "_mean": ("mean", "ensemble mean, which is not the spectrum of the model"),
+}
 # a wavenumber is resolved where the power is right to this factor, and where the mean's error is below its inverse
 RESOLVED = 2.0
 
@@ -43,7 +51,7 @@ class Spectra:
     mean: np.ndarray
 
 
-class SpectralScores(SumMetric):
+class SpectralScores(ScoreMetric):
     """LSD, MELR and effective resolution of the member-averaged power P against the power P_ref of the truth.
 
     Over the scored rings: LSD = √⟨(10 log10 P/P_ref)²⟩ in dB; MELR = ⟨|ln P − ln P_ref|⟩. P and P_ref are averaged over
@@ -63,7 +71,26 @@ class SpectralScores(SumMetric):
         n_variables: C.
     """
 
-    higher_is_better = False
+    name = "spectral"
+    scores: ClassVar[tuple[Score, ...]] = (
+        Score("lsd", "log-spectral distance", "LSD", "dB", summary="mean", headline=True),
+        Score(
+            "lsd_fine", "log-spectral distance over the upper half of the wavenumbers", "fine LSD", "dB", summary="mean"
+        ),
+        Score("melr", "mean absolute log ratio of spectra", "MELR", "1", summary="mean"),
+        Score(
+            "effective_resolution", "wavelength down to which the power of the members is right to a factor of two",
+            "eff. resolution", "km",
+        ),
+        Score(
+            "resolved_scale",
+            "wavelength down to which the error of the ensemble mean has at most half of the truth's power",
+            "resolved scale", "km",
+        ),
+    )  # fmt: skip
+    dims = ("band", "ring")
+    prefix: ClassVar[str] = ""  # of the names of all that it gives
+    per_wavenumber: ClassVar[str] = "km2"
     power: Tensor
     reference: Tensor
     error: Tensor
@@ -85,25 +112,22 @@ class SpectralScores(SumMetric):
             self.add_sum(name, n_variables, len(self.bands))
         self.add_sum("n_times")
 
-    def update(self, prediction: Tensor | Iterable[Tensor], truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units; or an iterable of members (B, C, H, W)."""
-        if isinstance(prediction, Tensor):
-            self._check(prediction, truth)
-        dtype = self.power.dtype
+    @classmethod
+    def for_task(cls, task: Task) -> Self | None:
+        return cls(task.grid.bands(), len(task.names))
+
+    def update(self, prediction: Tensor, truth: Tensor) -> None:
+        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
+        self._check(prediction, truth)
+        dtype, members = self.power.dtype, prediction.shape[1]
         names = ("power", "reference", "error", "mean", "mean_square", "n_fields", "n_truths")
         sums = {name: torch.zeros_like(getattr(self, name)) for name in names}
         valid = [~band.cut(truth).isnan().any(-1).any(-1) for band in self.bands]
-        total, members = torch.zeros(truth.shape, dtype=dtype, device=truth.device), 0
         with torch.autocast(truth.device.type, enabled=False):
-            for block in member_blocks(prediction, truth):
-                total += sum_of_members(block)
-                members += block.shape[1]
-                for i, band in enumerate(self.bands):
-                    boxes = band.cut(block).flatten(0, 1)
-                    keep = valid[i].repeat_interleave(block.shape[1], 0)
-                    sums["power"][:, i, : self.rings[i].n] += self._power(boxes, keep, self.rings[i])
-            mean = total / max(1, members)
+            mean = sum_of_members(prediction) / members
             for i, (band, rings) in enumerate(zip(self.bands, self.rings, strict=True)):
+                boxes, keep = band.cut(prediction).flatten(0, 1), valid[i].repeat_interleave(members, 0)
+                sums["power"][:, i, : rings.n] = self._power(boxes, keep, rings)
                 x, y = band.cut(mean), band.cut(truth).to(dtype)
                 for name, field in (("reference", y), ("error", x - y), ("mean", x)):
                     sums[name][:, i, : rings.n] = self._power(field, valid[i], rings)
@@ -165,6 +189,15 @@ class SpectralScores(SumMetric):
             "mean": mean,
         }
 
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        return tuple(self.power.shape) if name in ("power", "reference", "error", "mean") else (self.n_variables,)
+
+    def values(self) -> dict[str, np.ndarray]:
+        return {
+            f"{self.prefix}{name}" if len(self.shape_of(name)) == 1 else name: value
+            for name, value in super().values().items()
+        }
+
     def _over_bands(self, values: Tensor) -> Tensor:
         """Mean of (C, bands) over the bands with scored rings, by the area of their boxes seen: (C,)."""
         used = [i for i, rings in enumerate(self.rings) if rings.scored.any()]
@@ -175,8 +208,7 @@ class SpectralScores(SumMetric):
 
     def spectra(self) -> Spectra:
         """The spectra as numpy arrays, of all processes together."""
-        shape = tuple(self.power.shape)
-        values = self.compute()
+        shape, values = tuple(self.power.shape), self.values()
         n_rings = shape[-1]
 
         def pad(values: np.ndarray, fill: float | bool) -> np.ndarray:
@@ -185,7 +217,7 @@ class SpectralScores(SumMetric):
         missing = np.array([pad(np.zeros(r.n, dtype=bool), True) for r in self.rings]).reshape(shape[1:])
 
         def get(name: str) -> np.ndarray:
-            return np.where(missing, np.nan, values[name].cpu().double().numpy().reshape(shape))
+            return np.where(missing, np.nan, values[name])
 
         return Spectra(
             wavenumber=np.array([pad(r.wavenumber, np.nan) for r in self.rings]).reshape(shape[1:]),
@@ -197,6 +229,47 @@ class SpectralScores(SumMetric):
             error=get("error"),
             mean=get("mean"),
         )
+
+    def arrays(self) -> dict[str, Variable]:
+        spectra, units = self.spectra(), f"variable's units squared times {self.per_wavenumber}"
+        return super().arrays() | {
+            f"{self.prefix}spectrum{suffix}": (
+                ("variable", *self.dims),
+                getattr(spectra, attribute),
+                {"long_name": f"power density of {what}", "units": units},
+            )
+            for suffix, (attribute, what) in _SPECTRA.items()
+        }
+
+    def coordinates(self) -> dict[str, Variable]:
+        spectra, scored = self.spectra(), f"whether the ring enters {self.prefix}lsd and {self.prefix}melr"
+        return {
+            f"{self.prefix}wavenumber": (
+                self.dims,
+                spectra.wavenumber,
+                {"units": "km-1", "long_name": "cycles per km"},
+            ),
+            f"{self.prefix}scored": (self.dims, spectra.scored, {"long_name": scored}),
+            f"{self.dims[0]}_latitude": (self.dims[:1], spectra.latitude, {"units": "degrees_north"}),
+        }
+
+
+class ZonalScores(SpectralScores):
+    """The same of the spectra of whole rows, where the longitudes close the circle; its bands are zonal ones."""
+
+    name = "zonal"
+    scores = (
+        Score("zonal_lsd", "log-spectral distance of zonal spectra", "zonal LSD", "dB", summary="mean"),
+        Score("zonal_melr", "mean absolute log ratio of zonal spectra", "zonal MELR", "1"),
+    )
+    prefix = "zonal_"
+    dims = ("zonal_band", "zonal_mode")
+    per_wavenumber = "km"
+
+    @classmethod
+    def for_task(cls, task: Task) -> Self | None:
+        bands = task.grid.zonal_bands()
+        return cls(bands, len(task.names)) if bands else None
 
 
 def _largest_resolved(log_ratio: Tensor, bound: float, wavenumber: Tensor) -> Tensor:

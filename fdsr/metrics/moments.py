@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.field_metric import SumMetric, working_dtype
+from fdsr.metrics.sum_metric import SumMetric, working_dtype
 
 
 class GaussianStatistics(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdsr.metrics.field_metric import FieldMetric, mean_of_members, weighted_sum
+from fdsr.metrics.field_metric import FieldMetric, weighted_sum
+from fdsr.metrics.score_metric import Sample
+from fdsr.scores import Score
 
 
 class MeanError(FieldMetric):
@@ -20,11 +21,11 @@ class MeanError(FieldMetric):
         super().__init__(weights, n_variables, **kwargs)
         self.add_sum("total", n_variables)
 
+    def take(self, sample: Sample) -> None:
+        self.update(sample.mean, sample.truth)
+
     def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         self.total = self.total + weighted_sum(self._score(p.mean(0) - y), w)
-
-    def _reduce_stream(self, members: Iterable[Tensor], truth: Tensor) -> None:
-        self.update(mean_of_members(members, truth), truth)
 
     def _score(self, error: Tensor) -> Tensor:
         raise NotImplementedError
@@ -37,7 +38,7 @@ class MeanError(FieldMetric):
 class RMSE(MeanError):
     """√⟨(x̄ − y)²⟩: the root of the pooled mean square, never a mean of roots."""
 
-    higher_is_better = False
+    scores = (Score("rmse", "root mean square error of the ensemble mean", "RMSE of mean"),)
 
     def _score(self, error: Tensor) -> Tensor:
         return error.square()
@@ -50,7 +51,7 @@ class RMSE(MeanError):
 class MAE(MeanError):
     """⟨|x̄ − y|⟩."""
 
-    higher_is_better = False
+    scores = (Score("mae", "mean absolute error of the ensemble mean", "MAE of mean"),)
 
     def _score(self, error: Tensor) -> Tensor:
         return error.abs()
@@ -58,6 +59,8 @@ class MAE(MeanError):
 
 class Bias(MeanError):
     """⟨x̄ − y⟩; zero is best."""
+
+    scores = (Score("bias", "mean error of the ensemble mean", "bias", direction="nearest 0"),)
 
     def _score(self, error: Tensor) -> Tensor:
         return error

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.field_metric import FieldMetric, masked, member_blocks, weighted_sum
+from fdsr.metrics.field_metric import FieldMetric, masked, weighted_sum
+from fdsr.metrics.score_metric import Task, Variable
+from fdsr.scores import Score
 
 # windows in rows, when no scales are asked for
 DEFAULT_WINDOWS = (3, 9, 27)
@@ -28,26 +29,6 @@ def read_thresholds(value: object) -> tuple[float, ...]:
         return tuple(float(part) for part in parts)
     except (TypeError, ValueError) as error:
         raise FdsrError(f"thresholds {value!r} are not numbers; write them like '0.1, 1'") from error
-
-
-@dataclass(frozen=True)
-class EventScores:
-    """Scores at thresholds (T,) in the variable's unit and scales (S,) in km: all (T,), fss (T, S)."""
-
-    thresholds: tuple[float, ...]
-    scales: tuple[float, ...]
-    wet_fraction: np.ndarray
-    wet_fraction_truth: np.ndarray
-    brier: np.ndarray
-    fss: np.ndarray
-
-    def labelled(self) -> Iterator[tuple[str, float]]:
-        """Every score with a name of its own: wet_fraction_1, wet_fraction_truth_1, brier_1, fss_1_50km."""
-        for i, threshold in enumerate(self.thresholds):
-            for name in ("wet_fraction", "wet_fraction_truth", "brier"):
-                yield f"{name}_{threshold:g}", float(getattr(self, name)[i])
-            for j, scale in enumerate(self.scales):
-                yield f"fss_{threshold:g}_{scale:.4g}km", float(self.fss[i, j])
 
 
 class Neighbourhood:
@@ -104,7 +85,7 @@ def _half_window(cells: float) -> int:
 
 
 class ExceedanceScores(FieldMetric):
-    """Scores of the event x ≥ threshold of one variable, from the fraction p of the members in which it happens.
+    """Scores of the event x ≥ threshold, from the fraction p of the members in which it happens; of variables that have thresholds.
 
     For each threshold: wet_fraction, the area-weighted frequency of the event among the members, and wet_fraction_truth;
     brier = ⟨(p − o)²⟩, o the event in the truth (Brier 1950); and for each scale fss = 1 − ⟨(P − O)²⟩ / ⟨P² + O²⟩ with P and
@@ -113,15 +94,35 @@ class ExceedanceScores(FieldMetric):
     entirely. Masked cells are left out of the windows' means and are no centres. fss is NaN where the event happens nowhere, or no
     window fits.
 
+    In tables every threshold, and every scale, has a name of its own: wet_fraction_1, brier_1, fss_1_50km.
+
     Args:
         weights: area of the cells, (H,) or (H, W).
-        thresholds: in the variable's unit, each > 0 for rain.
+        thresholds: of each variable, in its unit, > 0 for rain; none where it has no events.
         scales: km, side of the windows; None: 3, 9 and 27 rows.
         dy, dx: km; dx of each row (H,).
         width: W.
         periodic: whether the columns close the circle.
     """
 
+    name = "events"
+    dims = ("event", "window")
+    scores = (
+        Score(
+            "wet_fraction",
+            "frequency of values at or above the threshold among the members",
+            unit="1",
+            direction="none",
+        ),
+        Score(
+            "wet_fraction_truth",
+            "frequency of values at or above the threshold in the truth",
+            unit="1",
+            direction="none",
+        ),
+        Score("brier", "Brier score of reaching the threshold", "Brier", "1"),
+        Score("fss", "fractions skill score of reaching the threshold", "FSS", "1", direction="higher"),
+    )
     prediction_area: Tensor
     truth_area: Tensor
     brier: Tensor
@@ -131,7 +132,7 @@ class ExceedanceScores(FieldMetric):
     def __init__(
         self,
         weights: Tensor,
-        thresholds: Sequence[float],
+        thresholds: Sequence[Sequence[float]],
         scales: Sequence[float] | None,
         dy: float,
         dx: np.ndarray,
@@ -139,77 +140,113 @@ class ExceedanceScores(FieldMetric):
         periodic: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(weights, 1, **kwargs)
-        self.thresholds = tuple(float(t) for t in thresholds)
+        super().__init__(weights, len(thresholds), **kwargs)
+        self.thresholds = tuple(tuple(float(t) for t in own) for own in thresholds)
         self.scales = tuple(float(s) for s in scales) if scales is not None else tuple(n * dy for n in DEFAULT_WINDOWS)
-        if not self.thresholds or not all(math.isfinite(t) for t in self.thresholds):
-            raise FdsrError(f"thresholds must be finite numbers and at least one, got {list(self.thresholds)}")
+        if not any(self.thresholds) or not all(math.isfinite(t) for own in self.thresholds for t in own):
+            raise FdsrError(f"thresholds must be finite numbers and at least one, got {[*map(list, self.thresholds)]}")
         if not all(s > 0 and math.isfinite(s) for s in self.scales):
             raise FdsrError(f"scales must be positive numbers of km, got {list(self.scales)}")
         self.windows = tuple(Neighbourhood(s, dy, np.asarray(dx), width, periodic) for s in self.scales)
+        shape = (len(self.thresholds), max(map(len, self.thresholds)))
         for name in ("prediction_area", "truth_area", "brier"):
-            self.add_sum(name, len(self.thresholds))
+            self.add_sum(name, *shape)
         for name in ("difference", "sum_of_squares"):
-            self.add_sum(name, len(self.thresholds), len(self.scales))
+            self.add_sum(name, *shape, len(self.scales))
 
-    def update(self, prediction: Tensor | Iterable[Tensor], truth: Tensor) -> None:
-        """Add times: (B, M, 1, H, W) and (B, 1, H, W), physical units; or an iterable of members (B, 1, H, W)."""
-        if isinstance(prediction, Tensor):
-            self._check(prediction, truth)
-        self._check_grid(truth)
-        shape = (len(self.thresholds), *truth.shape)
-        count, broken = (
-            torch.zeros(shape, dtype=torch.int32, device=truth.device),
-            torch.zeros_like(truth, dtype=torch.bool),
-        )
-        members = 0
-        for block in member_blocks(prediction, truth):
-            members += block.shape[1]
-            for m in range(block.shape[1]):
-                broken |= block[:, m].isnan()
-                for i, threshold in enumerate(self.thresholds):
-                    count[i] += block[:, m] >= threshold
-        probability = count.to(self.area.dtype) / members
-        probability = torch.where(broken, torch.nan, probability)  # a missing value is no dry one
-        for b in range(truth.shape[0]):
-            self._add(probability[:, b], truth[b])
+    @classmethod
+    def for_task(cls, task: Task) -> Self | None:
+        """None where no variable has thresholds."""
+        thresholds = [task.thresholds.get(name, ()) for name in task.names]
+        if not any(len(own) for own in thresholds):
+            return None
+        grid = task.grid
+        return cls(grid.weights(), thresholds, task.scales, grid.dy, grid.dx, grid.columns.size, grid.periodic)
 
-    def _add(self, p: Tensor, y: Tensor) -> None:
-        """Add one time: probabilities (T, 1, H, W) and truth (1, H, W)."""
+    def update(self, prediction: Tensor, truth: Tensor) -> None:
+        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
+        self._check(prediction, truth)
+        for c, thresholds in enumerate(self.thresholds):
+            if not thresholds:
+                continue
+            p, y = prediction[:, :, c : c + 1], truth[:, c : c + 1]
+            count = torch.zeros((len(thresholds), *y.shape), dtype=torch.int32, device=y.device)
+            for member in p.unbind(1):
+                for i, threshold in enumerate(thresholds):
+                    count[i] += member >= threshold
+            probability = count.to(self.area.dtype) / p.shape[1]
+            probability = torch.where(p.isnan().any(1), torch.nan, probability)  # a missing value is no dry one
+            for b in range(y.shape[0]):
+                self._add(c, probability[:, b], y[b])
+
+    def _add(self, c: int, p: Tensor, y: Tensor) -> None:
+        """Add one time of variable c: probabilities (T, 1, H, W) and truth (1, H, W)."""
         p, y_filled, weights = masked(p, y.to(p.dtype), self.weights)
         valid = (~y.isnan()).to(p.dtype)
         w = (weights * valid)[0]
-        event = torch.stack([(y_filled[0] >= t).to(p.dtype) * valid[0] for t in self.thresholds])
+        event = torch.stack([(y_filled[0] >= t).to(p.dtype) * valid[0] for t in self.thresholds[c]])
         p = p[:, 0]
-        self.area = self.area + w.sum()
-        self.prediction_area = self.prediction_area + weighted_sum(p, w)
-        self.truth_area = self.truth_area + weighted_sum(event, w)
-        self.brier = self.brier + weighted_sum((p - event).square(), w)
+        self._add_to("area", w.sum(), c)
+        self._add_to("prediction_area", weighted_sum(p, w), c)
+        self._add_to("truth_area", weighted_sum(event, w), c)
+        self._add_to("brier", weighted_sum((p - event).square(), w), c)
         for i, window in enumerate(self.windows):
             cells = window.sum(valid[0])
             centre = w * window.inside.to(w.device)
             fractions = [torch.where(centre > 0, window.sum(x) / cells, 0.0) for x in (p, event)]
-            difference = weighted_sum((fractions[0] - fractions[1]).square(), centre)
-            squares = weighted_sum(fractions[0].square() + fractions[1].square(), centre)
-            one = torch.zeros_like(self.difference)
-            one[:, i] = difference
-            two = torch.zeros_like(self.sum_of_squares)
-            two[:, i] = squares
-            self.difference, self.sum_of_squares = self.difference + one, self.sum_of_squares + two
+            self._add_to("difference", weighted_sum((fractions[0] - fractions[1]).square(), centre), c, i)
+            self._add_to("sum_of_squares", weighted_sum(fractions[0].square() + fractions[1].square(), centre), c, i)
 
-    def shape_of(self, score: str) -> tuple[int, ...]:
-        """Shape of what `compute()` gives under that name."""
-        shape = (len(self.thresholds), len(self.scales))
-        return shape if score == "fss" else shape[:1]
+    def _add_to(self, name: str, value: Tensor, c: int, scale: int | None = None) -> None:
+        """Add the value () of variable c, or its values (T,) at one scale."""
+        state = getattr(self, name)
+        more = torch.zeros_like(state)
+        if value.ndim == 0:
+            more[c] = value
+        else:
+            (more[c] if scale is None else more[c, :, scale])[: len(value)] = value
+        setattr(self, name, state + more)
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        return tuple(self.difference.shape) if name == "fss" else tuple(self.brier.shape)
 
     def compute(self) -> dict[str, Tensor]:
-        """wet_fraction, wet_fraction_truth and brier, (T,); fss (T, S)."""
+        """wet_fraction, wet_fraction_truth and brier, (C, T); fss (C, T, S). NaN where a variable has fewer thresholds."""
+        area = self.area[:, None]
+        asked = torch.zeros_like(self.brier, dtype=torch.bool)
+        for c, thresholds in enumerate(self.thresholds):
+            asked[c, : len(thresholds)] = True
         # cumulative sums round: what is below that is no event
-        happens = self.sum_of_squares > 1e-20 * self.area
+        happens = self.sum_of_squares > 1e-20 * area[..., None]
         fss = 1.0 - self.difference / self.sum_of_squares
+        found = {
+            "wet_fraction": self.prediction_area / area,
+            "wet_fraction_truth": self.truth_area / area,
+            "brier": self.brier / area,
+        }
+        return {name: torch.where(asked, value, torch.nan) for name, value in found.items()} | {
+            "fss": torch.where(happens | self.sum_of_squares.isnan(), fss, torch.nan)
+        }
+
+    def lines(self, names: Sequence[str]) -> Iterator[tuple[Score, str, str, float]]:
+        values = self.values()
+        for c, name in enumerate(names):
+            for t, threshold in enumerate(self.thresholds[c]):
+                for score in self.scores:
+                    value, label = values[score.name][c, t], f"{score.name}_{threshold:g}"
+                    if value.ndim == 0:
+                        yield score, label, name, float(value)
+                    else:
+                        for scale, at_scale in zip(self.scales, value.tolist(), strict=True):
+                            yield score, f"{label}_{scale:.4g}km", name, at_scale
+
+    def coordinates(self) -> dict[str, Variable]:
+        thresholds = np.full(self.brier.shape, np.nan)
+        scales = np.full((self.n_variables, len(self.scales)), np.nan)
+        for c, own in enumerate(self.thresholds):
+            thresholds[c, : len(own)] = own
+            scales[c] = self.scales if own else np.nan
         return {
-            "wet_fraction": self.prediction_area / self.area,
-            "wet_fraction_truth": self.truth_area / self.area,
-            "brier": self.brier / self.area,
-            "fss": torch.where(happens | self.sum_of_squares.isnan(), fss, torch.nan),
+            "threshold": (("variable", "event"), thresholds, {"units": "as the variable"}),
+            "scale": (("variable", "window"), scales, {"units": "km"}),
         }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdsr.metrics.field_metric import FieldMetric, member_blocks
+from fdsr.metrics.field_metric import FieldMetric
 from fdsr.metrics.histogram import BINS, coarsest, dyadic_grid, histogram_quantile, merge_histograms, occupied_range
+from fdsr.scores import Score
 
 LEVELS = (0.001, 0.01, 0.99, 0.999)
 
@@ -28,27 +28,28 @@ class QuantileErrors(FieldMetric):
     (0.006 K over 100 K), and much nearer than that where the data are dense.
     """
 
+    name = "quantiles"
+    scores = tuple(
+        Score(
+            quantile_name(q), f"error of the {100 * q:g} % quantile", f"{100 * q:g} % quantile", direction="nearest 0"
+        )
+        for q in LEVELS
+    )
     predicted: Tensor
     true: Tensor
 
-    def __init__(
-        self, weights: Tensor, n_variables: int = 1, levels: tuple[float, ...] = LEVELS, **kwargs: Any
-    ) -> None:
+    def __init__(self, weights: Tensor, n_variables: int = 1, **kwargs: Any) -> None:
         super().__init__(weights, n_variables, **kwargs)
-        self.levels = levels
         for name in ("predicted", "true"):
             self.add_state(
                 name, torch.zeros(n_variables, 2 + BINS, dtype=torch.float64), dist_reduce_fx=merge_histograms
             )
 
-    def update(self, prediction: Tensor | Iterable[Tensor], truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units; or an iterable of members (B, C, H, W)."""
-        if isinstance(prediction, Tensor):
-            self._check(prediction, truth)
-        self._check_grid(truth)
+    def update(self, prediction: Tensor, truth: Tensor) -> None:
+        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
+        self._check(prediction, truth)
         self.true = self._add(self.true, truth[:, None], truth)
-        for block in member_blocks(prediction, truth):
-            self.predicted = self._add(self.predicted, block, truth)
+        self.predicted = self._add(self.predicted, prediction, truth)
 
     def _add(self, histogram: Tensor, values: Tensor, truth: Tensor) -> Tensor:
         """`histogram` (C, 2 + BINS) and the values (B, M, C, H, W) where truth is not NaN."""
@@ -86,6 +87,5 @@ class QuantileErrors(FieldMetric):
     def compute(self) -> dict[str, Tensor]:
         """name → (C,), in the variable's unit."""
         return {
-            quantile_name(q): histogram_quantile(self.predicted, q) - histogram_quantile(self.true, q)
-            for q in self.levels
+            quantile_name(q): histogram_quantile(self.predicted, q) - histogram_quantile(self.true, q) for q in LEVELS
         }

@@ -18,7 +18,7 @@ from scipy.signal.windows import dpss
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.field_metric import working_dtype
+from fdsr.metrics.sum_metric import working_dtype
 
 # time–bandwidth product of the taper: it spreads power over ±NW/L, so rings below that are not scored
 NW = 3.0
@@ -27,7 +27,8 @@ MIN_POINTS = 8
 
 
 @lru_cache(maxsize=64)
-def _taper(height: int, width: int) -> np.ndarray:
+def taper(height: int, width: int) -> np.ndarray:
+    """The window w (height, width): the product of two DPSS tapers with NW = 3. Raises FdsrError below 8 points."""
     if min(height, width) < MIN_POINTS:
         raise FdsrError(f"a spectrum needs at least {MIN_POINTS} points on each axis, got {height} × {width}")
     window: np.ndarray = dpss(height, NW)[:, None] * dpss(width, NW)[None, :]
@@ -48,11 +49,6 @@ def _constant(array: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(array).to(like.device, like.dtype)
 
 
-def taper(height: int, width: int) -> Tensor:
-    """The window w (height, width), float64: the product of two DPSS tapers with NW = 3."""
-    return torch.from_numpy(_taper(height, width)).clone()
-
-
 def remove_plane(x: Tensor) -> Tensor:
     """x (..., h, w) without its least-squares plane a + b y + c x."""
     height, width = x.shape[-2:]
@@ -69,8 +65,8 @@ def half_power_density(x: Tensor, spacing: tuple[float, float], periodic: bool =
         energy = float(height * width)
         coefficients = torch.fft.rfft2(x - x.mean((-2, -1), keepdim=True))
     else:
-        energy = float((_taper(height, width) ** 2).sum())
-        coefficients = torch.fft.rfft2(remove_plane(x) * _constant(_taper(height, width), x))
+        energy = float((taper(height, width) ** 2).sum())
+        coefficients = torch.fft.rfft2(remove_plane(x) * _constant(taper(height, width), x))
     scale = spacing[0] * spacing[1] / energy
     return (coefficients.real.square() + coefficients.imag.square()) * scale
 

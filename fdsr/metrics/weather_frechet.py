@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.field_metric import SumMetric
 from fdsr.metrics.frechet import frechet_distance
 from fdsr.metrics.images.features import weights_hash
 from fdsr.metrics.moments import GaussianStatistics
 from fdsr.metrics.patch_network import FEATURES, PATCH, PatchNetwork
+from fdsr.metrics.score_metric import ScoreMetric
+from fdsr.scores import Score
 
 FEW = 20 * FEATURES  # below so many patches of the truth the covariance is badly known and the distance biased upwards
 _BATCH = 256
@@ -44,7 +45,7 @@ def patches_of(fields: Tensor, size: int = PATCH) -> Tensor:
     return cut.transpose(-3, -2).flatten(-4, -3)
 
 
-class WeatherFrechet(SumMetric):
+class WeatherFrechet(ScoreMetric):
     """d² between Gaussians fitted to the features of members' and of true patches of 32 × 32 cells, per variable.
 
     A true patch is taken in units of its own standard deviation about its own mean, and the members' patches of that time and
@@ -58,7 +59,16 @@ class WeatherFrechet(SumMetric):
         n_variables: C.
     """
 
-    higher_is_better = False
+    scores = (
+        Score(
+            "weather_frechet", "Fréchet distance of features of patches between members and truth", "weather_frechet",
+            "1", summary="mean",
+        ),
+        Score(
+            "weather_frechet_patches", "patches of the truth that weather_frechet rests on", unit="1", direction="none"
+        ),
+    )  # fmt: skip
+    on_demand = True
     truth_count: Tensor
     truth_total: Tensor
     members_count: Tensor

@@ -70,12 +70,3 @@ def test_masked_cells_and_missing_low() -> None:
         weight[hole[0], :, hole[1], hole[2]] = 0.0
         square = (coarse[:, :, c] - low[:, None, c].double().numpy()) ** 2
         assert metric.compute()[c].item() == pytest.approx(np.sqrt(np.average(square, weights=weight)), rel=1e-11)
-
-
-def test_members_one_by_one() -> None:
-    p, _ = sample()
-    low = torch.zeros(3, 2, 6, 9)
-    whole, streamed = CoarseConsistency(weights(), 4, 2), CoarseConsistency(weights(), 4, 2)
-    whole.update(p, low)
-    streamed.update((member for member in p.unbind(1)), low)
-    torch.testing.assert_close(whole.compute(), streamed.compute(), rtol=1e-12, atol=0)

@@ -67,5 +67,5 @@ def test_a_single_row_or_column(shape: tuple[int, int], projected: bool) -> None
     assert scores["brier_0.5"] == 1.0
     for name in ("lsd", "lsd_fine", "melr", "effective_resolution", "resolved_scale"):
         assert np.isnan(scores[name])
-    assert metrics.spectra().power.shape == (1, 0, 0)
-    np.testing.assert_allclose(metrics.rank_histogram(), [[1.0, 0.0, 0.0]])
+    assert metrics["spectral"].arrays()["spectrum"][1].shape == (1, 0, 0)
+    np.testing.assert_allclose(metrics["rank_histogram"].values()["rank_histogram"], [[1.0, 0.0, 0.0]])

@@ -40,12 +40,8 @@ def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def results(metrics: FieldMetrics) -> dict[str, Any]:
     found: dict[str, Any] = {f"{m}/{v}": value for m, by in metrics.compute().items() for v, value in by.items()}
-    zonal = metrics.zonal_spectra()
-    assert zonal is not None
-    for name in ("power", "reference", "error", "mean"):
-        found[f"zonal {name}"] = getattr(zonal, name)
-        found[f"boxes {name}"] = getattr(metrics.spectra(), name)
-    found["ranks"] = metrics.rank_histogram()
+    for name in ("zonal", "spectral", "rank_histogram"):
+        found |= {array: values for array, (_, values, _) in metrics[name].arrays().items()}
     return found
 
 

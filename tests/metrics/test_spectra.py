@@ -17,7 +17,7 @@ sizes = st.integers(8, 33)
 @given(height=sizes, width=sizes, dy=st.floats(0.1, 100), dx=st.floats(0.1, 100), seed=st.integers(0, 999))
 def test_parseval(height: int, width: int, dy: float, dx: float, seed: int) -> None:
     x = torch.randn(2, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 30 + 1e5
-    w = taper(height, width)
+    w = torch.from_numpy(taper(height, width))
     power = power_density(x, (dy, dx)).sum((-2, -1)) / (height * dy * width * dx)
     expected = (w * remove_plane(x)).square().sum((-2, -1)) / w.square().sum()
     torch.testing.assert_close(power, expected, rtol=1e-10, atol=0)
@@ -27,7 +27,7 @@ def test_parseval(height: int, width: int, dy: float, dx: float, seed: int) -> N
 @given(height=sizes, width=sizes)
 def test_density_is_the_squared_transform_of_the_tapered_field(height: int, width: int) -> None:
     x = torch.randn(height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(height * width))
-    w = taper(height, width)
+    w = torch.from_numpy(taper(height, width))
     full = torch.fft.fft2(w * remove_plane(x)).abs().square() * (3.0 * 2.0) / w.square().sum()
     torch.testing.assert_close(power_density(x, (3.0, 2.0)), full, rtol=1e-10, atol=1e-14)
 

@@ -109,7 +109,7 @@ def test_few_patches_are_warned_of() -> None:
 
 def test_the_suite_gives_it_when_asked() -> None:
     rows, truth = np.arange(64.0), rough(12)
-    plain, asked = (FieldMetrics(rows, rows, ["a", "b"], projected=True, weather_frechet=w) for w in (False, True))
+    plain, asked = (FieldMetrics(rows, rows, ["a", "b"], projected=True, metrics=m) for m in (None, "+weather_frechet"))
     for metrics in (plain, asked):
         metrics.update(truth[:, None], truth)
     assert "weather_frechet" not in plain.compute()

@@ -63,8 +63,8 @@ def test_only_circles_have_zonal_scores() -> None:
     scores = around.compute()
     assert scores["zonal_lsd"]["a"] == pytest.approx(20 * np.log10(2.0), rel=1e-9)
     assert scores["zonal_melr"]["b"] == pytest.approx(2 * np.log(2.0), rel=1e-9)
-    assert "zonal_lsd" not in part.compute() and part.zonal_spectra() is None
-    assert around.zonal_spectra() is not None
+    assert "zonal_lsd" not in part.compute() and "zonal" not in part.metrics
+    assert "zonal_spectrum_mean" in around["zonal"].arrays()
 
 
 def test_a_row_with_a_masked_cell_is_left_out() -> None:

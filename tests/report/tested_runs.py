@@ -59,12 +59,11 @@ def write_run(
     with (folder / "test_metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, TABLE_FIELDS)
         writer.writeheader()
-        for metric, values in metrics.compute().items():
-            if members > 1 or metric not in ("crps", "crps_biased", "spread_skill"):
-                writer.writerows(
-                    facts | {"metric": metric, "variable": v, "value": f"{x:.6g}"} for v, x in values.items()
-                )
-    _spectra_dataset(metrics.spectra(), list(VARIABLES)).to_netcdf(folder / "test_spectra.nc", engine="scipy")
+        for metric, values in metrics.compute(members).items():
+            writer.writerows(facts | {"metric": metric, "variable": v, "value": f"{x:.6g}"} for v, x in values.items())
+    _spectra_dataset(metrics["spectral"].spectra(), list(VARIABLES)).to_netcdf(
+        folder / "test_spectra.nc", engine="scipy"
+    )
     scores_dataset([metrics], UNITS, members, n_times).to_netcdf(folder / "test_scores.nc", engine="scipy")
     fine = ("variable", "lat", "lon")
     xr.Dataset(

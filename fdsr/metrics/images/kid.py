@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.field_metric import working_dtype
+from fdsr.metrics.sum_metric import working_dtype
 
 
 def polynomial_mmd(x: Tensor, y: Tensor) -> Tensor:

@@ -1,0 +1,96 @@
+"""What there is to know of a score: enough for a table, a page, a dataset and a logger to show it, and none of how it is computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+AS_VARIABLE = "as the variable"
+
+Badness = Callable[[float], float]  # of a value: the least is best
+
+_BADNESS: dict[str, Badness | None] = {
+    "lower": lambda value: value,
+    "higher": lambda value: -value,
+    "nearest 0": abs,
+    "nearest 1": lambda value: abs(value - 1.0),
+    "none": None,
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a variable, as a metric declares it.
+
+    name: in tables and in logs, `fdsr/{name}/{variable}`.
+    long_name: the same in words.
+    heading: of a column, without the unit; by default the name.
+    unit: `as the variable`, `1` of a pure number, or its own, such as `dB`.
+    direction: which of two values is the better one.
+    summary: of several variables: the mean of their values, of their ratios to the reference method's, or nothing.
+    ensemble: whether it takes two members to say anything.
+    stand_in: the score that stands in its place for a single member.
+    headline: whether the printed comparison has it and, where lower is better, figures draw it against what it costs.
+    """
+
+    name: str
+    long_name: str
+    heading: str = ""
+    unit: str = AS_VARIABLE
+    direction: Literal["lower", "higher", "nearest 0", "nearest 1", "none"] = "lower"
+    summary: Literal["mean", "ratio", "none"] = "none"
+    ensemble: bool = False
+    stand_in: str = ""
+    headline: bool = False
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return self.heading or self.name.replace("_", " ")
+
+    @property
+    def column(self) -> str:
+        """The heading and a unit of its own."""
+        return self.title if self.unit in (AS_VARIABLE, "1", "") else f"{self.title} ({self.unit})"
+
+    @property
+    def what(self) -> str:
+        """The long name, and what is best where that is not clear."""
+        return (
+            f"{self.long_name}; best {self.direction.replace(' ', ' to ')}" if " " in self.direction else self.long_name
+        )
+
+    @property
+    def badness(self) -> Badness | None:
+        """None where no value is better than another."""
+        return _BADNESS[self.direction]
+
+    def shown(self, members: int) -> str | None:
+        """The score that tells of `members` what this one does: itself; of a single one its stand-in, or none."""
+        return self.name if members > 1 or not self.ensemble else self.stand_in or None
+
+    def attributes(self) -> dict[str, str | int]:
+        """What a dataset keeps of it beside its values; `from_attributes` reads them."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "unit")}
+        return {"units": self.unit} | {k: int(v) if isinstance(v, bool) else v for k, v in given.items() if v}
+
+    @classmethod
+    def from_attributes(cls, name: str, attributes: Mapping[str, Any]) -> Score | None:
+        """None for a dataset's variable that is no score."""
+        if "direction" not in attributes:
+            return None
+        given = {f.name: attributes[f.name] for f in fields(cls) if f.name in attributes}
+        flags = {flag: bool(given.get(flag, False)) for flag in ("ensemble", "headline")}
+        return cls(**{"name": name, "unit": attributes["units"]} | given | flags)
+
+
+def find_score(label: str, known: Mapping[str, Score]) -> Score:
+    """The score that a table calls `label`: one of `known`, at a threshold and a scale (`fss_1_50km`), or one without a best value."""
+    if label in known:
+        return known[label]
+    head, _, rest = re.sub(r"_([\d.])", r" \1", label, count=1).partition(" ")
+    if head in known:
+        return replace(known[head], name=label, heading=f"{known[head].title} {rest.replace('_', ', ')}")
+    return Score(label, label, unit="", direction="none")
