@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from fdsr.records import RunFolder
+
 RUNS = Path("runs/demo")
 METHODS = ("bicubic", "bicubic_dressed", "regression", "fourier_sr")  # in the order of the table
 
@@ -17,18 +19,18 @@ def steps() -> list[tuple[list[str], Path]]:
     """(command, the file that shows it was done)."""
     out: list[tuple[list[str], Path]] = []
     for name in METHODS:
-        common = ["--config", f"experiments/{name}.yaml", "--run", str(RUNS / name)]
-        last = RUNS / name / "checkpoints" / "last.ckpt"
+        folder = RunFolder(RUNS / name)
+        common = ["--config", f"experiments/{name}.yaml", "--run", str(folder)]
         if name != "bicubic":
             # a fit that was cut off is continued from its last checkpoint
-            resume = ["--ckpt_path", "last"] if last.exists() else []
-            out.append((["fit", *common, *resume], RUNS / name / "fit.done"))
-        out.append((["test", *common], RUNS / name / "test_metrics.csv"))
-    fourier = RUNS / "fourier_sr"
+            resume = ["--ckpt_path", "last"] if folder.last_checkpoint.exists() else []
+            out.append((["fit", *common, *resume], folder.fitted.path))
+        out.append((["test", *common], folder.table.path))
+    fourier = RunFolder(RUNS / "fourier_sr")
     # one time: the test has made the others already
     predict = ["predict", "--config", "experiments/fourier_sr.yaml", "--run", str(fourier)]
-    predict += ["--output", str(fourier / "prediction.zarr"), "--trainer.limit_predict_batches", "1"]
-    out.append((predict, fourier / "prediction.zarr"))
+    predict += ["--output", str(fourier.prediction), "--trainer.limit_predict_batches", "1"]
+    out.append((predict, fourier.prediction))
     return out
 
 
@@ -48,7 +50,7 @@ def main() -> int:
             result.touch()
     print(f"\n$ fdsr report {' '.join(str(RUNS / m) for m in METHODS)}", flush=True)
     status = fdsr(["report", *(str(RUNS / m) for m in METHODS)])
-    print(f"zarr:   {RUNS / 'fourier_sr' / 'prediction.zarr'}")
+    print(f"zarr:   {RunFolder(RUNS / 'fourier_sr').prediction}")
     return status
 
 

@@ -10,7 +10,6 @@ time where the signal has half of the variance. Draws a figure and writes a tabl
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from fdsr.data import WeatherDataModule
 from fdsr.diffusion import Cosine
 from fdsr.maps import save_png
 from fdsr.modules import load_module
-from fdsr.report.runs import method_name
+from fdsr.records import RunFolder, Table
 
 RINGS = 24
 EDGE = 5e-5  # rings begin at the lowest wavenumbers, in cycles per point, that a wide field has
@@ -40,21 +39,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("signal_to_noise.png"))
     options = parser.parse_args(argv)
     torch.manual_seed(0)
-    rows = [row for run in options.runs for row in measure(run)]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    table = options.output.with_suffix(".csv")
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = [row for run in options.runs for row in measure(RunFolder(run))]
+    table = Table(options.output.with_suffix(".csv"))
+    table.write(rows)
     draw(rows, options.output)
     print(f"figure: {options.output}\ntable:  {table}")
 
 
-def measure(run: Path) -> list[dict[str, Any]]:
+def measure(run: RunFolder) -> list[dict[str, Any]]:
     """A row for each variable and ring."""
-    module = load_module(run / "checkpoints/last.ckpt")
-    data = WeatherDataModule(**yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"])
+    module = load_module(run.last_checkpoint)
+    method = run.record.read()["fit"]["method"]
+    data = WeatherDataModule(**yaml.safe_load(run.config())["data"]["init_args"])
     data.prepare_data()
     data.setup("test")
     signal, noise = [], []
@@ -71,7 +67,7 @@ def measure(run: Path) -> list[dict[str, Any]]:
     rows = []
     for variable, s, n in zip(data.spec.high_channels, of_signal, of_noise, strict=True):
         rows += [
-            {"run": run.name, "method": method_name(run.name), "variable": variable, "points_per_wave": f"{1 / k:.4g}",
+            {"run": run.name, "method": method, "variable": variable, "points_per_wave": f"{1 / k:.4g}",
              "signal_to_noise": f"{ratio:.5g}"}
             for k, ratio in zip(centres.tolist(), (s / n).tolist(), strict=True) if np.isfinite(ratio)
         ]  # fmt: skip

@@ -30,6 +30,7 @@ from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
+from fdsr.records import RunFolder
 
 _TERMINATED = 143  # the status of a process that SIGTERM ended
 # short forms of what a user asks for most
@@ -42,7 +43,7 @@ class FdsrCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace results that exist already.")
         parser.add_argument(
-            "--output", type=str, default=None, help="Store that predict writes (default: RUN/prediction.zarr)."
+            "--output", type=str, default=None, help="Store that predict writes (default: in the run's directory)."
         )
         parser.add_argument(
             "--wandb",
@@ -78,48 +79,46 @@ class FdsrCLI(LightningCLI):
         return self.config[self.subcommand]
 
     @property
-    def run_dir(self) -> Path:
+    def run_folder(self) -> RunFolder:
         """The run's directory: --run, or runs/ and the configuration's name."""
-        if self._values.trainer.default_root_dir:
-            return Path(self._values.trainer.default_root_dir)
-        files = [str(c) for c in self._values.get("config") or []]
-        return Path("runs") / (Path(files[-1]).stem if files else "default")
+        return RunFolder(self._values.trainer.default_root_dir or Path("runs") / (self._configuration or "default"))
+
+    @property
+    def _configuration(self) -> str:
+        """The name of the configuration file, the last of several; empty where there is none."""
+        return Path(str(files[-1])).stem if (files := self._values.get("config")) else ""
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: the configuration says what is built; a checkpoint that differs is refused when it is loaded."""
 
     def before_instantiate_classes(self) -> None:
-        values, run_dir = self._values, self.run_dir
-        values.trainer.default_root_dir = str(run_dir)
+        values, folder = self._values, self.run_folder
+        values.trainer.default_root_dir = str(folder)
         if "checkpoint" in values:
-            values.checkpoint.dirpath = str(run_dir / "checkpoints")
+            values.checkpoint.dirpath = str(folder.checkpoints)
         if values.trainer.precision is None:
             # half precision pays where there are tensor cores; weights and losses stay in float32, and so do evaluations
             half = self.subcommand == "fit" and torch.cuda.is_available()
             values.trainer.precision = "bf16-mixed" if half else "32-true"
         ckpt_path = values.get("ckpt_path")
-        if (
-            self.subcommand == "fit"
-            and not ckpt_path
-            and not values.overwrite
-            and (run_dir / "checkpoints" / "last.ckpt").exists()
-        ):
+        if self.subcommand == "fit" and not ckpt_path and not values.overwrite and folder.last_checkpoint.exists():
             raise FdsrError(
-                f"run '{run_dir}' has a checkpoint already; continue it with --ckpt_path last, replace it with --overwrite true, "
+                f"run '{folder}' has a checkpoint already; continue it with --ckpt_path last, replace it with --overwrite true, "
                 "or choose another --run"
             )
-        _require_writable(run_dir)
+        _require_writable(folder.path)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        values, run_dir = self._values, self.run_dir
+        values, folder = self._values, self.run_folder
+        method = folder.method(self._configuration or folder.name)
         if values.trainer.logger is None:
-            kwargs["logger"] = [JSONLLogger(run_dir), *self._wandb_loggers()]
+            kwargs["logger"] = [JSONLLogger(folder), *self._wandb_loggers()]
         progress = [] if values.trainer.enable_progress_bar is False else [_progress_bar()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
-            RunRecord(run_dir, self._parser(self.subcommand).dump(values)),
-            ScoreRecorder(run_dir, run_dir.name, values.overwrite, values.metrics),
-            PredictionWriter(values.output or run_dir / "prediction.zarr", values.overwrite),
+            RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
+            ScoreRecorder(folder, method, values.overwrite, values.metrics),
+            PredictionWriter(values.output or folder.prediction, values.overwrite),
             *progress,
         ]
         # samplers here know ranks themselves
@@ -133,8 +132,10 @@ class FdsrCLI(LightningCLI):
         config = yaml.safe_load(self._parser(self.subcommand).dump(values))
         checkpoint = values.get("ckpt_path")
         # from the last checkpoint, or from one that a batch system's signal left in the run's own folder
-        resume = bool(checkpoint) and (checkpoint == "last" or Path(checkpoint).is_relative_to(self.run_dir))
-        return [RunLogger(self.run_dir, self.subcommand, config, mode == "online", resume and self.subcommand == "fit")]
+        resume = bool(checkpoint) and (checkpoint == "last" or Path(checkpoint).is_relative_to(self.run_folder.path))
+        return [
+            RunLogger(self.run_folder, self.subcommand, config, mode == "online", resume and self.subcommand == "fit")
+        ]
 
     def _run_subcommand(self, subcommand: str) -> None:
         status = 1
@@ -164,7 +165,7 @@ class FdsrCLI(LightningCLI):
     def _checkpoint(self, path: str | None) -> str | None:
         """The checkpoint to load, checked before Lightning sees it. A model folder is loaded here and now."""
         assert isinstance(self.model, DownscalingModule)
-        last = self.run_dir / "checkpoints" / "last.ckpt"
+        last = self.run_folder.last_checkpoint
         if isinstance(self.model, InterpolationModule):
             return None
         if path is None:
@@ -172,7 +173,7 @@ class FdsrCLI(LightningCLI):
                 return None
             if not last.exists():
                 raise FdsrError(
-                    f"there is no checkpoint in '{self.run_dir}'; train first (fdsr fit) or give --ckpt_path"
+                    f"there is no checkpoint in '{self.run_folder}'; train first (fdsr fit) or give --ckpt_path"
                 )
             path = str(last)
         if path == "last":
@@ -222,15 +223,15 @@ class FdsrCLI(LightningCLI):
             from fdsr.report.wandb.results import log_test
 
             # a test of images leaves no table of fields
-            if (self.run_dir / "test_metrics.csv").exists():
-                run = read_run(self.run_dir)
-                compare_runs([run], make_studies([run]), self.run_dir)
+            if self.run_folder.table.exists():
+                run = read_run(self.run_folder.path)
+                compare_runs([run], make_studies([run]), self.run_folder.path)
             for logger in self._run_loggers():
                 logger.log_record()
-                logger.share(lambda experiment: log_test(experiment, self.run_dir))
+                logger.share(lambda experiment: log_test(experiment, self.run_folder))
 
     def after_fit(self) -> None:
-        last = self.run_dir / "checkpoints" / "last.ckpt"
+        last = self.run_folder.last_checkpoint
         # a method without optimiser steps (a dressed baseline) is not saved by the checkpoint callback
         self.trainer.save_checkpoint(last, weights_only=False)
         if self.trainer.is_global_zero:
@@ -240,7 +241,7 @@ class FdsrCLI(LightningCLI):
 
     def after_predict(self) -> None:
         if self.trainer.is_global_zero:
-            print(f"prediction: {self._values.output or self.run_dir / 'prediction.zarr'}")
+            print(f"prediction: {self._values.output or self.run_folder.prediction}")
 
 
 def run(verb: str, arguments: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -19,15 +18,14 @@ from tqdm import tqdm
 from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.callbacks.logged_names import distance as distance_key
-from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.data.images.files import LabelledImages
 from fdsr.errors import FdsrError
 from fdsr.metrics.frechet import FrechetDistance, frechet_distance
 from fdsr.metrics.images.distances import image_distance
 from fdsr.metrics.images.features import FeatureExtractor, quantise
 from fdsr.metrics.images.reference import Reference, reference
+from fdsr.records import RunFolder, code_version, device_name
 
-RESULTS = "image_distances.jsonl"
 # against which published images, and how the distance is called then
 _REFERENCES = {"train": "", "test": "_test"}
 
@@ -44,8 +42,8 @@ class FIDCallback(Callback):
 
     Each process draws its own indices; only sums and features are merged, and every process ends with the same values.
     They are logged as `fdsr/fid`, `fdsr/kid`, `fdsr/classifier_frechet` (against the training images) and the same with
-    `_test` (against the test images), appended to `image_distances.jsonl` in the run's directory with everything a table
-    needs, the test images' own distance to the training images included, and the first images are drawn to `samples/`.
+    `_test` (against the test images), appended to the run's distances (see `RunFolder`) with everything a table needs, the
+    test images' own distance to the training images included, and the first images are drawn beside them.
     Training is not touched; networks and sums are no part of a checkpoint.
 
     Args:
@@ -124,9 +122,9 @@ class FIDCallback(Callback):
             logger=False, on_step=stage == "fit", on_epoch=stage != "fit", batch_size=1,
         )  # fmt: skip
         if trainer.is_global_zero:
-            run_dir = Path(trainer.default_root_dir)
+            folder = RunFolder(trainer.default_root_dir)
             if self.grid:
-                write_grid(run_dir / "samples" / f"{stage}_{step:07d}.png", shown)
+                write_grid(folder.picture(stage, step), shown)
             facts = {
                 "stage": stage,
                 "step": step,
@@ -140,9 +138,7 @@ class FIDCallback(Callback):
                 "device": device_name(module.device),
                 "commit": code_version(),
             }
-            run_dir.mkdir(parents=True, exist_ok=True)
-            with (run_dir / RESULTS).open("a") as file:
-                file.write(json.dumps(facts) + "\n")
+            folder.distances.append(facts)
         return values
 
     def _prepare(self, trainer: L.Trainer, device: torch.device) -> None:

@@ -1,6 +1,6 @@
 """What logged values are called: one table for those who log them and for those who draw them.
 
-The keys are those of `metrics.jsonl` and of Weights & Biases alike. Settings that runs are told apart by are no values but
+The keys are those of a run's own metrics and of Weights & Biases alike. Settings that runs are told apart by are no values but
 entries of a W&B run's configuration; their names stand here as well.
 """
 
@@ -16,7 +16,7 @@ SECONDS_PER_IMAGE = f"{PREFIX}/seconds_per_image"
 
 # entries of the configuration of a W&B run
 METHOD, SEED, NFE, MEMBERS = "method", "seed", "nfe", "members"
-RECORD = "record"  # run.json
+RECORD = "record"  # the run's own
 
 # Lightning's counter of optimiser steps, against which the W&B logger draws everything
 STEP = "trainer/global_step"

@@ -15,11 +15,11 @@ import zarr
 from lightning.pytorch.callbacks import Callback
 from zarr.codecs import BloscCodec
 
-from fdsr.callbacks.run_record import code_version
 from fdsr.callbacks.spec_metrics import horizontal_coordinates
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
 from fdsr.modules.downscaling import DownscalingModule
+from fdsr.records import code_version
 
 
 class PredictionWriter(Callback):

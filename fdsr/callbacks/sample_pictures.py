@@ -13,12 +13,13 @@ from fdsr.callbacks.example import example_dataset
 from fdsr.callbacks.logged_names import SAMPLES
 from fdsr.errors import FdsrError
 from fdsr.modules.downscaling import DownscalingModule, Ensemble
+from fdsr.records import RunFolder
 
 
 class SamplePictures(EvaluationCallback):
     """Draws coarse field, truth, two members, mean and spread of one time of the validation block.
 
-    Each picture is `samples/step_{step}.png` in the run's directory, and `fdsr/samples` in Weights & Biases where that
+    Each picture stands among the samples in the run's directory, and `fdsr/samples` in Weights & Biases where that
     is a logger. Rank 0 makes this time's ensemble itself, so that no fields are sent between processes.
 
     Args:
@@ -54,7 +55,7 @@ class SamplePictures(EvaluationCallback):
     def finish(self, trainer: L.Trainer, module: DownscalingModule, step: int) -> Scores:
         example, self.example = self.example, None
         if example is not None and trainer.is_global_zero:
-            path = draw_sample(example, Path(trainer.default_root_dir) / "samples" / f"step_{step:07d}.png", step)
+            path = draw_sample(example, RunFolder(trainer.default_root_dir).picture("step", step), step)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image(SAMPLES, [str(path)], step=step)

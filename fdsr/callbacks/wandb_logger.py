@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from fdsr.atomic import write_text
 from fdsr.callbacks.logged_names import RECORD
 from fdsr.errors import FdsrError
+from fdsr.records import RunFolder
 
 log = logging.getLogger(__name__)
 
-IDS = "wandb_runs.json"
 _PROJECT = "fdsr"
 # what --wandb and WANDB_MODE may say
 _MODES = {"off": "off", "disabled": "off", "offline": "offline", "dryrun": "offline", "online": "online"}
@@ -42,22 +40,11 @@ def wandb_mode(asked: str | None) -> str:
     return _MODES[said]
 
 
-def wandb_runs(run_dir: str | Path) -> dict[str, str]:
-    """The W&B runs of a run's directory: fit or test → id. Empty if nothing was logged there."""
-    path = Path(run_dir) / IDS
-    if not path.is_file():
-        return {}
-    try:
-        return {str(stage): str(name) for stage, name in json.loads(path.read_text()).items()}
-    except (ValueError, AttributeError) as error:
-        raise FdsrError(f"'{path}' is not a table of W&B runs; remove it, and the next run gets a new id") from error
-
-
 class RunLogger(WandbLogger):
     """Logs one stage of a run, in `run_dir`/wandb, with the run's whole configuration; rank zero alone.
 
-    A stage is a W&B run of its own, so that scores of a test are not mixed up with those of a training; its id stands in
-    wandb_runs.json, and a fit that is resumed goes on with its own. WANDB_PROJECT, WANDB_ENTITY and WANDB_RUN_ID are
+    A stage is a W&B run of its own, so that scores of a test are not mixed up with those of a training; its id stands
+    in the run's folder, and a fit that is resumed goes on with its own. WANDB_PROJECT, WANDB_ENTITY and WANDB_RUN_ID are
     followed, as a sweep's agent expects.
 
     The run's own record is what counts. If W&B fails, offline at its start or at any time later, one line says so and the
@@ -70,20 +57,25 @@ class RunLogger(WandbLogger):
     """
 
     def __init__(
-        self, run_dir: str | Path, stage: str, config: Mapping[str, Any], online: bool = False, resume: bool = False
+        self,
+        run_dir: str | PathLike[str],
+        stage: str,
+        config: Mapping[str, Any],
+        online: bool = False,
+        resume: bool = False,
     ) -> None:
-        self.run_dir, self.stage, self.online = Path(run_dir), stage, online
+        self.folder, self.stage, self.online = RunFolder(run_dir), stage, online
         self.failed = False
-        known = wandb_runs(run_dir).get(stage) if resume else None
-        # nothing of the console, of the code or of the machine: run.json has what counts, and progress bars redraw themselves
+        known = self.folder.wandb_runs.read().get(stage) if resume else None
+        # nothing of the console, of the code or of the machine: the run's record has what counts, and progress bars redraw themselves
         settings: dict[str, Any] = {"silent": not online, "console": "off", "disable_git": True, "disable_code": True}
         if not online:
             # measured every few seconds, they would outgrow the metrics of a long run
             settings["x_disable_stats"] = True
         super().__init__(
-            name=self.run_dir.name, project=os.environ.get("WANDB_PROJECT", _PROJECT), save_dir=str(run_dir),
+            name=self.folder.name, project=os.environ.get("WANDB_PROJECT", _PROJECT), save_dir=str(run_dir),
             id=os.environ.get("WANDB_RUN_ID") or known or f"{stage}-{secrets.token_hex(4)}",
-            mode="online" if online else "offline", job_type=stage, group=self.run_dir.name, config=dict(config),
+            mode="online" if online else "offline", job_type=stage, group=self.folder.name, config=dict(config),
             settings=settings,
         )  # fmt: skip
         del self._wandb_init["anonymous"]  # which Lightning passes, and wandb warns of
@@ -128,10 +120,8 @@ class RunLogger(WandbLogger):
         """Nothing: the configuration holds them."""
 
     def log_record(self) -> None:
-        """Add the run's record, as it stands in `run.json`, to the W&B run's configuration."""
-        path = self.run_dir / "run.json"
-        if path.is_file():
-            record = json.loads(path.read_text())
+        """Add the run's record, as it stands in its folder, to the W&B run's configuration."""
+        if record := self.folder.record.read():
             self.share(lambda experiment: experiment.config.update({RECORD: record}, allow_val_change=True))
 
     def close(self, status: int = 0) -> None:
@@ -141,7 +131,7 @@ class RunLogger(WandbLogger):
         self._experiment = None
 
     def _note(self, name: str) -> None:
-        write_text(self.run_dir / IDS, json.dumps(wandb_runs(self.run_dir) | {self.stage: name}, indent=2) + "\n")
+        self.folder.wandb_runs.write(self.folder.wandb_runs.read() | {self.stage: name})
 
     def _give_up(self, error: Exception) -> None:
         self.failed = True

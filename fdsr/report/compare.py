@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from fdsr.atomic import write_text
-from fdsr.report.runs import TABLE, TestedRun, find_runs, read_run
+from fdsr.records import RunFolder, Table, join_tables
+from fdsr.records.run_folder import TABLE
+from fdsr.report.runs import TestedRun, find_runs, read_run
 from fdsr.report.studies import Study, make_studies
 from fdsr.report.tables import comparison_table, metric_table
 
@@ -65,7 +65,7 @@ def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) 
     marked = [(study, f"-{number + 1}" if len(studies) > 1 else "") for number, study in enumerate(studies)]
     if len(runs) == 1:
         print(metric_table(runs[0]))
-        print(f"table:  {runs[0].folder / TABLE}")
+        print(f"table:  {runs[0].folder.table}")
     else:
         for study, mark in marked:
             print(table := comparison_table(study))
@@ -73,24 +73,10 @@ def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) 
             print(f"figure: {draw_spectra(study, output / f'spectra{mark}.png')}")
             if losses := draw_losses(study, output / f"losses{mark}.png"):
                 print(f"figure: {losses}")
-        _join([run.folder / TABLE for run in runs], output / "comparison.csv")
-        print(f"table:  {output / 'comparison.csv'} and comparison.txt")
+        joined = Table(output / "comparison.csv")
+        join_tables([(r.folder.table, r.method, r.axes) for r in runs], {a: None for r in runs for a in r.axes}, joined)
+        print(f"table:  {joined} and comparison.txt")
     for study, mark in marked:
         if ranks := draw_ranks(study, output / f"ranks{mark}.png"):
             print(f"figure: {ranks}")
-    print(f"figure: {draw_run(runs[-1].folder, output / 'figure.png')}")
-
-
-def _join(tables: list[Path], path: Path) -> None:
-    """One CSV of several; a column that one of them lacks stays empty there."""
-    rows, fields = [], dict[str, None]()
-    for table in tables:
-        with table.open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows += list(reader)
-        fields |= dict.fromkeys(reader.fieldnames or ())
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(fields), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    print(f"figure: {draw_run(runs[-1].folder, RunFolder(output).figure)}")

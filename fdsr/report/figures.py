@@ -20,6 +20,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from fdsr import maps
 from fdsr.errors import FdsrError
+from fdsr.records import NetCDF, RunFolder
 from fdsr.report import svg
 from fdsr.report.losses import loss_curves
 from fdsr.report.panels import Series, band_near_45, looks, mean_over_seeds, power_ratio, wavelength_axis
@@ -28,41 +29,41 @@ from fdsr.report.studies import Study
 _COLOURS = (*matplotlib.color_sequences["tab10"], *matplotlib.color_sequences["Dark2"])
 
 
-def _open(run: Path, name: str) -> xr.Dataset:
-    path = run / name
-    if not path.is_file():
-        raise FdsrError(f"run '{run}' has no {name}; score it first with 'fdsr test'")
-    with xr.open_dataset(path, engine="scipy") as ds:
-        return ds.load()
+def _open(file: NetCDF) -> xr.Dataset:
+    found = file.read()
+    if found is None:
+        raise FdsrError(f"'{file}' is missing; score the run again with 'fdsr test'")
+    return found
 
 
-def draw_run(run: Path, path: Path) -> Path:
-    """Maps of coarse field, truth, two members, mean and spread, and the spectra, one row a variable."""
-    ds, spectra = maps.window(_open(run, "test_example.nc")), _open(run, "test_spectra.nc")
+def draw_run(run: RunFolder, path: Path) -> Path:
+    """Maps of coarse field, truth, two members, mean and spread, and the spectra where they were scored, one row a variable."""
+    ds, scores = maps.window(_open(run.example)), _open(run.scores)
     single = int(ds.attrs["members"]) == 1
     names = [str(v) for v in ds.variable.values]
-    columns = len(maps.panels(ds)) + 1
+    columns = len(maps.panels(ds)) + ("spectrum" in scores)
     fig, axes = plt.subplots(
         len(names), columns, figsize=(3.1 * columns, 2.3 * len(names) + 0.6), squeeze=False, layout="constrained"
     )
     maps.draw_maps(fig, axes, ds)
-    for ax, name in zip(axes[:, -1], names, strict=True):
-        _spectrum(ax, spectra.sel(variable=name), "truth", "reference", "k")
-        _spectrum(ax, spectra.sel(variable=name), "members" if not single else "prediction", "power", "C1")
-        if not single:
-            _spectrum(ax, spectra.sel(variable=name), "error of the mean", "error", "C0")
-    axes[0, -1].set_title(f"spectra at {float(_band(spectra).latitude):.0f}°")
-    axes[0, -1].legend(fontsize=7)
-    axes[-1, -1].set_xlabel("wavelength (km)")
-    fig.suptitle(maps.title(ds, ds.attrs["method"]))
+    if "spectrum" in scores:
+        for ax, name in zip(axes[:, -1], names, strict=True):
+            _spectrum(ax, scores.sel(variable=name), "truth", "spectrum_reference", "k")
+            _spectrum(ax, scores.sel(variable=name), "members" if not single else "prediction", "spectrum", "C1")
+            if not single:
+                _spectrum(ax, scores.sel(variable=name), "error of the mean", "spectrum_error", "C0")
+        axes[0, -1].set_title(f"spectra at {float(_band(scores).band_latitude):.0f}°")
+        axes[0, -1].legend(fontsize=7)
+        axes[-1, -1].set_xlabel("wavelength (km)")
+    fig.suptitle(maps.title(ds, run.name))
     return _save(fig, path)
 
 
 def draw_spectra(study: Study, path: Path) -> Path:
     """Power of each method's members over the truth's, by wavelength, one panel a variable; means over seeds."""
-    opened = {e.label: ds for e in study.entries if (ds := mean_over_seeds(e, "test_spectra.nc")) is not None}
+    opened = {e.label: ds for e in study.entries if (ds := mean_over_seeds(e, "spectrum")) is not None}
     if not opened:
-        raise FdsrError(f"no run of '{study.title}' has test_spectra.nc; score one again with 'fdsr test'")
+        raise FdsrError(f"no run of '{study.title}' has kept its spectra; score one again with 'fdsr test'")
     drawn = looks(study)
     fig, axes = _panels(study, opened, height=3.2)
     for ax, name in zip(axes, study.variables, strict=True):
@@ -85,8 +86,7 @@ def draw_ranks(study: Study, path: Path) -> Path | None:
     None when the study has no ensemble, or none was tested with rank histograms.
     """
     ensembles = [e for e in study.entries if e.members > 1]
-    opened = {e.label: ds for e in ensembles if (ds := mean_over_seeds(e, "test_scores.nc")) is not None}
-    opened = {label: ds for label, ds in opened.items() if "rank_histogram" in ds}
+    opened = {e.label: ds for e in ensembles if (ds := mean_over_seeds(e, "rank_histogram")) is not None}
     if not opened:
         return None
     drawn = looks(study)
@@ -144,7 +144,7 @@ def _legend(fig: Figure, drawn: dict[str, Series], labels: Iterable[str]) -> Non
 
 def _band(spectra: xr.Dataset) -> xr.Dataset:
     """The latitude band nearest to 45° N."""
-    return spectra.isel(band=int(np.abs(spectra.latitude.values - 45.0).argmin()))
+    return spectra.isel(band=int(np.abs(spectra.band_latitude.values - 45.0).argmin()))
 
 
 def _spectrum(ax: Axes, spectra: xr.Dataset, label: str, name: str, colour: str) -> None:

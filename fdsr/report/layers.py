@@ -60,7 +60,7 @@ def make_atlas(study: Study) -> Atlas | None:
     scales: dict[str, tuple[float, float, str]] = {}
     caption, ratio = "", 1.0
     for entry in study.entries:
-        example = next((ds for run in entry.runs if (ds := run.dataset("test_example.nc")) is not None), None)
+        example = next((ds for run in entry.runs if (ds := run.folder.example.read()) is not None), None)
         if example is None:
             continue
         ds = maps.window(example)

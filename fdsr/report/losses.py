@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 
+from fdsr.records import JSONLines
 from fdsr.report import svg
 from fdsr.report.panels import Panel, looks
 from fdsr.report.runs import TestedRun
 from fdsr.report.studies import Entry, Study
 
-LINES = "metrics.jsonl"
 _NAMES = {"train_loss": "training loss", "val_loss": "validation loss"}
 _WINDOW = 10  # logged values that a point of the training loss averages
 
 Curve = tuple[np.ndarray, np.ndarray]  # steps, values
 
 
-def find_losses(run: TestedRun) -> Path | None:
-    """The lines of the training behind a test: a sweep's lie one folder above. None where nothing was trained."""
-    for path in (run.folder / LINES, run.folder.parent / LINES):
-        if path.is_file() and any(f'"{name}"' in path.read_text() for name in _NAMES):
-            return path
+def find_losses(run: TestedRun) -> JSONLines | None:
+    """The metrics of the training behind a test: a sweep's lie one folder above. None where nothing was trained."""
+    for metrics in (run.folder.metrics, run.folder.above.metrics):
+        if any(name in line for line in metrics.read() for name in _NAMES):
+            return metrics
     return None
 
 
-def read_losses(path: Path) -> dict[str, Curve]:
+def read_losses(metrics: JSONLines) -> dict[str, Curve]:
     """train_loss and val_loss, as far as they were logged. What a resumed training logged twice counts once."""
     found: dict[str, dict[int, float]] = {name: {} for name in _NAMES}
-    for line in _lines(path):
+    for line in metrics.read():
         for name, values in found.items():
             value, step = line.get(name), line.get("step")
             if isinstance(value, int | float) and isinstance(step, int):
@@ -45,10 +42,10 @@ def read_losses(path: Path) -> dict[str, Curve]:
 def loss_curves(study: Study) -> dict[str, dict[str, Curve]]:
     """Loss, in words → label → its curve, a mean over seeds; only losses of two trainings or more."""
     # one training stands behind several tests: the first of them stands for it
-    first: dict[tuple[Path, ...], Entry] = {}
+    first: dict[tuple[JSONLines, ...], Entry] = {}
     for entry in study.entries:
-        first.setdefault(tuple(path for run in entry.runs if (path := find_losses(run))), entry)
-    read = {entry.label: [read_losses(path) for path in paths] for paths, entry in first.items()}
+        first.setdefault(tuple(lines for run in entry.runs if (lines := find_losses(run))), entry)
+    read = {entry.label: [read_losses(lines) for lines in own] for own, entry in first.items()}
     found = {}
     for name, words in _NAMES.items():
         means = {label: _mean([of[name] for of in losses if name in of]) for label, losses in read.items()}
@@ -87,13 +84,3 @@ def _mean(curves: list[Curve]) -> Curve | None:
         return steps, values
     weights = np.full(_WINDOW, 1 / _WINDOW)
     return steps[_WINDOW - 1 :], np.convolve(values, weights, "valid")
-
-
-def _lines(path: Path) -> list[dict[str, object]]:
-    found = []
-    for text in path.read_text().splitlines():
-        try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue  # of a training that was killed as it wrote
-    return found

@@ -187,7 +187,7 @@ def _cell(estimate: Estimate | None, best: bool) -> dict[str, Any]:
 
 def _unit(study: Study, variable: str) -> str:
     for run in (r for e in study.entries for r in e.runs):
-        ds = run.dataset("test_example.nc")
+        ds = run.folder.example.read()
         if ds is not None and variable in ds.variable.values:
             return str(ds.units.sel(variable=variable).item())
     return "its unit"
@@ -205,8 +205,8 @@ def _sample_line(look: Series) -> str:
 
 def _records(study: Study) -> list[dict[str, Any]]:
     runs = [r for e in study.entries for r in e.runs]
-    named = labels([r.folder for r in runs])
-    return [{"name": named[run.folder], "facts": _facts(run), "config": run.config} for run in runs]
+    named = labels([r.folder.path for r in runs])
+    return [{"name": named[run.folder.path], "facts": _facts(run), "config": run.config} for run in runs]
 
 
 def _facts(run: TestedRun) -> list[tuple[str, str]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from fdsr.atomic import write_text
+from fdsr.records import Table
 from fdsr.report.measures import measure_of
 from fdsr.report.studies import EVERY, Entry, Study
 
@@ -96,11 +94,7 @@ def write_differences(studies: Sequence[Study], path: Path, baselines: Sequence[
                 )  # fmt: skip
     if not rows:
         return None
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    Table(path).write(rows)
     return path
 
 

@@ -130,13 +130,13 @@ def _draw_cost(ax: Axes, study: Study, points: list[tuple[Entry, float, Estimate
 
 def spectra_panels(study: Study) -> tuple[list[Panel], list[Panel]]:
     """By wavelength, a panel a variable: the power of the members over the truth's, and the power of both."""
-    opened = {e.label: mean_over_seeds(e, "test_spectra.nc") for e in study.entries}
+    opened = {e.label: mean_over_seeds(e, "spectrum") for e in study.entries}
     found = {label: band_near_45(ds) for label, ds in opened.items() if ds is not None}
     drawn = looks(study)
     ratios, spectra = [], []
     for name in study.variables if found else ():
         own = {label: ds.sel(variable=name) for label, ds in found.items()}
-        latitude = float(next(iter(own.values())).latitude)
+        latitude = float(next(iter(own.values())).band_latitude)
         where = f"{name} at {latitude:.0f}°" if np.isfinite(latitude) else name
         ratios.append(_ratio_panel(f"{where}: power ratio", own, drawn))
         spectra.append(_spectrum_panel(f"{where}: power", own, drawn))
@@ -161,8 +161,14 @@ def _spectrum_panel(title: str, bands: dict[str, xr.Dataset], drawn: dict[str, S
     keep = np.isfinite(first.wavenumber.values) & (first.wavenumber.values > 0)
     with svg.panel() as (ax, finished):
         for label, ds in bands.items():
-            ax.plot(1 / ds.wavenumber.values[keep], ds.power.values[keep], **drawn[label].line)
-        ax.plot(1 / first.wavenumber.values[keep], first.reference.values[keep], color=svg.INK, lw=2.2, ls=(0, (1, 1)))
+            ax.plot(1 / ds.wavenumber.values[keep], ds.spectrum.values[keep], **drawn[label].line)
+        ax.plot(
+            1 / first.wavenumber.values[keep],
+            first.spectrum_reference.values[keep],
+            color=svg.INK,
+            lw=2.2,
+            ls=(0, (1, 1)),
+        )
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(_power_of_ten))
         ax.yaxis.set_minor_formatter(NullFormatter())
@@ -173,8 +179,8 @@ def _spectrum_panel(title: str, bands: dict[str, xr.Dataset], drawn: dict[str, S
 
 def rank_panels(study: Study) -> list[Panel]:
     """Rank histograms of the ensembles; flat is calibrated, a bowl is too narrow."""
-    opened = {e.label: mean_over_seeds(e, "test_scores.nc") for e in study.entries if e.members > 1}
-    found = {label: ds for label, ds in opened.items() if ds is not None and "rank_histogram" in ds}
+    opened = {e.label: mean_over_seeds(e, "rank_histogram") for e in study.entries if e.members > 1}
+    found = {label: ds for label, ds in opened.items() if ds is not None}
     drawn, panels = looks(study), []
     for name in study.variables if found else ():
         highest = 1.0
@@ -197,25 +203,25 @@ def rank_panels(study: Study) -> list[Panel]:
 
 
 def mean_over_seeds(entry: Entry, name: str) -> xr.Dataset | None:
-    """A test's NetCDF file, averaged over the entry's runs; None where no run has it."""
-    found = [ds for run in entry.runs if (ds := run.dataset(name)) is not None]
+    """The scores of those of the entry's runs that have the score `name`, averaged; None where none has it."""
+    found = [ds for run in entry.runs if (ds := run.folder.scores.read()) is not None and name in ds]
     if not found:
         return None
     with xr.set_options(keep_attrs=True):
         return sum(found[1:], start=found[0]) / len(found) if len(found) > 1 else found[0]
 
 
-def band_near_45(spectra: xr.Dataset) -> xr.Dataset:
+def band_near_45(scores: xr.Dataset) -> xr.Dataset:
     """The latitude band nearest to 45° N; the first where bands have no latitude."""
-    distance = np.abs(spectra.latitude.values - 45.0)
-    return spectra.isel(band=int(np.nanargmin(distance)) if np.isfinite(distance).any() else 0)
+    distance = np.abs(scores.band_latitude.values - 45.0)
+    return scores.isel(band=int(np.nanargmin(distance)) if np.isfinite(distance).any() else 0)
 
 
 def power_ratio(band: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Wavelengths in km and decibels of the scored rings."""
     scored = band.scored.values.astype(bool)
     with np.errstate(divide="ignore", invalid="ignore"):
-        decibel = 10 * np.log10(band.power.values / band.reference.values)
+        decibel = 10 * np.log10(band.spectrum.values / band.spectrum_reference.values)
     return 1 / band.wavenumber.values[scored], decibel[scored]
 
 

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
 import yaml
 
 from fdsr.errors import FdsrError
-
-TABLE = "test_metrics.csv"
-# what a sweep calls its folders: the method, and the value of each axis
-_AXIS = re.compile(r"-([A-Za-z]\w*)=([^-]*(?:-\d+)?)")
-_SEED = re.compile(r"[-_]?seed[=_-]?\d+$")
+from fdsr.records import RunFolder
+from fdsr.records.run_folder import TABLE
 
 
 @dataclass(frozen=True)
 class TestedRun:
     """The directory of a run that `fdsr test` has scored.
 
-    method: the name of its configuration, without what tells apart the runs of a sweep (`ddpm-seed=0` is `ddpm`).
-    axes: what the folders' names say of a sweep's axes other than the seed.
+    method: what its sweep calls it, or the name of its configuration.
+    axes: its place in a sweep, other than the seed.
     facts: split, members, nfe, seed, n_times, device and commit, as the table has them.
     values: (metric, variable) → value in physical units.
     """
 
-    folder: Path
+    folder: RunFolder
     method: str
     axes: dict[str, str]
     facts: dict[str, str]
@@ -56,17 +49,11 @@ class TestedRun:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """`run.json`; what a sweep trained lies one folder above what it tested."""
-        own = _json(self.folder / "run.json")
-        return own if "fit" in own else _json(self.folder.parent / "run.json") | own
+        return self.folder.history()
 
     @cached_property
     def config(self) -> str:
-        """The configuration of the test, or of the training where that is all there is."""
-        for name in ("config-test.yaml", "config.yaml"):
-            if (self.folder / name).is_file():
-                return (self.folder / name).read_text()
-        return ""
+        return self.folder.config()
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -76,6 +63,16 @@ class TestedRun:
         except yaml.YAMLError:
             return {}
         return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def setting(self) -> str:
+        """What else than the seed tells apart runs of one method: nothing in a sweep, where it is an axis, else model and data."""
+        if self.folder.point:
+            return ""
+        parts = [self.settings.get(part) for part in ("model", "data")]
+        return repr(
+            [(p.get("class_path"), (p.get("init_args") or {}) | {"seed": None}) for p in parts if isinstance(p, dict)]
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -92,14 +89,6 @@ class TestedRun:
         value = self.record.get("test", {}).get("seconds_per_member")
         return None if value is None else float(value)
 
-    def dataset(self, name: str) -> xr.Dataset | None:
-        """One of the test's NetCDF files, in memory; None where it was not written."""
-        path = self.folder / name
-        if not path.is_file():
-            return None
-        with xr.open_dataset(path, engine="scipy") as ds:
-            return ds.load()
-
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:
     """The run directories among `paths`, and those below the others: a sweep's folder stands for all its tests.
@@ -111,34 +100,31 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
         path = Path(given)
         if path.name == TABLE:  # of a sweep, or of a run
             path = path.parent
-        below = [path] if _is_run(path) else sorted(p.parent for p in path.glob(f"**/{TABLE}") if _is_run(p.parent))
+        # a sweep's folder has a table as well, the joint one, but no record
+        below = [run.path for run in RunFolder.below(path) if run.table.exists()]
         if not below:
             raise FdsrError(f"run '{path}' has no {TABLE}; score it first with 'fdsr test'")
-        found |= dict.fromkeys(below)
+        found |= dict.fromkeys([path] if path in below else below)
     return list(found)
 
 
-def read_run(folder: Path) -> TestedRun:
+def read_run(path: str | Path) -> TestedRun:
     """Raises FdsrError if the run has not been tested, or its table cannot be read."""
-    path = folder / TABLE
-    if not path.is_file():
+    folder = RunFolder(path)
+    if not folder.table.exists():
         raise FdsrError(f"run '{folder}' has no {TABLE}; score it first with 'fdsr test'")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = folder.table.read()
     try:
         values = {(r["metric"], r["variable"]): float(r["value"]) for r in rows}
         facts = {name: rows[0][name] for name in ("split", "members", "nfe", "seed", "n_times", "device", "commit")}
         int(facts["members"]), int(facts["nfe"])
+        method = rows[0]["method"]
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise FdsrError(f"'{path}' is not the table of a test ({error}); make it again with 'fdsr test'") from error
-    axes = dict(_AXIS.findall(folder.parent.name) + _AXIS.findall(folder.name))
-    axes.pop("seed", None)
-    return TestedRun(folder, method_name(folder.name), axes, facts, values)
-
-
-def method_name(folder: str) -> str:
-    """The configuration's name in a run's: without axes of a sweep, and without a seed at its end."""
-    return _SEED.sub("", _AXIS.sub("", folder)) or folder
+        raise FdsrError(
+            f"'{folder.table}' is not the table of a test ({error}); make it again with 'fdsr test'"
+        ) from error
+    axes = {axis: str(value) for axis, value in folder.point.get("axes", {}).items() if axis != "seed"}
+    return TestedRun(folder, method, axes, facts, values)
 
 
 def labels(runs: Sequence[Path]) -> dict[Path, str]:
@@ -153,15 +139,3 @@ def labels(runs: Sequence[Path]) -> dict[Path, str]:
             depth += 1
         found[run] = "/".join(parts[-depth:])
     return found
-
-
-def _is_run(folder: Path) -> bool:
-    """A sweep's folder has a table as well, the joint one; but only a run has spectra."""
-    return (folder / TABLE).is_file() and any((folder / n).is_file() for n in ("run.json", "test_spectra.nc"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except json.JSONDecodeError as error:
-        raise FdsrError(f"'{path}' is not JSON ({error.msg}, line {error.lineno}); test the run again") from error

@@ -154,12 +154,12 @@ def _entries(runs: Sequence[TestedRun]) -> tuple[Entry, ...]:
     for run in runs:
         key: tuple[object, ...] = (run.method, tuple(sorted(run.axes.items())), run.members, run.nfe)
         groups.setdefault(key, []).append(run)
-    # two runs of one name and one seed are not two seeds of a method: they are told apart by their folders
+    # runs of one name that have a seed in common, or differ in more than it, are no seeds of a method: folders tell them apart
     for same, own in list(groups.items()):
-        if len({r.seed for r in own}) < len(own):
+        if len({r.seed for r in own}) < len(own) or len({r.setting for r in own}) > 1:
             del groups[same]
             for run in own:
-                groups[(*same, run.folder)] = [run]
+                groups[(*same, run.folder.path)] = [run]
     named = list(groups.items())
     entries = []
     for key, own in named:
@@ -171,7 +171,7 @@ def _entries(runs: Sequence[TestedRun]) -> tuple[Entry, ...]:
 def _label(run: TestedRun, siblings: Sequence[TestedRun], placed: bool) -> str:
     """The method, and what tells this setting from its others: an axis on which they agree is not worth a word."""
     if placed:
-        return f"{run.folder.parent.name}/{run.folder.name}"
+        return f"{run.folder.above.name}/{run.folder.name}"
     told = [axis for axis in run.axes if len({other.axes.get(axis) for other in siblings}) > 1]
     words = [f"{axis} {run.axes[axis]}" for axis in told if axis not in ("nfe", "steps")]
     # a GAN's T is the number of its evaluations

@@ -69,6 +69,7 @@ class Point:
     """One training and its tests. fit: None where nothing is trained. stage: points of earlier stages come first."""
 
     name: str
+    method: str
     config: Path
     axes: Axes
     fit: Settings | None
@@ -144,7 +145,7 @@ def _points(
         names = [e.name for e in found]
         if len(set(names)) < len(names):
             raise FdsrError(f"{where}: two evaluations are called alike; give each a name, method or axis of its own")
-        yield Point(_name(method, axes), config, axes, own | fit if trained else None, tuple(found), stage)
+        yield Point(_name(method, axes), method, config, axes, own | fit if trained else None, tuple(found), stage)
 
 
 def _extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Any, Path]:

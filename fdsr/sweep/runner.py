@@ -21,13 +21,11 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from fdsr.atomic import write_text
 from fdsr.errors import FdsrError
+from fdsr.records import RunFolder
 from fdsr.sweep.grid import Evaluation, Point, Settings
 
 PROGRAM = (sys.executable, "-m", "fdsr.cli")
-FITTED, TESTED = "fit.done", "test.done"
-_SETTINGS = "sweep.json"  # what a point was begun with
 _PATIENCE = 30  # seconds that an interrupted process has for saving
 _TRIES = 20  # at a point's lock, four a second
 
@@ -51,37 +49,39 @@ class Runner:
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
-    def folder(self, point: Point) -> Path:
-        return self.output / point.name
+    def folder(self, point: Point) -> RunFolder:
+        return RunFolder(self.output / point.name)
+
+    def test_folder(self, point: Point, evaluation: Evaluation) -> RunFolder:
+        return RunFolder(self.output / point.name / evaluation.name)
 
     def tested(self, point: Point, evaluation: Evaluation) -> bool:
         """Whether this test has been made, with these very settings."""
-        marker = _read(self.folder(point) / evaluation.name / TESTED)
-        return marker == self._evaluation_settings(point, evaluation)
+        return self.test_folder(point, evaluation).tested.read() == self._evaluation_settings(point, evaluation)
 
     def fitted(self, point: Point) -> bool:
         """Whether there is nothing to train, or it has been done."""
-        return point.fit is None or _read(self.folder(point) / FITTED) == self._fit_settings(point)
+        return point.fit is None or self.folder(point).fitted.read() == self._fit_settings(point)
 
     def finished(self, point: Point) -> bool:
         return self.fitted(point) and all(self.tested(point, e) for e in point.evaluations)
 
     def state(self, point: Point) -> str:
         """One word for a list: finished, begun or new."""
-        return "finished" if self.finished(point) else "begun" if self.folder(point).exists() else "new"
+        return "finished" if self.finished(point) else "begun" if self.folder(point).path.exists() else "new"
 
     # -- commands --------------------------------------------------------------------------------------------------
 
     def fit_command(self, point: Point) -> list[str]:
         folder = self.folder(point)
-        begun = ["--ckpt_path=last"] if (folder / "checkpoints" / "last.ckpt").exists() else []
+        begun = ["--ckpt_path=last"] if folder.last_checkpoint.exists() else []
         return [*self.program, "fit", "--config", str(point.config), "--run", str(folder),
                 *self._arguments(point, point.fit or {}), *begun]  # fmt: skip
 
     def test_command(self, point: Point, evaluation: Evaluation) -> list[str]:
-        folder = self.folder(point)
-        trained = [] if point.fit is None else [f"--ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"]
-        return [*self.program, "test", "--config", str(point.config), "--run", str(folder / evaluation.name),
+        folder = self.test_folder(point, evaluation)
+        trained = [] if point.fit is None else [f"--ckpt_path={self.folder(point).last_checkpoint}"]
+        return [*self.program, "test", "--config", str(point.config), "--run", str(folder),
                 *self._arguments(point, evaluation.settings), *trained, "--overwrite=true"]  # fmt: skip
 
     def _arguments(self, point: Point, settings: Settings) -> list[str]:
@@ -155,28 +155,30 @@ class Runner:
         if self.stopped.is_set():
             return
         folder = self.folder(point)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock") as lock:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.lock) as lock:
             if point.fit is not None:
                 self._fit(point, lock)
             for evaluation in point.evaluations:
                 if not self.tested(point, evaluation):
-                    place = folder / evaluation.name
-                    self._execute(self.test_command(point, evaluation), place / "test.log", lock)
-                    _write(place / TESTED, self._evaluation_settings(point, evaluation))
+                    place = self.test_folder(point, evaluation)
+                    place.describe(evaluation.method, evaluation.axes)
+                    self._execute(self.test_command(point, evaluation), place.log("test"), lock)
+                    place.tested.write(self._evaluation_settings(point, evaluation))
 
     def _fit(self, point: Point, lock: int) -> None:
         folder, settings = self.folder(point), self._fit_settings(point)
-        begun = _read(folder / _SETTINGS)
-        if begun is not None and begun != settings and (folder / "checkpoints").exists():
+        begun = folder.begun.read()
+        if begun and begun != settings and folder.checkpoints.exists():
             raise PointError(
                 f"it was trained with other settings; remove '{folder}' or give another --output ({_change(begun, settings)})"
             )
-        if _read(folder / FITTED) == settings:
+        if folder.fitted.read() == settings:
             return
-        _write(folder / _SETTINGS, settings)
-        self._execute(self.fit_command(point), folder / "fit.log", lock)
-        _write(folder / FITTED, settings)
+        folder.begun.write(settings)
+        folder.describe(point.method, point.axes)
+        self._execute(self.fit_command(point), folder.log("fit"), lock)
+        folder.fitted.write(settings)
 
     def _execute(self, command: list[str], log: Path, lock: int) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -241,11 +243,3 @@ def _digest(config: Path) -> str:
 def _change(old: dict[str, Any], new: dict[str, Any]) -> str:
     changed = [a for a in [*old["arguments"], *new["arguments"]] if (a in old["arguments"]) != (a in new["arguments"])]
     return f"changed: {changed[0].split('=')[0].lstrip('-')}" if changed else "its configuration file has changed"
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _write(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -60,7 +60,7 @@ def run_sweep(
 def write_table(sweep: Sweep, runner: Runner) -> None:
     """The table of all tests that have been made."""
     results = [
-        Result(e.method, e.axes, runner.folder(p), runner.folder(p) / e.name)
+        Result(e.method, e.axes, runner.folder(p), runner.test_folder(p, e))
         for p in sweep.points
         for e in p.evaluations
         if runner.tested(p, e)

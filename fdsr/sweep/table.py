@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from fdsr.atomic import written_whole
 from fdsr.errors import FdsrError
+from fdsr.records import RunFolder, Table, join_tables
 from fdsr.sweep.grid import Axes
 
 Row = dict[str, Any]
@@ -24,7 +24,6 @@ CURVE_FIELDS = ("method", "divergence", "T", "seed", "step", "images_seen", "met
 # the row of the published test images themselves: no generator is expected to come nearer to the training images
 FLOOR = "test_images"
 _DISTANCES = ("fid", "kid", "classifier_frechet")
-_RESULTS = "image_distances.jsonl"
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Result:
 
     method: str
     axes: Axes
-    trained: Path
-    tested: Path
+    trained: RunFolder
+    tested: RunFolder
 
 
 def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -> None:
@@ -43,13 +42,10 @@ def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -
     curves: list[Row] = []
     floor: Row = {}
     for result in results:
-        facts = [f for f in _lines(result.tested / _RESULTS) if f["stage"] == "test"]
-        if not facts:
+        last = result.tested.tested_distances()
+        if last is None:
             raise FdsrError(f"'{result.tested}' has no image distances; add fdsr.callbacks.FIDCallback to its test")
-        last = facts[-1]
-        fit, test = (
-            _record(folder).get(stage, {}) for folder, stage in ((result.trained, "fit"), (result.tested, "test"))
-        )
+        fit, test = result.trained.record.read().get("fit", {}), result.tested.record.read().get("test", {})
         seed = result.axes.get("seed", test.get("seed"))
         row = {name: last.get(name) for name in FID_FIELDS} | {
             "method": result.method,
@@ -67,27 +63,17 @@ def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -
             floor |= {name: last[name] for name in ("device", "commit")}
         _copy_picture(result, output / "samples" / f"{sample_name(row)}.png")
         curves += _curve(result, fit, seed)
-    _write_csv(output / "fid_vs_steps.csv", FID_FIELDS, [*([floor] if floor else []), *rows])
+    Table(output / "fid_vs_steps.csv").write([*([floor] if floor else []), *rows], FID_FIELDS)
     # tests that differ in nothing but their evaluations share a curve
-    _write_csv(output / "curves.csv", CURVE_FIELDS, list({json.dumps(c): c for c in curves}.values()))
+    Table(output / "curves.csv").write(list({json.dumps(c): c for c in curves}.values()), CURVE_FIELDS)
 
 
 def test_metrics(results: Sequence[Result], axes: Sequence[str], output: Path) -> None:
-    """Write `test_metrics.csv`: the tables of all tests, joined, with a column for each axis that they lack."""
-    rows: list[Row] = []
-    fields: dict[str, None] = {}
+    """Write the tables of all tests, joined, with a column for each axis that they lack."""
     for result in results:
-        path = result.tested / "test_metrics.csv"
-        if not path.is_file():
-            raise FdsrError(f"'{result.tested}' has no test_metrics.csv; its method is not one of weather fields")
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            found = list(reader)
-        fields |= dict.fromkeys(reader.fieldnames or ())
-        more = {axis: result.axes.get(axis) for axis in axes if axis not in fields}
-        rows += [row | more | {"method": result.method} for row in found]
-    first = ["method", *(a for a in axes if a not in fields)]
-    _write_csv(output / "test_metrics.csv", [*first, *(f for f in fields if f != "method")], rows)
+        if not result.tested.table.exists():
+            raise FdsrError(f"'{result.tested.table}' is missing; the method is not one of weather fields")
+    join_tables([(r.tested.table, r.method, r.axes) for r in results], axes, RunFolder(output).table)
 
 
 TABLES: dict[str, Callable[[Sequence[Result], Sequence[str], Path], None]] = {
@@ -104,7 +90,7 @@ def sample_name(row: Row) -> str:
 
 def _curve(result: Result, fit: Row, seed: Any) -> Iterable[Row]:
     """The distances measured during training; a step that was repeated after an interruption counts once."""
-    known = {line["step"]: line for line in _lines(result.trained / _RESULTS) if line["stage"] == "fit"}
+    known = {line["step"]: line for line in result.trained.distances.read() if line["stage"] == "fit"}
     each = fit["samples_seen"] / fit["steps"] if fit.get("steps") else None
     for step, line in sorted(known.items()):
         for name in _DISTANCES:
@@ -117,30 +103,6 @@ def _curve(result: Result, fit: Row, seed: Any) -> Iterable[Row]:
 
 
 def _copy_picture(result: Result, path: Path) -> None:
-    pictures = sorted((result.tested / "samples").glob("test_*.png"))
-    if pictures:
+    if picture := result.tested.last_picture("test"):
         with written_whole(path) as partial:
-            shutil.copyfile(pictures[-1], partial)
-
-
-def _lines(path: Path) -> list[Row]:
-    found = []
-    for text in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            found.append(json.loads(text))
-        except json.JSONDecodeError:  # a line that a killed process left unfinished
-            continue
-    return found
-
-
-def _record(folder: Path) -> Row:
-    path = folder / "run.json"
-    record: Row = json.loads(path.read_text()) if path.is_file() else {}
-    return record
-
-
-def _write_csv(path: Path, fields: Sequence[str], rows: Sequence[Row]) -> None:
-    with written_whole(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fields, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            shutil.copyfile(picture, partial)

@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from zarr.codecs import BloscCodec
 
-from fdsr.callbacks.run_record import code_version
 from fdsr.data import PairStore, PrepareConfig, WeatherDataModule, prepare
 from fdsr.data.serving.cache import StepCache
 from fdsr.data.serving.datasets import _copy_patch
 from fdsr.data.serving.patches import PatchKey, PatchSampler
 from fdsr.data.serving.readers import READERS, open_reader
+from fdsr.records import code_version
 
 BATCH, CHANNELS, PATCH = 16, 2, 128
 PATCHES_PER_STEP = 32

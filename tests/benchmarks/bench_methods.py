@@ -22,10 +22,10 @@ from timing import seconds
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.data import WeatherDataModule
 from fdsr.modules import DDPMModule, FourierDDPMModule
 from fdsr.modules.seeding import generator
+from fdsr.records import code_version, device_name
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = ("method", "evaluations_per_step", "overhead_percent", "quartiles_percent", "rounds", "device", "commit")

@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from fdsr.backbones import build_backbone
-from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.diffusion import GaussianDiffusion, vp_schedule
+from fdsr.records import code_version, device_name
 
 COLUMNS = ("what", "shape", "batch", "implementation", "parameters", "gflop_per_image", "images_per_second", "gflops",
            "peak_fraction", "device", "commit")  # fmt: skip

@@ -18,10 +18,10 @@ import lightning as L
 import torch
 import yaml
 
-from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.data import WeatherDataModule
 from fdsr.diffusion import axes
 from fdsr.modules import FourierDDPMModule
+from fdsr.records import code_version, device_name
 
 ROOT = Path(__file__).parents[2]
 

@@ -22,9 +22,9 @@ from timing import seconds
 from tqdm import tqdm
 
 from fdsr import modules
-from fdsr.callbacks.run_record import code_version, device_name
 from fdsr.data import WeatherDataModule
 from fdsr.data.image_spec import ImageSpec
+from fdsr.records import code_version, device_name
 from fdsr.sweep.grid import read_sweep
 
 ROOT = Path(__file__).parents[2]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fdsr.backbones import build_backbone
-from fdsr.callbacks.run_record import code_version, device_name
+from fdsr.records import code_version, device_name
 
 ROOT = Path(__file__).parents[2]
 NETWORK: dict[str, Any] = {"width": 32, "multipliers": (1, 2, 2)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from matplotlib.image import imread
 from torch import Tensor
 
 from fdsr.callbacks import EMACallback
-from fdsr.callbacks.fid import RESULTS, FIDCallback
+from fdsr.callbacks.fid import FIDCallback
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.data import FashionMNISTDataModule
 from fdsr.data.images.idx import write_idx
@@ -27,6 +26,7 @@ from fdsr.errors import FdsrError
 from fdsr.metrics.frechet import frechet_distance
 from fdsr.metrics.images.features import ClassifierFeatures, quantise
 from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
+from fdsr.records import RunFolder
 
 MakeTrainer = Callable[..., L.Trainer]
 SCRIPT = Path(__file__).with_name("ddp_fid.py")
@@ -82,7 +82,7 @@ def statistics(data: Tensor) -> GaussianStatistics:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
+    return RunFolder(folder).distances.read()
 
 
 @pytest.mark.parametrize("batch_size", [100, 33])
@@ -173,7 +173,7 @@ def test_training_is_not_touched_and_the_average_draws(
 def test_no_schedule_no_drawing(images: FashionMNISTDataModule, quiet_trainer: MakeTrainer, tmp_path: Path) -> None:
     module = Draughtsman()
     quiet_trainer(max_steps=3, callbacks=[FIDCallback(n_images=4)]).fit(module, datamodule=images)
-    assert module.drawn == [] and not (tmp_path / RESULTS).exists()
+    assert module.drawn == [] and not RunFolder(tmp_path).distances.exists()
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ import torch
 import xarray as xr
 
 from fdsr.callbacks import PredictionWriter, ScoreRecorder
-from fdsr.callbacks.score_recorder import TABLE_FIELDS
 from fdsr.data import PairStore, WeatherDataModule
 from fdsr.errors import FdsrError
 from fdsr.metrics import evaluate
 from fdsr.modules import DownscalingModule
+from fdsr.records.run_folder import TABLE_COLUMNS
 
 Build = Callable[..., DownscalingModule]
 MakeTrainer = Callable[..., L.Trainer]
@@ -75,7 +75,7 @@ def test_table_is_evaluate_on_the_prediction(written: Path, store: PairStore) ->
         expected = evaluate(ds.load(), truth(store), truth(store, "low"))
     with (written / "test_metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == TABLE_FIELDS
+    assert tuple(rows[0]) == TABLE_COLUMNS
     metrics = {r["metric"] for r in rows}
     assert metrics >= {"rmse", "mae", "bias", "crps", "spread_skill", "lsd", "melr", "coarse_consistency"}
     assert len(rows) == 2 * len(metrics)
@@ -98,6 +98,7 @@ def test_scores_are_what_a_notebook_gets(written: Path, store: PairStore) -> Non
         expected = evaluate(ds, truth(store), truth(store, "low"))
     with xr.open_dataset(written / "test_scores.nc", engine="scipy") as found:
         assert set(found.data_vars) == set(expected.data_vars) >= {"rank_histogram", "zonal_spectrum", "q99_error"}
+        assert found.spectrum.dims == ("variable", "band", "ring") and (found.spectrum_reference.max("ring") > 0).all()
         for name in expected.data_vars:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-9, err_msg=str(name))
         assert found.attrs["members"] == 3 and found.attrs["n_times"] == 3 and found.attrs["method"] == "tiny"
@@ -121,15 +122,13 @@ def test_a_missing_value_stops_the_test_with_its_place(
         quiet_trainer(callbacks=[ScoreRecorder(tmp_path, "bicubic")]).test(module, datamodule=data, verbose=False)
 
 
-def test_example_and_spectra(written: Path, store: PairStore) -> None:
+def test_example(written: Path, store: PairStore) -> None:
     with xr.open_dataset(written / "test_example.nc", engine="scipy") as ds:
         high, low = store.read(14)
         np.testing.assert_array_equal(ds.truth, high)
         np.testing.assert_array_equal(ds.coarse, low)
         assert ds.time.values == store.times[14] and list(ds.units.values) == ["K", "m s-1"]
         assert ds.sizes["member"] == 2
-    with xr.open_dataset(written / "test_spectra.nc", engine="scipy") as ds:
-        assert ds.power.dims == ("variable", "band", "ring") and (ds.reference.max("ring") > 0).all()
 
 
 def test_a_deterministic_method_lists_no_ensemble_scores(

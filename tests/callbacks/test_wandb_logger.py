@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import wandb
 
-from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode, wandb_runs
+from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode
 from fdsr.errors import FdsrError
+from fdsr.records import RunFolder
 
 
 class Run:
@@ -84,7 +85,7 @@ def test_a_resumed_fit_keeps_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         logger.close()
     first, resumed, test, fresh = (arguments["id"] for arguments in started)
     assert first == resumed and len({first, test, fresh}) == 3
-    assert wandb_runs(tmp_path) == {"fit": fresh, "test": test}
+    assert RunFolder(tmp_path).wandb_runs.read() == {"fit": fresh, "test": test}
     assert all(a["mode"] == "offline" and a["dir"] == str(tmp_path) and a["resume"] == "allow" for a in started)
     assert started[0]["config"] == {"model": {"steps": 3}} and started[2]["job_type"] == "test"
     monkeypatch.setenv("WANDB_RUN_ID", "agent1")  # a sweep's agent knows the run by this
@@ -122,7 +123,7 @@ def test_only_an_online_run_must_start(
         logger = RunLogger(tmp_path, "fit", {})
         logger.log_metrics({"train_loss": 1.0}, step=0)
         logger.close()
-    assert len(caplog.records) == 1 and wandb_runs(tmp_path) == {}
+    assert len(caplog.records) == 1 and RunFolder(tmp_path).wandb_runs.read() == {}
     with pytest.raises(FdsrError, match=r"cannot start: api_key not configured \(no-tty\); log in with"):
         RunLogger(tmp_path, "fit", {}, online=True).log_metrics({"train_loss": 1.0}, step=0)
 
@@ -130,5 +131,5 @@ def test_only_an_online_run_must_start(
 def test_a_broken_table_of_runs_is_refused(tmp_path: Path) -> None:
     for text in ("{", json.dumps(["fit"])):
         (tmp_path / "wandb_runs.json").write_text(text)
-        with pytest.raises(FdsrError, match="is not a table of W&B runs"):
-            wandb_runs(tmp_path)
+        with pytest.raises(FdsrError, match=r"wandb_runs\.json' is .*; remove it, and the next run gets a new id"):
+            RunLogger(tmp_path, "fit", {}, resume=True)

@@ -161,7 +161,7 @@ def test_a_test_by_two_processes_is_that_of_one(
     assert {p.name for p in one.iterdir()} == {p.name for p in two.iterdir()}
     tables = [list(csv.DictReader((run / "test_metrics.csv").open())) for run in (one, two)]
     assert tables[0] == tables[1] and tables[0][0]["n_times"] == "3"
-    for name in ("test_spectra.nc", "test_example.nc"):
+    for name in ("test_scores.nc", "test_example.nc"):
         a, b = (xr.load_dataset(run / name, engine="scipy") for run in (one, two))
         xr.testing.assert_allclose(a, b, rtol=1e-9)
 

@@ -54,7 +54,7 @@ def test_test_predict_report(
     assert program("test", "--config", config, "--ckpt_path", checkpoint, "--run", fourier) == 0
     table = capsys.readouterr().out
     assert "fourier: 2 members, 2 network evaluations each" in table and "rmse" in table and "u10" in table
-    for name in ("test_metrics.csv", "test_spectra.nc", "test_example.nc", "figure.png", "config.yaml", "run.json"):
+    for name in ("test_metrics.csv", "test_scores.nc", "test_example.nc", "figure.png", "config.yaml", "run.json"):
         assert (fourier / name).stat().st_size > 0
     assert str(fourier / "figure.png") in table and str(fourier / "test_metrics.csv") in table
 

@@ -34,7 +34,7 @@ def test_noise_of_the_data_s_colour_leaves_the_scales_alike(
     # white noise leaves the signal's own spectrum
     module.process.noise = WhiteNoise()
     monkeypatch.setattr(script, "load_module", lambda _: module)
-    white = script.measure(run)
+    white = script.measure(script.RunFolder(run))
     for name in module.spec.high_channels:
         assert decades(white, name) > decades(rows, name) + 0.5
 

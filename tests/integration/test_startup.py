@@ -90,6 +90,11 @@ def test_the_mathematics_imports_torch_alone() -> None:
     assert imported_after("import fdsr.backbones") <= {"torch"}
 
 
+@pytest.mark.slow
+def test_sweeps_and_records_import_nothing_heavy() -> None:
+    assert imported_after("import fdsr.records, fdsr.sweep.sweep") == set()
+
+
 def test_usage(program: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert program() == 0 and program("--help") == 0
     usage = capsys.readouterr().out

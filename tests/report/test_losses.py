@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from tested_runs import write_run
 
+from fdsr.records import RunFolder
 from fdsr.report.figures import draw_losses
 from fdsr.report.losses import find_losses, loss_panels, read_losses
 from fdsr.report.page import render
@@ -27,7 +28,8 @@ def test_a_training_draws_one_curve_and_a_test_none(tmp_path: Path) -> None:
             training = tmp_path / f"{method}-seed={seed}"
             for nfe in (8, 32):
                 test = training / f"{method}-nfe={nfe}"
-                runs.append(write_run(test, members=3, nfe=nfe, error=1.0, seed=seed))
+                axes = {"seed": seed, "nfe": nfe}
+                runs.append(write_run(test, members=3, nfe=nfe, error=1.0, seed=seed, method=method, axes=axes))
                 (test / "metrics.jsonl").write_text(json.dumps({"step": 0, "fdsr/lsd/u10": 1.0}) + "\n")
             write_losses(training, [level + seed + 10.0 * (i % 2) for i in range(60)])
     (study,) = make_studies([read_run(run) for run in runs])
@@ -48,6 +50,6 @@ def test_a_resumed_and_a_killed_training_are_read(tmp_path: Path) -> None:
     write_losses(tmp_path, [3.0, 2.0, 1.0])
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 149, "train_loss": 0.5}) + "\n" + '{"step": 199, "train_')
-    steps, values = read_losses(tmp_path / "metrics.jsonl")["train_loss"]
+    steps, values = read_losses(RunFolder(tmp_path).metrics)["train_loss"]
     np.testing.assert_array_equal(steps, [49, 99, 149])
     np.testing.assert_array_equal(values, [3.0, 2.0, 0.5])

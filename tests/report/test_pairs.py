@@ -25,7 +25,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     runs = write_runs(folder)
     for seed in range(3):
         name = f"fourier-seed={seed}/fourier-nfe=8"
-        runs.append(write_run(folder / name, members=4, nfe=8, error=0.5, seed=seed))
+        axes = {"seed": seed, "nfe": 8}
+        runs.append(write_run(folder / name, members=4, nfe=8, error=0.5, seed=seed, method="fourier", axes=axes))
     (found,) = make_studies([read_run(run) for run in runs])
     return found
 

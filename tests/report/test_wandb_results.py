@@ -12,6 +12,7 @@ import wandb
 from wandb_spec import referenced
 
 from fdsr.callbacks.image_grid import write_grid
+from fdsr.records import RunFolder
 from fdsr.report.wandb.results import log_test
 from fdsr.report.wandb.workspace import chapters, make_report, make_workspace, specification
 
@@ -43,14 +44,14 @@ def run(tmp_path: Path) -> Path:
         for stage, fid in (("fit", 99.0), ("test", 50.0), ("test", 31.0))
     ]
     (folder / "image_distances.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"stage": "te')
-    (folder / "run.json").write_text(json.dumps({"test": {"seed": 3, "nfe": 4}}))
+    (folder / "run.json").write_text(json.dumps({"test": {"method": "ddgan", "seed": 3, "nfe": 4}}))
     (folder / "wandb_runs.json").write_text(json.dumps({"test": "test-1"}))
     return folder
 
 
 def test_images(run: Path) -> None:
     experiment = Experiment()
-    log_test(experiment, run)
+    log_test(experiment, RunFolder(run))
     assert experiment.summary == {
         "fdsr/fid": 31.0, "fdsr/fid_test": 32.0, "fdsr/classifier_frechet": 9.5, "fdsr/fid_floor": 2.0,
         "fdsr/seconds_per_image": 0.25,
@@ -71,5 +72,5 @@ def test_images(run: Path) -> None:
 
 
 def test_a_run_without_results(tmp_path: Path) -> None:
-    log_test(experiment := Experiment(), tmp_path)
+    log_test(experiment := Experiment(), RunFolder(tmp_path))
     assert not experiment.config and not experiment.summary and not experiment.logged

@@ -16,6 +16,7 @@ from wandb_spec import referenced
 
 from fdsr.commands.report import main as report
 from fdsr.errors import FdsrError
+from fdsr.records import RunFolder
 from fdsr.report.page import study_table
 from fdsr.report.panels import looks
 from fdsr.report.runs import read_run
@@ -155,7 +156,7 @@ def test_a_sweep_of_images(tmp_path: Path) -> None:
         writer = csv.DictWriter(file, list(row))
         writer.writeheader()
         writer.writerow(row)
-    (tmp_path / "ddgan-T=4").mkdir()
+    RunFolder(tmp_path / "ddgan-T=4").describe("ddgan", {"T": 4})
     note(tmp_path / "ddgan-T=4", fit="fit-1", test="test-1")
     found = chapters([], [tmp_path / "fid_vs_steps.csv"])
     spec = specification(make_workspace("", "images", found), make_report("", "images", found))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
 
-from fdsr.callbacks.score_recorder import TABLE_FIELDS, _spectra_dataset
 from fdsr.metrics import FieldMetrics
 from fdsr.metrics.results import scores_dataset
+from fdsr.records import RunFolder
+from fdsr.records.run_folder import TABLE_COLUMNS
 
 VARIABLES = ("t2m", "u10")
 UNITS = {"t2m": "K", "u10": "m s-1"}
@@ -25,7 +24,10 @@ def write_runs(folder: Path) -> list[Path]:
     for seed in range(3):
         for nfe in (8, 32):
             name = f"ddpm-seed={seed}/ddpm-nfe={nfe}"
-            found.append(write_run(folder / name, members=4, nfe=nfe, error=1.0 + 1.0 / nfe, seed=seed))
+            axes = {"seed": seed, "nfe": nfe}
+            found.append(
+                write_run(folder / name, members=4, nfe=nfe, error=1.0 + 1.0 / nfe, seed=seed, method="ddpm", axes=axes)
+            )
     return [*found, write_run(folder / "ddgan", members=4, nfe=4, error=1.2)]
 
 
@@ -38,8 +40,11 @@ def write_run(
     smooth: bool = False,
     fingerprint: str = "abc",
     n_times: int = 2,
+    method: str | None = None,
+    axes: dict[str, object] | None = None,
 ) -> Path:
-    """A run whose forecasts are the truth plus noise of the size `error`."""
+    """A run whose forecasts are the truth plus noise of the size `error`; with `axes` a point of a sweep."""
+    run, method = RunFolder(folder), method or folder.name
     lat, lon = 60 - 0.5 * np.arange(ROWS), 0.5 * np.arange(COLUMNS)
     rng = torch.Generator().manual_seed(1)
     k = torch.hypot(torch.fft.fftfreq(ROWS)[:, None], torch.fft.rfftfreq(COLUMNS)[None])
@@ -53,20 +58,17 @@ def write_run(
         prediction = low.repeat_interleave(FACTOR, -2).repeat_interleave(FACTOR, -1)[:, None]
     metrics = FieldMetrics(lat, lon, VARIABLES, factor=FACTOR, members=members)
     metrics.update(prediction, truth, low)
-    facts = {"method": folder.name, "split": "test", "members": members, "nfe": nfe, "seed": seed, "n_times": n_times,
+    facts = {"method": method, "split": "test", "members": members, "nfe": nfe, "seed": seed, "n_times": n_times,
              "device": "CPU, 1 threads", "commit": "0123456789ab"}  # fmt: skip
-    folder.mkdir(parents=True)
-    with (folder / "test_metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, TABLE_FIELDS)
-        writer.writeheader()
-        for metric, values in metrics.compute(members).items():
-            writer.writerows(facts | {"metric": metric, "variable": v, "value": f"{x:.6g}"} for v, x in values.items())
-    _spectra_dataset(metrics["spectral"].spectra(), list(VARIABLES)).to_netcdf(
-        folder / "test_spectra.nc", engine="scipy"
-    )
-    scores_dataset([metrics], UNITS, members, n_times).to_netcdf(folder / "test_scores.nc", engine="scipy")
+    rows = [
+        facts | {"metric": metric, "variable": v, "value": f"{x:.6g}"}
+        for metric, values in metrics.compute(members).items()
+        for v, x in values.items()
+    ]
+    run.table.write(rows, TABLE_COLUMNS)
+    run.scores.write(scores_dataset([metrics], UNITS, members, n_times))
     fine = ("variable", "lat", "lon")
-    xr.Dataset(
+    example = xr.Dataset(
         {
             "coarse": (("low_variable", "lat_low", "lon_low"), low[0].numpy()),
             "truth": (fine, truth[0].numpy()),
@@ -77,15 +79,16 @@ def write_run(
         coords={"lat": lat, "lon": lon, "lat_low": lat.reshape(-1, FACTOR).mean(1), "lon_low": lon.reshape(-1, FACTOR).mean(1),
                 "variable": list(VARIABLES), "low_variable": list(VARIABLES), "units": ("variable", list(UNITS.values())),
                 "time": np.datetime64("2020-01-01", "ns")},
-        attrs={"method": folder.name, "members": members},
-    ).to_netcdf(folder / "test_example.nc", engine="scipy")  # fmt: skip
+        attrs={"method": method, "members": members},
+    )  # fmt: skip
+    run.example.write(example)
     test = {
-        "started": "2020-01-01T00:00:00+00:00", "commit": "0123456789ab", "fdsr": "0.1.0", "python": "3.11.7",
+        "method": method, "started": "2020-01-01T00:00:00+00:00", "commit": "0123456789ab", "fdsr": "0.1.0", "python": "3.11.7",
         "packages": {"torch": "2.15.0"}, "precision": "32-true", "processes": 1, "data_fingerprint": fingerprint, "seed": seed,
         "parameters": 1000, "seconds_per_member": 0.01 + 0.02 * nfe, "nfe": nfe,
     }  # fmt: skip
-    (folder / "run.json").write_text(json.dumps({"test": test}))
-    (folder / "config.yaml").write_text(
-        f"data:\n  init_args: {{source: fields.zarr, factor: {FACTOR}}}\nseed_everything: {seed}\n"
-    )
+    if axes is not None:
+        run.describe(method, axes)
+    config = f"data:\n  init_args: {{source: fields.zarr, factor: {FACTOR}, seed: {seed}}}\nseed_everything: {seed}\n"
+    run.begin("test", test, config)
     return folder

@@ -20,6 +20,7 @@ if json.loads(values.get("fail", "false")):
     sys.exit(2)
 if json.loads(values.get("crash", "false")):
     raise ValueError("out of luck")
+record = json.loads((run / "run.json").read_text())  # which point this is
 if verb == "fit":
     checkpoint = run / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(exist_ok=True)
@@ -29,7 +30,7 @@ if verb == "fit":
             print(step, file=steps)
         checkpoint.write_text(str(step))
         time.sleep(float(values.get("pause", 0)))
-    (run / "run.json").write_text(json.dumps({"fit": {"seed": 0, "steps": step, "samples_seen": 32 * step}}))
+    record["fit"] = {"seed": 0, "steps": step, "samples_seen": 32 * step}
     with (run / "image_distances.jsonl").open("a") as file:
         for step in (1, 2):
             line = {"stage": "fit", "step": step, "classifier_frechet": 9.0 - step, "n_generated": 50}
@@ -42,10 +43,9 @@ else:
              "classifier_frechet_floor": 0.25, "n_floor": 90}  # fmt: skip
     with (run / "image_distances.jsonl").open("a") as file:
         print(json.dumps(facts), file=file)
-    record = json.loads((run / "run.json").read_text()) if (run / "run.json").exists() else {}
     record["test"] = {"nfe": nfe, "seed": 0, "networks": {"network": 1234, "discriminator": 99}}
-    (run / "run.json").write_text(json.dumps(record))
     (run / "samples").mkdir(exist_ok=True)
     (run / "samples" / "test_0000000.png").write_bytes(b"picture")
-    rows = "method,variable,metric,value,nfe,seed\n" + f"{run.name},t2m,crps,{nfe / 10},{nfe},0\n"
+    rows = "method,variable,metric,value,nfe,seed\n" + f"{record['point']['method']},t2m,crps,{nfe / 10},{nfe},0\n"
     (run / "test_metrics.csv").write_text(rows)
+(run / "run.json").write_text(json.dumps(record))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from fdsr.callbacks import logged_names as names
-from fdsr.callbacks.fid import RESULTS
+from fdsr.records import RunFolder
 from fdsr.report.panels import band_near_45, power_ratio
-from fdsr.report.runs import TABLE, TestedRun, method_name, read_run
+from fdsr.report.runs import TestedRun, read_run
 
 # Columns of the tables, in plain words for the sake of charts that take them for field names. The wavenumber is in cycles per
 # 1000 km, the wavelength in km: an axis of W&B's own charts is linear, hence wavenumbers and logarithms. A rank is the place of
@@ -21,20 +20,20 @@ from fdsr.report.runs import TABLE, TestedRun, method_name, read_run
 RATIO_COLUMNS = ("wavenumber", "wavelength", "decibel")
 SPECTRA_COLUMNS = ("wavenumber", "wavelength", "of", "log10_power")
 RANK_COLUMNS = ("rank", "frequency")
-_SPECTRA = {"members": "power", "truth": "reference", "error of the mean": "error"}
+_SPECTRA = {"members": "spectrum", "truth": "spectrum_reference", "error of the mean": "spectrum_error"}
 
 Rows = list[list[Any]]
 
 
-def log_test(experiment: Any, run_dir: Path) -> None:
-    """Add all that a test has left in `run_dir` to a W&B run: of fields, of images, or of both.
+def log_test(experiment: Any, folder: RunFolder) -> None:
+    """Add all that a test has left in its folder to a W&B run: of fields, of images, or of both.
 
     Numbers go to its summary, tables and pictures to its history, and what tells runs apart to its configuration.
     """
-    if (run_dir / TABLE).is_file():
-        _log_fields(experiment, read_run(run_dir))
-    if (run_dir / RESULTS).is_file():
-        _log_images(experiment, run_dir)
+    if folder.table.exists():
+        _log_fields(experiment, read_run(folder.path))
+    if last := folder.tested_distances():
+        _log_images(experiment, folder, last)
 
 
 def summary_of_fields(run: TestedRun) -> dict[str, float]:
@@ -51,24 +50,22 @@ def summary_of_fields(run: TestedRun) -> dict[str, float]:
 
 def tables_of_fields(run: TestedRun) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
     """(key, columns, rows) of power ratios, spectra and rank histograms, each of one variable; the band of the page's figures."""
-    spectra, scores = run.dataset("test_spectra.nc"), run.dataset("test_scores.nc")
+    scores = run.folder.scores.read()
+    if scores is None:
+        return
     for variable in run.variables:
-        if spectra is not None:
-            band = band_near_45(spectra.sel(variable=variable))
+        own = scores.sel(variable=variable)
+        if "spectrum" in own:
+            band = band_near_45(own)
             yield names.power_ratio(variable), RATIO_COLUMNS, _ratio_rows(band)
             yield names.spectra(variable), SPECTRA_COLUMNS, list(_spectra_rows(band, run.members > 1))
-        if scores is not None and "rank_histogram" in scores and run.members > 1:
-            yield (
-                names.ranks(variable),
-                RANK_COLUMNS,
-                _rank_rows(scores["rank_histogram"].sel(variable=variable).values),
-            )
+        if "rank_histogram" in own and run.members > 1:
+            yield names.ranks(variable), RANK_COLUMNS, _rank_rows(own.rank_histogram.values)
 
 
-def figures_of(run_dir: Path) -> dict[str, Path]:
+def figures_of(folder: RunFolder) -> dict[str, Path]:
     """The picture of a test of fields, by key."""
-    path = run_dir / "figure.png"
-    return {names.FIGURE: path} if path.is_file() else {}
+    return {names.FIGURE: folder.figure} if folder.figure.is_file() else {}
 
 
 def _log_fields(experiment: Any, run: TestedRun) -> None:
@@ -82,28 +79,21 @@ def _log_fields(experiment: Any, run: TestedRun) -> None:
     experiment.log(tables | pictures)
 
 
-def _log_images(experiment: Any, run_dir: Path) -> None:
+def _log_images(experiment: Any, folder: RunFolder, last: dict[str, Any]) -> None:
     """The last test's distances, floors and time; its callback has drawn the samples."""
     import wandb
 
-    # a line that a killed process left unfinished is no test's
-    lines = [line for line in (run_dir / RESULTS).read_text().splitlines() if line.endswith("}")]
-    tests = [found for line in lines if (found := json.loads(line))["stage"] == "test"]
-    if not tests:
-        return
-    last = tests[-1]
-    record = json.loads((run_dir / "run.json").read_text())["test"]
+    record = folder.record.read()["test"]
     _configure(experiment, {
-        names.METHOD: method_name(run_dir.name), names.SEED: record["seed"], names.NFE: record["nfe"],
+        names.METHOD: record["method"], names.SEED: record["seed"], names.NFE: record["nfe"],
         "n_generated": last["n_generated"], "device": last["device"], "commit": last["commit"],
     })  # fmt: skip
     facts = ("stage", "step", "n_generated", "n_reference", "n_floor", "seed", "processes", "device", "commit",
              "seconds_per_image")  # fmt: skip
     experiment.summary.update({names.distance(k): v for k, v in last.items() if k not in facts})
     experiment.summary[names.SECONDS_PER_IMAGE] = last["seconds_per_image"]
-    pictures = sorted((run_dir / "samples").glob("test_*.png"))
-    if pictures:
-        experiment.log({names.SAMPLES: wandb.Image(str(pictures[-1]))})
+    if picture := folder.last_picture("test"):
+        experiment.log({names.SAMPLES: wandb.Image(str(picture))})
 
 
 def _configure(experiment: Any, values: dict[str, Any]) -> None:
@@ -118,7 +108,7 @@ def _ratio_rows(band: xr.Dataset) -> Rows:
 def _spectra_rows(band: xr.Dataset, ensemble: bool) -> Iterator[list[Any]]:
     wavenumber = band.wavenumber.values
     for what, name in _SPECTRA.items():
-        if name == "error" and not ensemble:
+        if name == "spectrum_error" and not ensemble:
             continue
         for k, power in zip(wavenumber.tolist(), band[name].values.tolist(), strict=True):
             if np.isfinite(k) and k > 0 and power > 0:

@@ -15,7 +15,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 from fdsr.callbacks import logged_names as names
-from fdsr.callbacks.wandb_logger import IDS, wandb_runs
+from fdsr.records import RunFolder
 from fdsr.report.page import study_notes, study_table
 from fdsr.report.panels import looks
 from fdsr.report.runs import TestedRun
@@ -114,7 +114,7 @@ def specification(workspace: ws.Workspace, report: wr.Report) -> dict[str, Any]:
 
 def run_ids(run: TestedRun) -> list[str]:
     """The W&B runs of a tested run and of its training, which a sweep keeps one folder above; none if it was not logged."""
-    own, above = wandb_runs(run.folder), wandb_runs(run.folder.parent)
+    own, above = run.folder.wandb_runs.read(), run.folder.above.wandb_runs.read()
     return [id for id in (own.get("test"), own.get("fit") or above.get("fit")) if id and "test" in own]
 
 
@@ -192,11 +192,9 @@ def _charts(
 def _losses(runs: Sequence[TestedRun]) -> list[str]:
     """Keys that trainings have logged, other than scores; loggers are all told the same."""
     found: dict[str, None] = {}
-    for folder in dict.fromkeys(place for run in runs for place in (run.folder, run.folder.parent)):
-        if "fit" in wandb_runs(folder) and (folder / "metrics.jsonl").is_file():
-            for line in (folder / "metrics.jsonl").read_text().splitlines():
-                if line.endswith("}"):  # not one that was cut off
-                    found |= dict.fromkeys(json.loads(line))
+    for path in dict.fromkeys(place.path for run in runs for place in (run.folder, run.folder.above)):
+        if "fit" in RunFolder(path).wandb_runs.read():
+            found |= {key: None for line in RunFolder(path).metrics.read() for key in line}
     return [key for key in found if key not in ("step", "epoch") and not key.startswith(f"{names.PREFIX}/")]
 
 
@@ -233,7 +231,7 @@ def _sweep(table: Path) -> Chapter:
         *(f"config:{name}.value" for name in (names.METHOD, names.SEED, names.NFE)),
         *(f"summary:{key}" for key in [*keys.values(), names.SECONDS_PER_IMAGE]),
     )
-    ids = dict.fromkeys(id for path in sorted(folder.glob(f"**/{IDS}")) for id in wandb_runs(path.parent).values())
+    ids = dict.fromkeys(id for run in RunFolder.below(folder) for id in run.wandb_runs.read().values())
     return Chapter(folder.name, (), tuple(ids), columns, tuple(s for s in sections if s.panels()))
 
 

@@ -1,0 +1,16 @@
+"""What a run leaves behind: its folder, which names, writes and reads every file, and where results come from."""
+
+from fdsr.records.files import JSONLines, JSONObject, NetCDF, Table
+from fdsr.records.provenance import code_version, device_name
+from fdsr.records.run_folder import RunFolder, join_tables
+
+__all__ = [
+    "JSONLines",
+    "JSONObject",
+    "NetCDF",
+    "RunFolder",
+    "Table",
+    "code_version",
+    "device_name",
+    "join_tables",
+]
