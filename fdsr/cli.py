@@ -45,7 +45,7 @@ def _run(verb: str, arguments: list[str]) -> None:
     if verb in _PLAIN:
         import_module(f"fdsr.commands.{verb.replace('-', '_')}").main(arguments)
         return
-    from fdsr.lightning_cli import run
+    from fdsr.training.run import run
 
     run(verb, arguments)
 

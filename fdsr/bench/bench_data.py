@@ -6,15 +6,15 @@ import logging
 import warnings
 from typing import Any
 
-import jsonargparse
 import lightning as L
 import torch
 
 from fdsr.bench.data_speed import batch_speed, reader_speeds, speed_table, waiting
 from fdsr.data import WeatherDataModule
 from fdsr.errors import FdsrError
-from fdsr.lightning_cli import FdsrCLI, _one_line, _require_files
 from fdsr.modules import DownscalingModule, RegressionModule
+from fdsr.training.lightning_cli import FdsrCLI
+from fdsr.training.refusals import refused_in_one_line, require_files
 
 
 class _Configured(FdsrCLI):
@@ -29,9 +29,9 @@ class _Configured(FdsrCLI):
 
 def from_config(arguments: list[str]) -> tuple[DownscalingModule, WeatherDataModule]:
     """The model and the data of a configuration file (arguments as `fdsr fit` takes them)."""
-    _require_files(arguments)
+    require_files(arguments)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
-    try:
+    with refused_in_one_line():
         built = _Configured(
             DownscalingModule,
             L.LightningDataModule,
@@ -43,8 +43,6 @@ def from_config(arguments: list[str]) -> tuple[DownscalingModule, WeatherDataMod
             args=arguments,
             parser_kwargs={"exit_on_error": False},
         )
-    except (jsonargparse.ArgumentError, ValueError) as error:
-        raise FdsrError(f"configuration: {_one_line(str(error))}") from error
     if not isinstance(built.datamodule, WeatherDataModule):
         raise FdsrError("bench-data measures weather stores; this configuration has other data")
     return built.model, built.datamodule

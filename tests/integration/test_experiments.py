@@ -66,8 +66,10 @@ def test_there_are_experiments() -> None:
 def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """The verb's configuration as the program parses it: all keys and types, with included parts; nothing is built."""
     monkeypatch.setattr("sys.argv", ["fdsr"])
-    from fdsr.lightning_cli import FdsrCLI, L
+    import lightning as L
+
     from fdsr.modules import DownscalingModule
+    from fdsr.training.lightning_cli import FdsrCLI
 
     parsed: list[Any] = []
 

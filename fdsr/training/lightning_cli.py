@@ -1,21 +1,17 @@
-"""Lightning's verbs on fdsr's modules: fit, validate, test, predict."""
+"""The settings of fit, validate, test and predict, and what surrounds Lightning's own doing of them."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-import jsonargparse
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fdsr.callbacks import (
     CompileCallback,
@@ -31,10 +27,8 @@ from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
 from fdsr.records import RunFolder
-
-_TERMINATED = 143  # the status of a process that SIGTERM ended
-# short forms of what a user asks for most
-_ALIASES = {"--run": "--trainer.default_root_dir", "--low": "--data.init_args.low"}
+from fdsr.training.endings import INTERRUPTED, TERMINATED, ctrl_c_is_ctrl_c
+from fdsr.training.terminal import progress_bar
 
 
 class FdsrCLI(LightningCLI):
@@ -113,7 +107,7 @@ class FdsrCLI(LightningCLI):
         method = folder.method(self._configuration or folder.name)
         if values.trainer.logger is None:
             kwargs["logger"] = [JSONLLogger(folder), *self._wandb_loggers()]
-        progress = [] if values.trainer.enable_progress_bar is False else [_progress_bar()]
+        progress = [] if values.trainer.enable_progress_bar is False else [progress_bar()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
             RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
@@ -140,10 +134,14 @@ class FdsrCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         status = 1
         try:
-            super()._run_subcommand(subcommand)
+            with ctrl_c_is_ctrl_c():
+                super()._run_subcommand(subcommand)
             status = 0
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            raise
         except SIGTERMException:
-            status = _TERMINATED
+            status = TERMINATED
             raise
         finally:
             for logger in self._run_loggers():
@@ -244,82 +242,9 @@ class FdsrCLI(LightningCLI):
             print(f"prediction: {self._values.output or self.run_folder.prediction}")
 
 
-def run(verb: str, arguments: list[str]) -> None:
-    """Run one of Lightning's verbs with fdsr's defaults. Raises FdsrError for whatever the user can mend."""
-    # advice that is not about the user's run: loaders have their own caches, baselines have no validation or optimiser
-    for text in ("does not have many workers", "have no `validation_step`", "no optimizer", "isinstance\\(treespec",
-                 "smaller than the logging interval", "already configured with model summary", "your dataloader is not resumable",
-                 "The dirpath has changed"):  # fmt: skip
-        warnings.filterwarnings("ignore", f".*{text}.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    argv = [verb]
-    for argument in arguments:
-        flag, equals, value = argument.partition("=")
-        argv.append(_ALIASES.get(flag, flag) + equals + value)
-    for i, argument in enumerate(argv):
-        if argument == "--overwrite" and (i + 1 == len(argv) or argv[i + 1].startswith("--")):
-            argv[i] = "--overwrite=true"
-    _require_files(argv)
-    # a launcher of further processes starts what stands first here: a script, whoever called this one
-    sys.argv = [str(Path(__file__).with_name("cli.py")), *argv]
-    try:
-        FdsrCLI(
-            DownscalingModule,
-            L.LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
-            parser_kwargs={"exit_on_error": False, "prog": "fdsr"},
-        )
-    except SIGTERMException:
-        print("fdsr: terminated; finished work is kept", file=sys.stderr)
-        # Lightning's own would end the process with status 0, as if the training were complete
-        raise SystemExit(_TERMINATED) from None
-    except (jsonargparse.ArgumentError, MisconfigurationException) as error:
-        raise FdsrError(f"configuration: {_one_line(str(error))}") from error
-    except ValueError as error:
-        # a constructor that refuses its arguments, as the parser wraps it
-        if not str(error).startswith("Does not validate against"):
-            raise
-        raise FdsrError(f"configuration: {_one_line(str(_first_cause(error)))}") from error
-    except RuntimeError as error:
-        if "in loading state_dict" not in str(error):
-            raise
-        raise FdsrError(
-            "the checkpoint holds another network than the configuration; use the configuration it was trained with"
-        ) from error
-
-
 def _seed(value: bool | int) -> int:
     """Lightning's `seed_everything` may also be true or false."""
     return 0 if isinstance(value, bool) else value
-
-
-def _progress_bar() -> TQDMProgressBar:
-    """Redrawn often on a terminal, seldom where every redrawing is a line of a log."""
-    return TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 200)
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else _first_cause(error.__cause__)
-
-
-def _require_files(argv: list[str]) -> None:
-    """A missing configuration deserves a better word than a parser's."""
-    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, rest = flag.partition("=")
-        path = rest if equals else value
-        if name in ("--config", "-c") and not Path(path).is_file():
-            raise FdsrError(f"configuration '{path}' does not exist; see the folder experiments/")
-
-
-def _one_line(message: str) -> str:
-    """The last informative line of a parser's message: earlier ones say only where it was found."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    return " ".join(lines)[:400] if lines else "not understood"
 
 
 def _require_writable(run_dir: Path) -> None:

@@ -1,0 +1,50 @@
+"""One of Lightning's verbs from its arguments to its end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import lightning as L
+
+from fdsr.modules import DownscalingModule
+from fdsr.training.endings import ended_by_signals
+from fdsr.training.lightning_cli import FdsrCLI
+from fdsr.training.refusals import refused_in_one_line, require_files
+from fdsr.training.terminal import silence_advice
+
+# short forms of what a user asks for most
+_ALIASES = {"--run": "--trainer.default_root_dir", "--low": "--data.init_args.low"}
+
+
+def run(verb: str, arguments: list[str]) -> None:
+    """Run one of Lightning's verbs with fdsr's defaults.
+
+    Raises FdsrError for whatever the user can mend, KeyboardInterrupt after Ctrl-C, and SystemExit(143) after SIGTERM.
+    """
+    silence_advice()
+    argv = [verb, *_written_out(arguments)]
+    require_files(argv)
+    # a launcher of further processes starts what stands first here: a script, whoever called this one
+    sys.argv = [str(Path(__file__).parents[1] / "cli.py"), *argv]
+    with refused_in_one_line(), ended_by_signals():
+        FdsrCLI(
+            DownscalingModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
+            parser_kwargs={"exit_on_error": False, "prog": "fdsr"},
+        )
+
+
+def _written_out(arguments: list[str]) -> list[str]:
+    """Arguments as the parser knows them: no short forms, and every flag with its value."""
+    out = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        flag, equals, value = argument.partition("=")
+        bare = argument == "--overwrite" and following.startswith("--")
+        out.append("--overwrite=true" if bare else _ALIASES.get(flag, flag) + equals + value)
+    return out
