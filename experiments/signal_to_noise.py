@@ -13,11 +13,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import yaml
@@ -25,7 +20,9 @@ from torch import Tensor
 
 from fdsr.data import WeatherDataModule
 from fdsr.diffusion import Cosine
-from fdsr.maps import save_png
+from fdsr.drawing.axes import log_axis
+from fdsr.drawing.png import picture
+from fdsr.drawing.style import ink, make_looks
 from fdsr.modules import load_module
 from fdsr.records import RunFolder, Table
 
@@ -86,26 +83,21 @@ def _in_rings(power: Tensor, wavenumber: Tensor) -> Tensor:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """One panel a variable: flat where every scale is buried together."""
     variables = list(dict.fromkeys(row["variable"] for row in rows))
-    fig, axes = plt.subplots(
-        1, len(variables), figsize=(3.6 * len(variables), 3.2), sharey=True, squeeze=False, layout="constrained"
-    )
-    for ax, variable in zip(axes[0], variables, strict=True):
-        for method in dict.fromkeys(row["method"] for row in rows):
-            own = [r for r in rows if (r["method"], r["variable"]) == (method, variable)]
-            ax.loglog(
-                [float(r["points_per_wave"]) for r in own], [float(r["signal_to_noise"]) for r in own], label=method
-            )
-        ax.axhline(1, color="k", lw=0.8)
-        ax.invert_xaxis()
-        ticks = [n for n in (2, 5, 10, 20, 50, 100, 200, 500) if n < 1.2 * ax.get_xlim()[0]]
-        ax.set_xticks(ticks, [str(n) for n in ticks])
-        ax.set_xticks([], minor=True)
-        ax.set_title(variable)
-        ax.set_xlabel("points a wave")
-    axes[0, 0].set_ylabel("signal / noise at half of the variance")
-    axes[0, -1].legend(fontsize=8)
-    save_png(fig, path)
-    plt.close(fig)
+    looks = make_looks({row["method"]: row["method"] for row in rows})
+    with picture(path, 3.6 * len(variables), 3.2) as figure:
+        axes = figure.subplots(1, len(variables), sharey=True, squeeze=False)[0]
+        for ax, variable in zip(axes, variables, strict=True):
+            for method, look in looks.items():
+                own = [r for r in rows if (r["method"], r["variable"]) == (method, variable)]
+                x, y = ([float(r[name]) for r in own] for name in ("points_per_wave", "signal_to_noise"))
+                ax.plot(x, y, label=method, **look.line)
+            ax.axhline(1, color=ink(), lw=0.8)
+            ax.set_yscale("log")
+            log_axis(ax, "x")
+            ax.invert_xaxis()
+            ax.set(title=variable, xlabel="points a wave")
+        axes[0].set_ylabel("signal / noise at half of the variance")
+        axes[-1].legend()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from fdsr.modules.downscaling import Ensemble
 
 
 def example_dataset(spec: FieldSpec, ensemble: Ensemble, method: str) -> xr.Dataset:
-    """The first time of `ensemble`: coarse field, truth, two members, mean and spread, as `fdsr.maps` draws them."""
+    """The first time of `ensemble`: coarse field, truth, two members, mean and spread, as `fdsr.drawing.maps` draws them."""
     prediction = ensemble["prediction"][0].float().cpu()
     spread = prediction.std(0) if prediction.shape[0] > 1 else prediction.new_zeros(prediction.shape[1:])
 

@@ -65,13 +65,10 @@ class SamplePictures(EvaluationCallback):
 def draw_sample(example: xr.Dataset, path: Path, step: int) -> Path:
     """The picture of `example_dataset`."""
     # here, because nobody but rank 0 needs to wait for matplotlib
-    from matplotlib.figure import Figure
-
-    from fdsr import maps
+    from fdsr.drawing import maps
+    from fdsr.drawing.png import picture
 
     ds = maps.window(example)
-    rows, columns = ds.sizes["variable"], len(maps.panels(ds))
-    fig = Figure(figsize=(3.1 * columns, 2.3 * rows + 0.6), layout="constrained")
-    maps.draw_maps(fig, fig.subplots(rows, columns, squeeze=False), ds)
-    fig.suptitle(maps.title(ds, f"{ds.attrs['method']} after {step} steps"))
-    return maps.save_png(fig, path)
+    with picture(path, *maps.size(ds)) as figure:
+        maps.draw_maps(figure, ds, f"{ds.attrs['method']} after {step} steps")
+    return path

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     target, device = options.pop("target"), options.pop("device")
 
     from fdsr.data.making.synthesis import SynthesisConfig, synthesise
-    from fdsr.synthesis_picture import draw_synthesis
+    from fdsr.drawing.synthesis import draw_synthesis
     from fdsr.turbulence import Damping, find_flow
 
     damping = Damping(options.pop("viscosity"), options.pop("order"), options.pop("friction"))

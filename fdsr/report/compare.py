@@ -25,10 +25,11 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
 
     Raises FdsrError for an input that holds no results; and, once everything else is written, if Weights & Biases fails.
     """
+    from fdsr.report.figures.distances import draw_sweep
     from fdsr.report.page import write_page
     from fdsr.report.pairs import TABLE as DIFFERENCES
     from fdsr.report.pairs import write_differences
-    from fdsr.report.sweep_figures import draw_sweep
+    from fdsr.report.sweep_table import SweepTable
     from fdsr.report.wandb.server import place, publish
 
     if wandb is not None:
@@ -43,40 +44,41 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     runs = find_runs(folders)
     read = [read_run(run) for run in runs]
     studies = make_studies(read) if read else []
-    for table in tables:
-        draw_sweep(table, output)
+    sweeps = [SweepTable.read(table) for table in tables]
+    for sweep in sweeps:
+        draw_sweep(sweep, output)
     if read:
         compare_runs(read, studies, output)
     if pairs := write_differences(studies, output / DIFFERENCES):
         print(f"table:  {pairs}")
-    page = write_page(studies, tables, output)
+    page = write_page(studies, sweeps, output)
     print(f"page:   {page}")
     if wandb is not None:
-        publish(wandb, studies, tables, output)
+        publish(wandb, studies, sweeps, output)
     return page
 
 
 def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) -> None:
     """Print the metric table of one run, or of several their tables and where the joint one is. Draws the last run's example."""
-    from fdsr.report.figures import draw_losses, draw_ranks, draw_run, draw_spectra
+    from fdsr.drawing.png import save_panels
+    from fdsr.report.figures import FIGURES
+    from fdsr.report.figures.run import save_run
 
     output.mkdir(parents=True, exist_ok=True)
+    alone = len(runs) == 1
     # figures and tables of one page's studies, of which there is mostly one
-    marked = [(study, f"-{number + 1}" if len(studies) > 1 else "") for number, study in enumerate(studies)]
-    if len(runs) == 1:
-        print(metric_table(runs[0]))
+    for study, mark in [(study, f"-{number + 1}" if len(studies) > 1 else "") for number, study in enumerate(studies)]:
+        print(table := metric_table(runs[0]) if alone else comparison_table(study))
+        if not alone:
+            write_text(output / f"comparison{mark}.txt", table + "\n")
+        for figure in FIGURES:
+            if figure.file and (figure.alone or not alone) and (rows := figure.rows(study)):
+                path = save_panels(rows, {**study.looks, **figure.also}, output / f"{figure.file}{mark}.png")
+                print(f"figure: {path}")
+    if alone:
         print(f"table:  {runs[0].folder.table}")
     else:
-        for study, mark in marked:
-            print(table := comparison_table(study))
-            write_text(output / f"comparison{mark}.txt", table + "\n")
-            print(f"figure: {draw_spectra(study, output / f'spectra{mark}.png')}")
-            if losses := draw_losses(study, output / f"losses{mark}.png"):
-                print(f"figure: {losses}")
         joined = Table(output / "comparison.csv")
         join_tables([(r.folder.table, r.method, r.axes) for r in runs], {a: None for r in runs for a in r.axes}, joined)
         print(f"table:  {joined} and comparison.txt")
-    for study, mark in marked:
-        if ranks := draw_ranks(study, output / f"ranks{mark}.png"):
-            print(f"figure: {ranks}")
-    print(f"figure: {draw_run(runs[-1].folder, RunFolder(output).figure)}")
+    print(f"figure: {save_run(runs[-1].folder, RunFolder(output).figure)}")

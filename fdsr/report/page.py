@@ -13,36 +13,38 @@ import jinja2
 
 from fdsr import __version__
 from fdsr.atomic import write_text
-from fdsr.report import svg
-from fdsr.report.layers import data_uri, gradient, make_atlas
-from fdsr.report.losses import loss_panels
+from fdsr.drawing import svg
+from fdsr.report.figures import FIGURES
+from fdsr.report.figures.atlas import data_uri, gradient, make_atlas
+from fdsr.report.figures.distances import distance_row, legend
+from fdsr.report.figures.samples import find_samples
 from fdsr.report.measures import measure_of
 from fdsr.report.pairs import Difference, differences
-from fdsr.report.panels import Series, cost_panels, distance_panels, looks, rank_panels, spectra_panels
 from fdsr.report.runs import TestedRun, labels
 from fdsr.report.studies import EVERY, Estimate, Study
+from fdsr.report.sweep_table import SweepTable
 
 PAGE = "report.html"
 _FEW = 30  # times: fewer say nothing of skill in general
 _TEMPLATES = resources.files("fdsr.report") / "templates"
 
 
-def write_page(studies: Sequence[Study], tables: Sequence[Path], output: Path) -> Path:
+def write_page(studies: Sequence[Study], sweeps: Sequence[SweepTable], output: Path) -> Path:
     """Write `output`/report.html, whole or not at all, and return its path.
 
     Args:
         studies: what was tested on weather fields; see `make_studies`.
-        tables: fid_vs_steps.csv of image studies.
+        sweeps: image studies.
     """
-    html = render(studies, tables)
     path = output / PAGE
-    write_text(path, html)
+    write_text(path, render(studies, sweeps))
     return path
 
 
-def render(studies: Sequence[Study], tables: Sequence[Path]) -> str:
+def render(studies: Sequence[Study], sweeps: Sequence[SweepTable]) -> str:
     """The page's HTML. Whatever comes from runs (names, configurations) is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {"inline": svg.inline, "sample_line": svg.sample_line}
     template = environment.from_string((_TEMPLATES / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title="Comparison of methods" if studies else "Distance against steps",
@@ -51,8 +53,9 @@ def render(studies: Sequence[Study], tables: Sequence[Path]) -> str:
         n_runs=sum(len(e.runs) for s in studies for e in s.entries),
         methods=list(dict.fromkeys(e.method for s in studies for e in s.entries)),
         studies=[_study(study) for study in studies],
-        sweeps=[_sweep(table) for table in tables],
+        sweeps=[_sweep(sweep) for sweep in sweeps],
         gradient=gradient(),
+        palette=svg.palette(),
         css=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         js=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
     ) + "\n"  # fmt: skip
@@ -62,34 +65,15 @@ def render(studies: Sequence[Study], tables: Sequence[Path]) -> str:
 
 
 def _study(study: Study) -> dict[str, Any]:
-    drawn, atlas = looks(study), make_atlas(study)
-    ratios, spectra = spectra_panels(study)
-    relative = f"CRPS / MAE of {study.reference.label}"
+    atlas = make_atlas(study)
     return {
         "title": study.title,
         "about": f"{study.n_times} time{'s' if study.n_times != 1 else ''} of the split “{study.split}”: {', '.join(study.variables)}.",
         "notes": study_notes(study),
-        "tables": [study_table(study, v, drawn) for v in (EVERY, *study.variables)],
-        "pairs": pairs_table(study, drawn),
-        "legend": [
-            {"index": look.index, "label": label, "svg": _sample_line(look)} for label, look in drawn.items()
-        ],
-        "cost_note": "Lower left is better. Bars are standard deviations over seeds; hollow marks are deterministic methods, "
-        "whose mean absolute error stands for the CRPS. Lines join one method's settings.",
-        "costs": [
-            *cost_panels(study, "crps_relative", EVERY, relative, "CRPS, mean over variables,"),
-            *cost_panels(study, "lsd", EVERY, "LSD (dB)", "LSD, mean over variables,"),
-        ],
-        "costs_by_variable": [
-            panel
-            for name in study.variables
-            for metric, unit in (("crps", _unit(study, name)), ("lsd", "dB"))
-            for panel in cost_panels(study, metric, name, f"{metric.upper()} ({unit})", f"{name}: {metric.upper()}")
-        ],
-        "ratios": ratios,
-        "spectra": spectra,
-        "ranks": rank_panels(study),
-        "losses": loss_panels(study),
+        "tables": [study_table(study, v) for v in (EVERY, *study.variables)],
+        "pairs": pairs_table(study),
+        "legend": study.looks,
+        "figures": [(figure, rows) for figure in FIGURES if (rows := figure.rows(study))],
         "atlas": atlas,
         # a script ends at the first "</", whatever stands around it
         "atlas_json": json.dumps(atlas.to_json()).replace("<", "\\u003c") if atlas else "",
@@ -129,7 +113,7 @@ def study_notes(study: Study) -> list[str]:
     return notes
 
 
-def study_table(study: Study, variable: str, drawn: dict[str, Series]) -> dict[str, Any]:
+def study_table(study: Study, variable: str) -> dict[str, Any]:
     """Caption, columns and rows of cells of one variable's table, or of the means over all where it is EVERY."""
     metrics = [m for m in study.metrics if any(study.estimate(e, m, variable) for e in study.entries)]
     columns = metrics if variable else study.summary()
@@ -144,15 +128,17 @@ def study_table(study: Study, variable: str, drawn: dict[str, Series]) -> dict[s
     for entry in study.entries:
         cells = [_cell(study.estimate(entry, m, variable), entry.label in best[m]) for m in columns]
         cells += [{"value": str(f(entry)), "spread": "", "mark": "", "best": False} for f in about.values()]
-        rows.append({"label": entry.label, "colour": drawn[entry.label].colour % svg.SERIES, "cells": cells})
+        rows.append({"label": entry.label, "colour": study.looks[entry.label].colour, "cells": cells})
     headings = [{"heading": measure_of(m).heading, "what": measure_of(m).what} for m in columns]
     headings += [{"heading": name, "what": words} for name, words in what.items()]
     reference = f"Means over variables; the CRPS ratio is to the mean absolute error of {study.reference.label}"
-    caption = f"{variable}, in {_unit(study, variable)} where nothing else is said" if variable else reference
+    caption = (
+        f"{variable}, in {study.unit(variable) or 'its unit'} where nothing else is said" if variable else reference
+    )
     return {"name": variable or "all", "caption": caption, "columns": headings, "rows": rows}
 
 
-def pairs_table(study: Study, drawn: dict[str, Series]) -> dict[str, Any] | None:
+def pairs_table(study: Study) -> dict[str, Any] | None:
     """Columns and rows of cells of the differences from the baselines, means over variables; None where no two have two seeds."""
     columns = [m for m in study.summary() if m != "seconds"]
     by_metric = {m: {(d.entry.label, d.against.label): d for d in differences(study, m)} for m in columns}
@@ -165,7 +151,7 @@ def pairs_table(study: Study, drawn: dict[str, Series]) -> dict[str, Any] | None
     for (entry, against), count in sorted(counts.items(), key=lambda item: -item[1]):  # what says most comes first
         found = [by_metric[m].get((entry, against)) for m in columns]
         cells = [*map(_difference_cell, found), {"value": str(count), "spread": "", "mark": "", "best": False}]
-        rows.append({"label": f"{entry} − {against}", "colour": drawn[entry].colour % svg.SERIES, "cells": cells})
+        rows.append({"label": f"{entry} − {against}", "colour": study.looks[entry].colour, "cells": cells})
     headings = [{"heading": measure_of(m).heading, "what": measure_of(m).what} for m in columns]
     return {"columns": [*headings, {"heading": "pairs", "what": "seeds that both have"}], "rows": rows}
 
@@ -183,24 +169,6 @@ def _cell(estimate: Estimate | None, best: bool) -> dict[str, Any]:
         return {"value": "–", "spread": "", "mark": "", "best": False}
     spread = "" if estimate.spread is None else f"{estimate.spread:.2g}"
     return {"value": f"{estimate.value:.4g}", "spread": spread, "mark": "MAE" if estimate.single else "", "best": best}
-
-
-def _unit(study: Study, variable: str) -> str:
-    for run in (r for e in study.entries for r in e.runs):
-        ds = run.folder.example.read()
-        if ds is not None and variable in ds.variable.values:
-            return str(ds.units.sel(variable=variable).item())
-    return "its unit"
-
-
-def _sample_line(look: Series) -> str:
-    """A line and a mark as the figures draw them."""
-    with svg.panel(34 / 72, 12 / 72) as (ax, finished):
-        ax.set_axis_off()
-        style = look.line | {"gid": None}
-        ax.plot([0, 0.5, 1], [0, 0, 0], marker=look.marker, ms=5, markevery=[1], clip_on=False, **style)
-        ax.set_xlim(-0.05, 1.05)
-    return finished[0]
 
 
 def _records(study: Study) -> list[dict[str, Any]]:
@@ -245,21 +213,18 @@ def _training(fit: dict[str, Any]) -> str:
 # -- a sweep's table ---------------------------------------------------------------------------------------------------
 
 
-def _sweep(table: Path) -> dict[str, Any]:
-    from fdsr.report.sweep_figures import NAMES, sampled
-
-    panels, keys = distance_panels(table)
+def _sweep(table: SweepTable) -> dict[str, Any]:
     return {
-        "title": f"{table.absolute().parent.name}: distance against steps",
+        "title": f"{table.name}: distance against steps",
         "notes": [
             "Lines join means over seeds; each number of generated images has its own. A filled mark is a training whose "
             "distance fell by less than 5 % in its last quarter; a hollow one is not shown to have converged.",
             "classifier_frechet is the Fréchet distance of a small classifier's features and is not FID.",
         ],
-        "panels": panels,
-        "colours": keys,
+        "legend": legend(table),
+        "rows": [distance_row(table, name) for name in table.distances],
         "samples": [
-            {"title": f"{title}{''.join(f', {NAMES[n]} {v:.3g}' for n, v in values.items())}", "uri": data_uri(path.read_bytes())}
-            for title, values, path in sampled(table)
+            {"title": ", ".join([s.title, *([f"seed {s.seed}"] if s.seed else []), *s.values]), "uri": data_uri(s.path.read_bytes())}
+            for s in find_samples(table)
         ],
     }  # fmt: skip

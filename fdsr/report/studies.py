@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 
+import xarray as xr
+
+from fdsr.drawing.style import Look, make_looks
 from fdsr.errors import FdsrError
 from fdsr.report.measures import MEASURES, measure_of
 from fdsr.report.runs import TestedRun
@@ -53,6 +57,12 @@ class Entry:
     def seconds(self) -> Estimate | None:
         return self.over_seeds(lambda run: run.seconds)
 
+    def scores(self, name: str) -> xr.Dataset | None:
+        """The scores of those of its runs that have the score `name`, averaged; None where none has it."""
+        found = [ds for run in self.runs if (ds := run.folder.scores.read()) is not None and name in ds]
+        with xr.set_options(keep_attrs=True):
+            return sum(found[1:], start=found[0]) / len(found) if found else None
+
 
 @dataclass(frozen=True)
 class Study:
@@ -71,6 +81,19 @@ class Study:
         single = [e for e in self.entries if e.members == 1]
         named = [e for e in single if e.method == "bicubic"]
         return (named or sorted(single, key=lambda e: e.nfe) or list(self.entries))[0]
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """Label → how it is drawn in every figure: methods by colour, their settings by marker and dashes."""
+        return make_looks({e.label: e.method for e in self.entries})
+
+    def unit(self, variable: str) -> str:
+        """As the first example says; empty where no run has kept one."""
+        for run in (r for e in self.entries for r in e.runs):
+            ds = run.folder.example.read()
+            if ds is not None and variable in ds.variable.values:
+                return str(ds.units.sel(variable=variable).item())
+        return ""
 
     @property
     def metrics(self) -> list[str]:

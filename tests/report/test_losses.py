@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from tested_runs import write_run
 
+from fdsr.drawing.png import save_panels
 from fdsr.records import RunFolder
-from fdsr.report.figures import draw_losses
-from fdsr.report.losses import find_losses, loss_panels, read_losses
+from fdsr.report.figures.losses import LOSSES, find_losses, read_losses
 from fdsr.report.page import render
 from fdsr.report.runs import read_run
 from fdsr.report.studies import make_studies
@@ -33,17 +33,15 @@ def test_a_training_draws_one_curve_and_a_test_none(tmp_path: Path) -> None:
                 (test / "metrics.jsonl").write_text(json.dumps({"step": 0, "fdsr/lsd/u10": 1.0}) + "\n")
             write_losses(training, [level + seed + 10.0 * (i % 2) for i in range(60)])
     (study,) = make_studies([read_run(run) for run in runs])
-    training, validation = loss_panels(study)
+    ((training, validation),) = LOSSES.rows(study)
     # 60 values and their neighbours: the mean of two seeds and of high and low
     assert training.alt == "ddpm, 8 NFE: 7.5 after 2999 steps; fourier, 8 NFE: 8.5 after 2999 steps"
     assert validation.alt == "ddpm, 8 NFE: 13.5 after 2999 steps; fourier, 8 NFE: 14.5 after 2999 steps"
-    figure = draw_losses(study, tmp_path / "losses.png")
-    assert figure is not None and figure.stat().st_size > 5000
+    assert save_panels(LOSSES.rows(study), study.looks, tmp_path / "losses.png").stat().st_size > 5000
     assert find_losses(study.entries[0].runs[0]) is None
     assert "Losses in training" in render([study], [])
     (alone,) = make_studies([read_run(run) for run in runs[:3]])
-    assert draw_losses(alone, tmp_path / "none.png") is None
-    assert loss_panels(alone) == [] and "Losses in training" not in render([alone], [])
+    assert LOSSES.rows(alone) == [] and "Losses in training" not in render([alone], [])
 
 
 def test_a_resumed_and_a_killed_training_are_read(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from tested_runs import VARIABLES, write_run, write_runs
 
 from fdsr.report.page import pairs_table, render
 from fdsr.report.pairs import Difference, differences, write_differences
-from fdsr.report.panels import looks
 from fdsr.report.runs import read_run
 from fdsr.report.studies import Study, make_studies
 
@@ -109,7 +108,7 @@ def test_the_table_has_every_pair_and_the_page_shows_them(study: Study, tmp_path
     assert {r["variable"] for r in rows} == {"all", *VARIABLES}
     (row,) = [r for r in rows if r["method"] == "fourier" and r["metric"] == "lsd_fine" and r["variable"] == "all"]
     assert row["pairs"] == "3" and row["verdict"] == "better" and float(row["mean_difference"]) < 0
-    table = pairs_table(study, looks(study))
+    table = pairs_table(study)
     assert table is not None
     assert [r["label"] for r in table["rows"]] == ["fourier − ddpm, 8 NFE", "ddgan − ddpm, 32 NFE"]
     html = render([study], [])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 
+from fdsr.drawing import png
 from fdsr.errors import FdsrError
-from fdsr.report import sweep_figures
-from fdsr.report.sweep_figures import _sample_name, draw_sweep, flattened
+from fdsr.report.figures import samples
+from fdsr.report.figures.distances import draw_sweep
+from fdsr.report.sweep_table import SweepTable, flattened, picture_name
 from fdsr.sweep.table import CURVE_FIELDS, FID_FIELDS, sample_name
 
 Row = dict[str, Any]
@@ -55,31 +59,40 @@ def curve(values: list[float], seed: int = 0, method: str = "ddgan") -> list[dic
     ],
 )
 def test_a_training_is_flat_if_its_last_quarter_gained_little(values: list[float], flat: bool) -> None:
-    assert flattened(curve(values)) == ({("ddgan", "gan", "4", "0")} if flat else set())
+    assert flattened(pd.DataFrame(curve(values))) == ({("ddgan", "gan", "4", "0")} if flat else set())
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, plt.Figure]:
-    """The figures that were saved, by the file's stem, still open to be looked into."""
-    figures: dict[str, plt.Figure] = {}
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The figures that were saved, by the file's stem, to be looked into."""
+    figures: dict[str, Figure] = {}
+    original = png.picture
 
-    def keep(fig: plt.Figure, path: Path) -> Path:
-        figures[path.stem] = fig
-        return sweep_figures.maps.save_png(fig, path)
+    @contextmanager
+    def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+        with original(path, width, height) as figure:
+            yield figure
+        figures[path.stem] = figure
 
-    monkeypatch.setattr(sweep_figures, "_save", keep)
+    for module in (png, samples):
+        monkeypatch.setattr(module, "picture", picture)
     return figures
 
 
-def test_numbers_of_images_in_words(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+def draw(table: Path, output: Path) -> list[Path]:
+    return draw_sweep(SweepTable.read(table), output)
+
+
+def test_numbers_of_images_in_words(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     rows = [row("ddgan", "gan", 4, 4, 0), row("ddgan", "gan", 4, 4, 0, n_reference=10_000)]
-    draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path / "figures")
-    (legend,) = drawn["classifier_frechet_vs_steps"].legends
+    draw(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path / "figures")
+    legend = drawn["classifier_frechet_vs_steps"].axes[0].get_legend()
+    assert legend is not None
     words = [text.get_text() for text in legend.get_texts()]
-    assert {"1,000 images", "1,000 images with 10,000"} <= set(words)
+    assert {"1,000 images", "1,000 images with 10,000"} == set(words)
 
 
-def test_points_lines_and_floor(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+def test_points_lines_and_floor(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     rows = [{"method": "test_images", "classifier_frechet": 0.5, "n_generated": 10_000}]
     rows += [row("ddgan", "gan", T, T, seed) for T in (1, 4) for seed in (0, 1)]
     rows += [
@@ -90,7 +103,7 @@ def test_points_lines_and_floor(tmp_path: Path, drawn: dict[str, plt.Figure]) ->
     table = write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows)
     flat, falling = curve([40, 20, 10, 10, 10, 10, 10, 10]), curve([40, 35, 30, 25, 20, 16, 13, 10], seed=1)
     write(tmp_path / "curves.csv", CURVE_FIELDS, [*flat, *falling])
-    paths = draw_sweep(table, tmp_path / "figures")
+    paths = draw(table, tmp_path / "figures")
     assert [p.name for p in paths] == ["classifier_frechet_vs_steps.png", "training_curves.png"]
     assert all(imread(p).shape[0] > 200 for p in paths)
     steps, seconds = drawn["classifier_frechet_vs_steps"].axes
@@ -102,30 +115,34 @@ def test_points_lines_and_floor(tmp_path: Path, drawn: dict[str, plt.Figure]) ->
     assert sorted(map(sorted, lines)) == sorted(
         [[(1.0, 10.5), (4.0, 3.0)], [(100.0, 0.1)], [(10.0, 1.0)], [(100.0, 0.1)], [(0.0, 0.5), (1.0, 0.5)]]
     )
-    points = {tuple(p.get_xydata()[0]): p.get_markerfacecolor() for p in steps.lines if p.get_linestyle() == "None"}
-    assert points[4.0, 2.5] != "white" and points[4.0, 3.5] == points[1.0, 10.0] == points[10.0, 1.0] == "white"
-    assert {float(x) for line in seconds.lines if line.get_marker() == "o" for x in line.get_xdata()} == {
-        0.01,
-        0.04,
-        0.1,
-        1.0,
-    }
+    marks = [line for line in steps.lines if line.get_linestyle() == "None"]
+    filled = {tuple(xy): line.get_markerfacecolor() != "#ffffff" for line in marks for xy in line.get_xydata()}
+    assert filled[4.0, 2.5] and not any(filled[xy] for xy in ((4.0, 3.5), (1.0, 10.0), (10.0, 1.0)))
+    places = {float(x) for line in seconds.lines if line.get_marker() != "None" for x in line.get_xdata()}
+    assert places == {0.01, 0.04, 0.1, 1.0}
 
 
-def test_fid_comes_first_where_it_is_known(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+def test_a_floor_far_below_is_said_in_words(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    rows = [{"method": "test_images", "classifier_frechet": 0.001}, row("ddgan", "gan", 4, 4, 0)]
+    draw(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
+    ax = drawn["classifier_frechet_vs_steps"].axes[0]
+    assert [text.get_text() for text in ax.texts] == ["test images: 0.001 ↓"] and ax.get_ylim()[0] > 0.5
+
+
+def test_fid_comes_first_where_it_is_known(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     rows = [row("ddgan", "gan", 4, 4, 0, fid=12.0), row("ddgan", "gan", 2, 2, 0)]
-    paths = draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
+    paths = draw(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
     assert [p.name for p in paths] == ["fid_vs_steps.png", "classifier_frechet_vs_steps.png"]
     ax = drawn["fid_vs_steps"].axes[0]
-    assert ax.get_ylabel().startswith("FID ") and {float(x) for line in ax.lines for x in line.get_xdata()} == {4.0}
+    assert ax.get_ylabel().startswith("FID\n") and {float(x) for line in ax.lines for x in line.get_xdata()} == {4.0}
 
 
-def test_samples_stand_in_a_grid(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+def test_samples_stand_in_a_grid(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     rows = [row("ddgan", d, T, T, 0) for d in ("gan", "hellinger") for T in (4, 1)]
     (tmp_path / "samples").mkdir()
     for i, r in enumerate(rows[:3]):
         imsave(tmp_path / "samples" / f"{sample_name(r)}.png", np.full((8, 8, 3), 0.1 * i))
-    paths = draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
+    paths = draw(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
     assert paths[-1].name == "samples_ddgan.png"
     shown = [
         [
@@ -136,21 +153,21 @@ def test_samples_stand_in_a_grid(tmp_path: Path, drawn: dict[str, plt.Figure]) -
     assert shown == [[0.1, 0.0, None, 0.2]]  # T = 1 before 4; one picture is missing
 
 
-def test_two_tests_of_the_same_images_are_one_picture(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+def test_two_tests_of_the_same_images_are_one_picture(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     both = row("ddgan", "gan", 4, 4, 0), row("ddgan", "gan", 4, 4, 0, classifier_frechet=None, fid=80.0)
     (tmp_path / "samples").mkdir()
     imsave(tmp_path / "samples" / f"{sample_name(both[0])}.png", np.zeros((8, 8, 3)))
-    draw_sweep(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, list(both)), tmp_path)
+    draw(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, list(both)), tmp_path)
     (ax,) = drawn["samples_ddgan"].axes
     assert "FID 80" in ax.get_title() and f"classifier_frechet {both[0]['classifier_frechet']:.3g}" in ax.get_title()
 
 
-def test_the_curve_of_a_training_is_called_as_its_first_test(tmp_path: Path, drawn: dict[str, plt.Figure]) -> None:
+def test_the_curve_of_a_training_is_called_as_its_first_test(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     rows = [row("ddpm", "", 100, 100, 0), row("ddpm_ddim", "", 100, 10, 0)]
     curves = [c | {"method": r["method"], "divergence": "", "T": 100} for r in rows for c in curve([4, 3])]
     table = write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows)
     write(tmp_path / "curves.csv", CURVE_FIELDS, curves)
-    draw_sweep(table, tmp_path)
+    draw(table, tmp_path)
     (legend,) = drawn["training_curves"].legends
     assert [text.get_text() for text in legend.get_texts()] == ["ddpm, T = 100, seed 0"]
 
@@ -158,7 +175,7 @@ def test_the_curve_of_a_training_is_called_as_its_first_test(tmp_path: Path, dra
 @pytest.mark.parametrize("values", [("ddpm", "", 1000, 20, 0), ("ddgan", "gan", 4, 4, 2)])
 def test_pictures_are_found_by_the_names_they_were_given(values: tuple[Any, ...]) -> None:
     given = row(*values)
-    assert _sample_name({k: str(v) for k, v in given.items()}) == sample_name(given)
+    assert picture_name({k: str(v) for k, v in given.items()}) == sample_name(given)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +187,7 @@ def test_refused(tmp_path: Path, text: str | None, words: str) -> None:
     if text is not None:
         path.write_text(text)
     with pytest.raises(FdsrError, match=words):
-        draw_sweep(path, tmp_path)
+        draw(path, tmp_path)
 
 
 def test_report_draws_a_table_on_a_page(

@@ -13,6 +13,7 @@ from wandb_spec import referenced
 
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.records import RunFolder
+from fdsr.report.sweep_table import SweepTable
 from fdsr.report.wandb.results import log_test
 from fdsr.report.wandb.workspace import chapters, make_report, make_workspace, specification
 
@@ -64,7 +65,10 @@ def test_images(run: Path) -> None:
     table.write_text(
         "method,divergence,T,nfe,seed,fid,classifier_frechet,n_generated,seconds_per_image\nddgan,gan,4,4,3,31,9.5,100,0.25\n"
     )
-    spec = specification(make_workspace("", "p", chapters([], [table])), make_report("", "p", chapters([], [table])))
+    spec = specification(
+        make_workspace("", "p", chapters([], [SweepTable.read(table)])),
+        make_report("", "p", chapters([], [SweepTable.read(table)])),
+    )
     for part in spec.values():
         keys = referenced(part)
         assert "fdsr/fid" in keys.summary and keys.summary <= set(experiment.summary) | set(experiment.logged)

@@ -18,9 +18,9 @@ from fdsr.commands.report import main as report
 from fdsr.errors import FdsrError
 from fdsr.records import RunFolder
 from fdsr.report.page import study_table
-from fdsr.report.panels import looks
 from fdsr.report.runs import read_run
 from fdsr.report.studies import EVERY, Study, make_studies
+from fdsr.report.sweep_table import SweepTable
 from fdsr.report.wandb.results import summary_of_fields, tables_of_fields
 from fdsr.report.wandb.server import place, publish
 from fdsr.report.wandb.workspace import chapters, make_report, make_workspace, run_ids, specification
@@ -115,7 +115,7 @@ def test_the_table_is_the_pages(spec: dict[str, Any], study: Study) -> None:
     (panel,) = sections(spec)["Table"]
     lines = [line for line in panel["config"]["value"].splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    table = study_table(study, EVERY, looks(study))
+    table = study_table(study, EVERY)
     assert rows[0] == ["method", *(c["heading"] for c in table["columns"])]
     for row, expected in zip(rows[2 : 2 + len(table["rows"])], table["rows"], strict=True):
         assert row[0] == expected["label"]
@@ -158,7 +158,7 @@ def test_a_sweep_of_images(tmp_path: Path) -> None:
         writer.writerow(row)
     RunFolder(tmp_path / "ddgan-T=4").describe("ddgan", {"T": 4})
     note(tmp_path / "ddgan-T=4", fit="fit-1", test="test-1")
-    found = chapters([], [tmp_path / "fid_vs_steps.csv"])
+    found = chapters([], [SweepTable.read(tmp_path / "fid_vs_steps.csv")])
     spec = specification(make_workspace("", "images", found), make_report("", "images", found))
     keys = referenced(spec["workspace"])
     assert keys.summary == {"fdsr/classifier_frechet", "fdsr/seconds_per_image", "fdsr/samples"}

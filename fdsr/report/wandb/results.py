@@ -11,7 +11,7 @@ import xarray as xr
 
 from fdsr.callbacks import logged_names as names
 from fdsr.records import RunFolder
-from fdsr.report.panels import band_near_45, power_ratio
+from fdsr.report.figures.spectra import band_near_45, power_ratio
 from fdsr.report.runs import TestedRun, read_run
 
 # Columns of the tables, in plain words for the sake of charts that take them for field names. The wavenumber is in cycles per

@@ -10,6 +10,7 @@ from pathlib import Path
 from fdsr.atomic import write_text
 from fdsr.errors import FdsrError
 from fdsr.report.studies import Study
+from fdsr.report.sweep_table import SweepTable
 
 SPECIFICATION = "wandb_workspace.json"
 _EXTRA = "workspaces need the wandb-workspaces package; install it with: pip install 'fdsr[workspace]'"
@@ -27,12 +28,12 @@ def place(text: str) -> tuple[str, str]:
     return (parts[0] if len(parts) == 2 else os.environ.get("WANDB_ENTITY", "")), project
 
 
-def publish(text: str, studies: Sequence[Study], tables: Sequence[Path], output: Path) -> None:
+def publish(text: str, studies: Sequence[Study], sweeps: Sequence[SweepTable], output: Path) -> None:
     """Write `output`/wandb_workspace.json, then save workspace and report to the server; prints where they are.
 
     Args:
         text: see `place`.
-        studies, tables: as `write_page` takes them.
+        studies, sweeps: as `write_page` takes them.
 
     Raises FdsrError without wandb-workspaces, without a login and without a server: all but the first after the file is written.
     """
@@ -43,7 +44,7 @@ def publish(text: str, studies: Sequence[Study], tables: Sequence[Path], output:
         from fdsr.report.wandb import workspace as build
     except ModuleNotFoundError as error:
         raise FdsrError(_EXTRA) from error
-    found = build.chapters(studies, tables)
+    found = build.chapters(studies, sweeps)
     path = output / SPECIFICATION
     specification = build.specification(
         build.make_workspace(entity, project, found), build.make_report(entity, project, found)

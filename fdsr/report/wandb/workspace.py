@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
@@ -17,10 +16,9 @@ import wandb_workspaces.workspaces as ws
 from fdsr.callbacks import logged_names as names
 from fdsr.records import RunFolder
 from fdsr.report.page import study_notes, study_table
-from fdsr.report.panels import looks
 from fdsr.report.runs import TestedRun
 from fdsr.report.studies import EVERY, Study
-from fdsr.report.sweep_figures import NAMES, read_sweep_table
+from fdsr.report.sweep_table import NAMES, SweepTable
 from fdsr.report.wandb.results import (
     RANK_COLUMNS,
     RATIO_COLUMNS,
@@ -56,9 +54,9 @@ class Chapter:
     sections: tuple[Section, ...]
 
 
-def chapters(studies: Sequence[Study], tables: Sequence[Path]) -> list[Chapter]:
-    """What the page shows, in its order. tables: fid_vs_steps.csv of image studies."""
-    found = [*(_study(study) for study in studies), *(_sweep(table) for table in tables)]
+def chapters(studies: Sequence[Study], sweeps: Sequence[SweepTable]) -> list[Chapter]:
+    """What the page shows, in its order."""
+    found = [*map(_study, studies), *map(_sweep, sweeps)]
     titles = [chapter.title for chapter in found]
     # sections are told apart by their names
     return [
@@ -151,7 +149,7 @@ def _study(study: Study) -> Chapter:
 
 def _markdown(study: Study, variable: str) -> str:
     """One table of the page; the best values of a column are bold."""
-    table = study_table(study, variable, looks(study))
+    table = study_table(study, variable)
     lines = [["method", *(column["heading"] for column in table["columns"])]]
     lines.append(["---"] * len(lines[0]))
     for row in table["rows"]:
@@ -205,11 +203,9 @@ def _curves(keys: Sequence[str]) -> list[Any]:
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _sweep(table: Path) -> Chapter:
-    _, shown, curves = read_sweep_table(table)
-    folder = table.absolute().parent
-    keys = {name: names.distance(name) for name in shown}
-    trained = [names.distance(name) for name in dict.fromkeys(c["metric"] for c in curves)]
+def _sweep(table: SweepTable) -> Chapter:
+    keys = {name: names.distance(name) for name in table.distances}
+    trained = [names.distance(name) for name in dict.fromkeys(table.curves.get("metric", ()))]
     places: list[tuple[str, Any]] = [
         ("network evaluations an image", wr.Config(names.NFE)),
         ("seconds an image", wr.SummaryMetric(names.SECONDS_PER_IMAGE)),
@@ -231,8 +227,8 @@ def _sweep(table: Path) -> Chapter:
         *(f"config:{name}.value" for name in (names.METHOD, names.SEED, names.NFE)),
         *(f"summary:{key}" for key in [*keys.values(), names.SECONDS_PER_IMAGE]),
     )
-    ids = dict.fromkeys(id for run in RunFolder.below(folder) for id in run.wandb_runs.read().values())
-    return Chapter(folder.name, (), tuple(ids), columns, tuple(s for s in sections if s.panels()))
+    ids = dict.fromkeys(id for run in RunFolder.below(table.path.parent) for id in run.wandb_runs.read().values())
+    return Chapter(table.name, (), tuple(ids), columns, tuple(s for s in sections if s.panels()))
 
 
 def _among(ids: Iterable[str]) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from functools import partial
 
+import numpy as np
+from matplotlib.axes import Axes
+
+from fdsr.drawing.axes import log_axis, step_axis
+from fdsr.drawing.panels import Panel
+from fdsr.drawing.style import Look
 from fdsr.records import JSONLines
-from fdsr.report import svg
-from fdsr.report.panels import Panel, looks
+from fdsr.report.figures.figure import Figure, Rows
 from fdsr.report.runs import TestedRun
 from fdsr.report.studies import Entry, Study
 
@@ -55,22 +61,22 @@ def loss_curves(study: Study) -> dict[str, dict[str, Curve]]:
     return found
 
 
-def loss_panels(study: Study) -> list[Panel]:
-    """Training and validation losses against steps; none where fewer than two methods were trained."""
-    drawn, panels = looks(study), []
+def draw_losses(ax: Axes, curves: Mapping[str, Curve], looks: Mapping[str, Look], ylabel: str) -> None:
+    """Label → its curve."""
+    for label, (steps, values) in curves.items():
+        ax.plot(steps, values, marker=looks[label].marker if len(steps) < 6 else "", **looks[label].line)
+    log_axis(ax, "y")
+    step_axis(ax, "step")
+    ax.set_ylabel(ylabel)
+
+
+def _rows(study: Study) -> Rows:
+    panels = []
     for words, curves in loss_curves(study).items():
-        with svg.panel() as (ax, finished):
-            for label, (steps, values) in curves.items():
-                look = drawn[label]
-                ax.plot(steps, values, marker=look.marker if len(steps) < 6 else None, ms=3.5, **look.line)
-            ax.set_yscale("log")
-            ax.set_xlabel("step")
-            ax.set_ylabel(words)
-        alt = "; ".join(
-            f"{label}: {values[-1]:.4g} after {steps[-1]} steps" for label, (steps, values) in curves.items()
-        )
-        panels.append(Panel(words, finished[0], alt))
-    return panels
+        ends = (f"{label}: {values[-1]:.4g} after {steps[-1]} steps" for label, (steps, values) in curves.items())
+        draw = partial(draw_losses, curves=curves, looks=study.looks, ylabel=words)
+        panels.append(Panel(words, draw, "; ".join(ends)))
+    return [panels] if panels else []
 
 
 def _mean(curves: list[Curve]) -> Curve | None:
@@ -84,3 +90,12 @@ def _mean(curves: list[Curve]) -> Curve | None:
         return steps, values
     weights = np.full(_WINDOW, 1 / _WINDOW)
     return steps[_WINDOW - 1 :], np.convolve(values, weights, "valid")
+
+
+LOSSES = Figure(
+    "Losses in training",
+    "What each method minimises: other targets, weights or norms have other scales. Means over seeds; a training loss is a running mean.",
+    _rows,
+    file="losses",
+    pairs=True,
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,9 @@ import xarray as xr
 from matplotlib import colormaps
 from PIL import Image
 
-from fdsr import maps
+from fdsr.drawing import maps
+from fdsr.drawing.style import FIELDS
 from fdsr.report.studies import Study
-
-COLOURS = "viridis"
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,12 @@ def make_atlas(study: Study) -> Atlas | None:
         caption = caption or maps.title(ds, "First test time")
         ratio = ds.sizes["lon"] / ds.sizes["lat"]
         layers[entry.label] = {}
-        for name in (str(v) for v in ds.variable.values):
+        for name in map(str, ds.variable.values):
             own = ds.sel(variable=name)
-            low, high = (float(np.nanquantile(own.truth, q)) for q in (0.005, 0.995))
-            low, high, _ = scales.setdefault(name, (low, high, str(own.units.item())))
+            low, high, _ = scales.setdefault(name, (*maps.limits(own.truth), str(own.units.item())))
             layers[entry.label][name] = tuple(
-                Layer(title, pictures.setdefault(picture(field, low, high), len(pictures)))
-                for title, field in _fields(example, own, name)
+                Layer(title, pictures.setdefault(picture(_on_fine_grid(field, own), low, high), len(pictures)))
+                for title, field in maps.fields(example, own).items()
             )
     return Atlas(tuple(pictures), layers, scales, caption, ratio) if layers else None
 
@@ -97,33 +94,22 @@ def data_uri(content: bytes) -> str:
 
 def gradient() -> str:
     """The colours as a CSS gradient, for the scale beside the maps."""
-    stops = (colormaps[COLOURS](x)[:3] for x in np.linspace(0, 1, 9))
+    stops = (colormaps[FIELDS](x)[:3] for x in np.linspace(0, 1, 9))
     return (
         "linear-gradient(to right," + ",".join("#" + "".join(f"{round(255 * c):02x}" for c in s) for s in stops) + ")"
     )
 
 
 def _palette() -> list[int]:
-    colours = (255 * colormaps[COLOURS](np.linspace(0, 1, 255))[:, :3]).round().astype(int)
+    colours = (255 * colormaps[FIELDS](np.linspace(0, 1, 255))[:, :3]).round().astype(int)
     return [*colours.ravel().tolist(), 0, 0, 0]
 
 
-def _fields(example: xr.Dataset, own: xr.Dataset, name: str) -> Sequence[tuple[str, np.ndarray]]:
-    """(what it is, (lat, lon)) from coarse to true; `own` is a window of the example's variable `name`."""
-    found = []
-    if name in example.low_variable.values:
-        coarse = example.coarse.sel(low_variable=name)
-        rows = _nearest(own.lat.values, example.lat_low.values)
-        columns = _nearest(own.lon.values, example.lon_low.values)
-        found.append(("coarse", coarse.values[np.ix_(rows, columns)]))
-    if int(example.attrs["members"]) == 1:
-        found.append(("prediction", own["mean"].values))
-    else:
-        found.append(("ensemble mean", own["mean"].values))
-        found += [(f"member {i + 1}", member.values) for i, member in enumerate(own.member)]
-    return [*found, ("truth", own.truth.values)]
-
-
-def _nearest(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """For each fine place the coarse cell that it lies in."""
-    return np.abs(fine[:, None] - coarse[None, :]).argmin(axis=1)
+def _on_fine_grid(field: xr.DataArray, fine: xr.Dataset) -> np.ndarray:
+    """(lat, lon) of `fine`: where the field is coarse, each place has the value of the cell that it lies in."""
+    if "lat_low" not in field.dims:
+        return field.values
+    rows, columns = (
+        np.abs(fine[axis].values[:, None] - field[f"{axis}_low"].values).argmin(axis=1) for axis in ("lat", "lon")
+    )
+    return field.values[np.ix_(rows, columns)]

@@ -1,0 +1,36 @@
+"""What a figure of a study is; each of them is drawn in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fdsr.drawing.panels import Panel
+from fdsr.drawing.style import Look
+from fdsr.report.studies import Study
+
+Rows = Sequence[Sequence[Panel]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure on the page, and in a file.
+
+    Args:
+        heading, note: above it on the page.
+        rows: its panels, of which the page and the file make rows; none where there is nothing to draw.
+        file: the PNG's name without its ending; none without one.
+        also: what its file draws besides methods.
+        alone: whether the file is drawn of a single run, too.
+        pairs: whether two panels belong side by side.
+        folded: whether the page shows the heading, and the rest when it is asked for.
+    """
+
+    heading: str
+    note: str
+    rows: Callable[[Study], Rows]
+    file: str = ""
+    also: Mapping[str, Look] = field(default_factory=dict)
+    alone: bool = False
+    pairs: bool = False
+    folded: bool = False
