@@ -62,9 +62,8 @@ def facts(point: Point, run: RunFolder) -> Row:
     steps = fit["steps"]
     late = [line for line in logged if line["step"] >= 0.75 * steps]
     accuracies = {f"accuracy_t{t}": _mean(late, f"d_accuracy_t{t}") for t in range(1, point.axes["T"] + 1)}
-    method, _, _ = point.name.partition("-divergence=")
     return {
-        "method": method,
+        "method": point.method,
         **{axis: point.axes[axis] for axis in ("divergence", "T", "seed")},
         "classifier_frechet": round(tested["classifier_frechet"], 3),
         "n_generated": tested["n_generated"],

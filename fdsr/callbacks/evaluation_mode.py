@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -60,3 +61,10 @@ def train_step(trainer: L.Trainer, module: L.LightningModule) -> int:
     `trainer.global_step` counts the steps of every optimiser, two a batch where there are two.
     """
     return int(getattr(module, "train_iter", trainer.global_step))
+
+
+def now(device: torch.device) -> float:
+    """The clock in seconds, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

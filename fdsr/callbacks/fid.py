@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from tqdm import tqdm
 
-from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
+from fdsr.callbacks.evaluation_mode import evaluation_mode, now, train_step
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.callbacks.logged_names import distance as distance_key
 from fdsr.data.images.files import LabelledImages
@@ -184,9 +183,9 @@ class FIDCallback(Callback):
         with tqdm(total=len(mine), desc="drawing images", unit="image", leave=False, disable=quiet) as bar:
             for start in range(0, len(mine), self.batch_size):
                 some = list(mine[start : start + self.batch_size])
-                clock = _now(device)
+                clock = now(device)
                 images = module.sample_images(some, self.seed)
-                seconds += _now(device) - clock
+                seconds += now(device) - clock
                 images = quantise(images.float())
                 indices = torch.tensor(some, device=device)
                 for extractor, metrics in self._metrics:
@@ -206,9 +205,3 @@ class FIDCallback(Callback):
         whole = trainer.strategy.reduce(shown, reduce_op="sum")
         assert isinstance(whole, Tensor)
         return whole.to(torch.uint8), seconds / len(mine)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from os import PathLike
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from fdsr.callbacks.evaluation_mode import train_step
+from fdsr.callbacks.evaluation_mode import now, train_step
 from fdsr.records import RunFolder, device_name
 from fdsr.records.provenance import versions
 
@@ -61,7 +59,7 @@ class RunRecord(Callback):
     def on_test_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._began = _now(pl_module.device)
+        self._began = now(pl_module.device)
 
     def on_test_batch_end(
         self,
@@ -74,7 +72,7 @@ class RunRecord(Callback):
     ) -> None:
         if outputs and "prediction" in outputs:
             times, members = outputs["prediction"].shape[:2]
-            self._seconds.append((_now(pl_module.device) - self._began) / (times * members))
+            self._seconds.append((now(pl_module.device) - self._began) / (times * members))
 
     @rank_zero_only
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -100,13 +98,6 @@ class RunRecord(Callback):
         if stage == "test":
             facts["nfe"] = module.evaluations_per_member
         self.folder.begin(stage, facts, self.config)
-
-
-def _now(device: torch.device) -> float:
-    """The clock in seconds, once the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 class JSONLLogger(Logger):

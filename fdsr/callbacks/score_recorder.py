@@ -22,7 +22,6 @@ from fdsr.metrics.results import scores_dataset
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.records import RunFolder, code_version, device_name
-from fdsr.records.run_folder import TABLE_COLUMNS
 
 
 class ScoreRecorder(Callback):
@@ -87,7 +86,6 @@ class ScoreRecorder(Callback):
         if not trainer.is_global_zero:
             return
         facts = {
-            "method": self.method,
             "split": "test",
             "members": self.members,
             "nfe": pl_module.evaluations_per_member,
@@ -97,12 +95,12 @@ class ScoreRecorder(Callback):
             "commit": code_version(),
         }
         rows = [
-            {**facts, "variable": variable, "metric": metric, "value": f"{value:.6g}"}
+            {"method": self.method, "variable": variable, "metric": metric, "value": f"{value:.6g}"} | facts
             for metric, by_variable in values.items()
             for variable, value in by_variable.items()
         ]
-        self.folder.table.write(rows, TABLE_COLUMNS)
-        self.folder.scores.write(scores.assign_attrs(facts))
+        self.folder.table.write(rows)
+        self.folder.scores.write(scores.assign_attrs(method=self.method, **facts))
         for logger in trainer.loggers:
             logger.log_metrics(
                 {score(str(r["metric"]), str(r["variable"])): float(str(r["value"])) for r in rows},

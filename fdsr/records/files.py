@@ -77,6 +77,9 @@ class Table(File):
     """A CSV of rows, column → text."""
 
     def read(self) -> list[dict[str, str]]:
+        """Empty where there is no file."""
+        if not self.exists():
+            return []
         with self.path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 

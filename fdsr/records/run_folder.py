@@ -11,10 +11,6 @@ from fdsr.atomic import write_text
 from fdsr.records.files import JSONLines, JSONObject, NetCDF, Table
 
 RECORD, TABLE = "run.json", "test_metrics.csv"
-# of the table: one row a score
-TABLE_COLUMNS = (
-    "method", "variable", "metric", "value", "split", "members", "nfe", "seed", "n_times", "device", "commit",
-)  # fmt: skip
 
 
 class RunFolder:

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fdsr.atomic import write_text
-from fdsr.records import RunFolder, Table, join_tables
+from fdsr.records import RunFolder, SweepFolder, Table, join_tables
 from fdsr.records.run_folder import TABLE
 from fdsr.report.runs import TestedRun, find_runs, read_run
 from fdsr.report.studies import Study, make_studies
 from fdsr.report.tables import comparison_table, metric_table
-
-FID_TABLE = "fid_vs_steps.csv"
 
 
 def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str | None = None) -> Path:
@@ -37,8 +35,8 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     tables = [Path(p) for p in inputs if str(p).endswith(".csv") and Path(p).name != TABLE]
     folders = [Path(p) for p in inputs if Path(p) not in tables]
     # a sweep of images has no table of fields, only of distances
-    tables += [p / FID_TABLE for p in folders if (p / FID_TABLE).is_file()]
-    folders = [p for p in folders if not (p / FID_TABLE).is_file()]
+    tables += [SweepFolder(p).distances.path for p in folders if SweepFolder(p).distances.exists()]
+    folders = [p for p in folders if not SweepFolder(p).distances.exists()]
     last = Path(inputs[-1])
     output = output or (last.parent if last.suffix == ".csv" else last)
     runs = find_runs(folders)

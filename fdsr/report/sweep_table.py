@@ -1,8 +1,7 @@
-"""A sweep's fid_vs_steps.csv, and what lies beside it: `curves.csv` (distances during training) and `samples/` (pictures)."""
+"""A sweep's fid_vs_steps.csv, and what lies beside it, see `SweepFolder`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import pandas as pd
 
 from fdsr.drawing.style import Look, make_looks
 from fdsr.errors import FdsrError
+from fdsr.records import FLOOR, SweepFolder
 
-FLOOR = "test_images"
 NAMES = {"fid": "FID", "fid_test": "FID to the test images", "kid": "KID", "classifier_frechet": "classifier_frechet"}
 TRAINING = ["method", "divergence", "T", "seed"]
 _TEXTS = [*TRAINING, "n_generated", "n_reference", "device"]
@@ -25,8 +24,8 @@ class SweepTable:
     """What a sweep has measured.
 
     rows: a test each: distances, evaluations and seconds as numbers, other columns as text, and besides them `label` (method and
-        divergence), `images` (how many were compared, in words), `converged` (whether the training is shown to be) and `picture` (what
-        that of its samples is called).
+        divergence), `images` (how many were compared, in words), `converged` (whether the training is shown to be) and `picture` (of
+        its samples, if it is there).
     floor: distance → what the published test images themselves come to.
     curves: as the file has them, in text.
     """
@@ -42,10 +41,10 @@ class SweepTable:
         table = _read(path)
         if missing := [n for n in ("method", "T", "nfe", "seconds_per_image", "classifier_frechet") if n not in table]:
             raise FdsrError(f"'{path}' has no column '{missing[0]}'; it is not a fid_vs_steps.csv")
-        beside = path.parent / "curves.csv"
-        curves = _labelled(_read(beside)) if beside.is_file() else pd.DataFrame()
+        folder = SweepFolder(path.parent)
+        curves = _labelled(_read(folder.curves.path)) if folder.curves.exists() else pd.DataFrame()
         table = table.reindex(columns=_TEXTS + _NUMBERS, fill_value="")
-        pictures = [picture_name(row) for row in table.to_dict("records")]
+        pictures = [folder.sample(row) for row in table.to_dict("records")]
         table[_NUMBERS] = table[_NUMBERS].apply(pd.to_numeric)
         rows = _labelled(table.assign(picture=pictures)[table["method"] != FLOOR])
         flat = flattened(curves)
@@ -90,13 +89,6 @@ def flattened(curves: pd.DataFrame) -> set[tuple[str, ...]]:
         if len(points) >= 4 and not late.all() and values[late].min() > (1 - _FLAT) * values[~late].iloc[-1]:
             found.add(tuple(training))
     return found
-
-
-def picture_name(row: Mapping[str, str]) -> str:
-    """What the picture of the samples of a row is called."""
-    return "-".join(
-        filter(None, [row["method"], row["divergence"], *(f"{k}{row[k]}" for k in ("T", "nfe", "seed") if row[k])])
-    )
 
 
 def _read(path: Path) -> pd.DataFrame:

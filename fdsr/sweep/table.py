@@ -11,7 +11,7 @@ from typing import Any
 
 from fdsr.atomic import written_whole
 from fdsr.errors import FdsrError
-from fdsr.records import RunFolder, Table, join_tables
+from fdsr.records import FLOOR, RunFolder, SweepFolder, join_tables
 from fdsr.sweep.grid import Axes
 
 Row = dict[str, Any]
@@ -21,8 +21,6 @@ FID_FIELDS = (
     "n_reference", "seconds_per_image", "images_seen", "n_parameters", "device", "commit",
 )  # fmt: skip
 CURVE_FIELDS = ("method", "divergence", "T", "seed", "step", "images_seen", "metric", "value", "n_generated")
-# the row of the published test images themselves: no generator is expected to come nearer to the training images
-FLOOR = "test_images"
 _DISTANCES = ("fid", "kid", "classifier_frechet")
 
 
@@ -37,7 +35,8 @@ class Result:
 
 
 def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -> None:
-    """Write `fid_vs_steps.csv`, `curves.csv` and `samples/`. A distance that was not computed is an empty cell."""
+    """Write distances, curves and samples, see `SweepFolder`. A distance that was not computed is an empty cell."""
+    folder = SweepFolder(output)
     rows: list[Row] = []
     curves: list[Row] = []
     floor: Row = {}
@@ -61,11 +60,11 @@ def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -
         if floors:
             floor = {"method": FLOOR, **floors, "n_generated": last.get("n_floor")}
             floor |= {name: last[name] for name in ("device", "commit")}
-        _copy_picture(result, output / "samples" / f"{sample_name(row)}.png")
+        _copy_picture(result, folder.sample(row))
         curves += _curve(result, fit, seed)
-    Table(output / "fid_vs_steps.csv").write([*([floor] if floor else []), *rows], FID_FIELDS)
+    folder.distances.write([*([floor] if floor else []), *rows], FID_FIELDS)
     # tests that differ in nothing but their evaluations share a curve
-    Table(output / "curves.csv").write(list({json.dumps(c): c for c in curves}.values()), CURVE_FIELDS)
+    folder.curves.write(list({json.dumps(c): c for c in curves}.values()), CURVE_FIELDS)
 
 
 def test_metrics(results: Sequence[Result], axes: Sequence[str], output: Path) -> None:
@@ -80,12 +79,6 @@ TABLES: dict[str, Callable[[Sequence[Result], Sequence[str], Path], None]] = {
     "fid_vs_steps": fid_vs_steps,
     "test_metrics": test_metrics,
 }
-
-
-def sample_name(row: Row) -> str:
-    """What the picture of a row's samples is called, from the row's values or their text in the CSV."""
-    parts = [str(row["method"]), *(str(row[k]) for k in ("divergence",) if row[k] not in (None, ""))]
-    return "-".join([*parts, *(f"{k}{row[k]}" for k in ("T", "nfe", "seed") if row[k] not in (None, ""))])
 
 
 def _curve(result: Result, fit: Row, seed: Any) -> Iterable[Row]:

@@ -16,10 +16,11 @@ from matplotlib.image import imread, imsave
 
 from fdsr.drawing import png
 from fdsr.errors import FdsrError
+from fdsr.records import SweepFolder
 from fdsr.report.figures import samples
 from fdsr.report.figures.distances import draw_sweep
-from fdsr.report.sweep_table import SweepTable, flattened, picture_name
-from fdsr.sweep.table import CURVE_FIELDS, FID_FIELDS, sample_name
+from fdsr.report.sweep_table import SweepTable, flattened
+from fdsr.sweep.table import CURVE_FIELDS, FID_FIELDS
 
 Row = dict[str, Any]
 
@@ -141,7 +142,7 @@ def test_samples_stand_in_a_grid(tmp_path: Path, drawn: dict[str, Figure]) -> No
     rows = [row("ddgan", d, T, T, 0) for d in ("gan", "hellinger") for T in (4, 1)]
     (tmp_path / "samples").mkdir()
     for i, r in enumerate(rows[:3]):
-        imsave(tmp_path / "samples" / f"{sample_name(r)}.png", np.full((8, 8, 3), 0.1 * i))
+        imsave(SweepFolder(tmp_path).sample(r), np.full((8, 8, 3), 0.1 * i))
     paths = draw(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows), tmp_path)
     assert paths[-1].name == "samples_ddgan.png"
     shown = [
@@ -156,7 +157,7 @@ def test_samples_stand_in_a_grid(tmp_path: Path, drawn: dict[str, Figure]) -> No
 def test_two_tests_of_the_same_images_are_one_picture(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     both = row("ddgan", "gan", 4, 4, 0), row("ddgan", "gan", 4, 4, 0, classifier_frechet=None, fid=80.0)
     (tmp_path / "samples").mkdir()
-    imsave(tmp_path / "samples" / f"{sample_name(both[0])}.png", np.zeros((8, 8, 3)))
+    imsave(SweepFolder(tmp_path).sample(both[0]), np.zeros((8, 8, 3)))
     draw(write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, list(both)), tmp_path)
     (ax,) = drawn["samples_ddgan"].axes
     assert "FID 80" in ax.get_title() and f"classifier_frechet {both[0]['classifier_frechet']:.3g}" in ax.get_title()
@@ -174,8 +175,8 @@ def test_the_curve_of_a_training_is_called_as_its_first_test(tmp_path: Path, dra
 
 @pytest.mark.parametrize("values", [("ddpm", "", 1000, 20, 0), ("ddgan", "gan", 4, 4, 2)])
 def test_pictures_are_found_by_the_names_they_were_given(values: tuple[Any, ...]) -> None:
-    given = row(*values)
-    assert picture_name({k: str(v) for k, v in given.items()}) == sample_name(given)
+    given, folder = row(*values), SweepFolder(Path("study"))
+    assert folder.sample({k: str(v) for k, v in given.items()}) == folder.sample(given)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_report_draws_a_table_on_a_page(
     rows = [row("ddgan", "gan", T, T, seed) for T in (1, 4) for seed in (0, 1)]
     rows.append({"method": "test_images", "classifier_frechet": 0.5, "n_generated": 10_000})
     (tmp_path / "samples").mkdir()
-    imsave(tmp_path / "samples" / f"{sample_name(rows[0])}.png", np.zeros((8, 8, 3)))
+    imsave(SweepFolder(tmp_path).sample(rows[0]), np.zeros((8, 8, 3)))
     table = write(tmp_path / "fid_vs_steps.csv", FID_FIELDS, rows)
     assert program("report", table) == 0
     assert f"page:   {tmp_path / 'report.html'}" in capsys.readouterr().out

@@ -11,7 +11,6 @@ import xarray as xr
 from fdsr.metrics import FieldMetrics
 from fdsr.metrics.results import scores_dataset
 from fdsr.records import RunFolder
-from fdsr.records.run_folder import TABLE_COLUMNS
 
 VARIABLES = ("t2m", "u10")
 UNITS = {"t2m": "K", "u10": "m s-1"}
@@ -58,14 +57,14 @@ def write_run(
         prediction = low.repeat_interleave(FACTOR, -2).repeat_interleave(FACTOR, -1)[:, None]
     metrics = FieldMetrics(lat, lon, VARIABLES, factor=FACTOR, members=members)
     metrics.update(prediction, truth, low)
-    facts = {"method": method, "split": "test", "members": members, "nfe": nfe, "seed": seed, "n_times": n_times,
+    facts = {"split": "test", "members": members, "nfe": nfe, "seed": seed, "n_times": n_times,
              "device": "CPU, 1 threads", "commit": "0123456789ab"}  # fmt: skip
     rows = [
-        facts | {"metric": metric, "variable": v, "value": f"{x:.6g}"}
+        {"method": method, "variable": v, "metric": metric, "value": f"{x:.6g}"} | facts
         for metric, values in metrics.compute(members).items()
         for v, x in values.items()
     ]
-    run.table.write(rows, TABLE_COLUMNS)
+    run.table.write(rows)
     run.scores.write(scores_dataset([metrics], UNITS, members, n_times))
     fine = ("variable", "lat", "lon")
     example = xr.Dataset(

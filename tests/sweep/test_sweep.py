@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from fdsr.errors import FdsrError
+from fdsr.records import SweepFolder
 from fdsr.sweep.sweep import run_sweep
-from fdsr.sweep.table import FID_FIELDS, sample_name
+from fdsr.sweep.table import FID_FIELDS
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("program.py")))
 SweepFile = Callable[..., Path]
@@ -58,7 +59,7 @@ def test_a_sweep_leaves_one_tidy_table(sweep_file: SweepFile, tmp_path: Path) ->
         "classifier_frechet": "9.0", "n_generated": "100", "n_reference": "", "seconds_per_image": "0.02",
         "images_seen": "96", "n_parameters": "1234", "device": "CPU, 1 threads", "commit": "abc",
     }  # fmt: skip
-    assert {p.stem for p in (tmp_path / "out" / "samples").iterdir()} == {sample_name(r) for r in found}
+    assert set((tmp_path / "out" / "samples").iterdir()) == {SweepFolder(table.parent).sample(r) for r in found}
     curves = rows(tmp_path / "out" / "curves.csv")
     assert [(c["step"], c["images_seen"], c["value"]) for c in curves if c["T"] == "1"] == [
         ("1", "32", "8.0"), ("2", "64", "7.0"),

@@ -30,8 +30,7 @@ class Sample:
 def find_samples(table: SweepTable) -> list[Sample]:
     """In the order of the table; rows of the same images are one, with the first of each distance."""
     found = []
-    for name, rows in table.rows.groupby("picture", sort=False):
-        path = table.path.parent / "samples" / f"{name}.png"
+    for path, rows in table.rows.groupby("picture", sort=False):
         if path.is_file():
             row: Any = rows.bfill().iloc[0]
             steps = f"T = {row['T']}" + (f", {row.nfe:g} steps" if row["T"] != f"{row.nfe:g}" else "")
