@@ -28,7 +28,7 @@ from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
 from fdsr.records import RunFolder
 from fdsr.training.endings import INTERRUPTED, TERMINATED, ctrl_c_is_ctrl_c
-from fdsr.training.terminal import progress_bar
+from fdsr.training.progress import Progress
 
 
 class FdsrCLI(LightningCLI):
@@ -107,7 +107,7 @@ class FdsrCLI(LightningCLI):
         method = folder.method(self._configuration or folder.name)
         if values.trainer.logger is None:
             kwargs["logger"] = [JSONLLogger(folder), *self._wandb_loggers()]
-        progress = [] if values.trainer.enable_progress_bar is False else [progress_bar()]
+        progress = [] if values.trainer.enable_progress_bar is False else [Progress()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
             RunRecord(folder, method, self._parser(self.subcommand).dump(values)),

@@ -8,10 +8,10 @@ from pathlib import Path
 import lightning as L
 
 from fdsr.modules import DownscalingModule
+from fdsr.training.advice import silence_advice
 from fdsr.training.endings import ended_by_signals
 from fdsr.training.lightning_cli import FdsrCLI
 from fdsr.training.refusals import refused_in_one_line, require_files
-from fdsr.training.terminal import silence_advice
 
 # short forms of what a user asks for most
 _ALIASES = {"--run": "--trainer.default_root_dir", "--low": "--data.init_args.low"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,11 +43,8 @@ def refused(program: Callable[..., int], capfd: pytest.CaptureFixture[str]) -> C
         assert status == 2, (status, out, err)
         assert "Traceback" not in out + err
         # progress bars redraw themselves on the same stream
-        lines = [
-            line
-            for line in err.replace("\r", "\n").splitlines()
-            if line.strip() and "step/s" not in line and "?step" not in line
-        ]
+        drawn = re.compile(r"\[\d\d:\d\d")
+        lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip() and not drawn.search(line)]
         assert len(lines) == 1 and lines[0].startswith("fdsr: error: "), err
         return lines[0].removeprefix("fdsr: error: ")
 

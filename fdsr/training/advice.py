@@ -1,12 +1,9 @@
-"""What a terminal shows while Lightning works: progress, results and real warnings."""
+"""What a terminal does not show while Lightning works, so that progress, results and real warnings stand out."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
-
-from lightning.pytorch.callbacks import TQDMProgressBar
 
 # Beginnings of remarks of Lightning's and torch's on what is deliberate here, or no affair of a user's.
 _ADVICE = (
@@ -45,8 +42,3 @@ def silence_advice() -> None:
         warnings.filterwarnings("ignore", f"\\s*{beginning}")
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def progress_bar() -> TQDMProgressBar:
-    """Redrawn often on a terminal, seldom where every redrawing is a line of a log."""
-    return TQDMProgressBar(refresh_rate=10 if sys.stderr.isatty() else 200)
