@@ -86,11 +86,11 @@ class Score:
         return cls(**{"name": name, "unit": attributes["units"]} | given | flags)
 
 
-def find_score(label: str, known: Mapping[str, Score]) -> Score:
-    """The score that a table calls `label`: one of `known`, at a threshold and a scale (`fss_1_50km`), or one without a best value."""
+def find_score(label: str, known: Mapping[str, Score]) -> Score | None:
+    """The score that a table calls `label`: one of `known`, perhaps at a threshold and a scale (`fss_1_50km`)."""
     if label in known:
         return known[label]
     head, _, rest = re.sub(r"_([\d.])", r" \1", label, count=1).partition(" ")
     if head in known:
         return replace(known[head], name=label, heading=f"{known[head].title} {rest.replace('_', ', ')}")
-    return Score(label, label, unit="", direction="none")
+    return None

@@ -27,9 +27,9 @@ def score(metric: str, variable: str) -> str:
     return f"{PREFIX}/{metric}/{variable}"
 
 
-def crps_or_mae(variable: str) -> str:
-    """The CRPS of an ensemble, or the mean absolute error of a single forecast, which is its CRPS."""
-    return score("crps_or_mae", variable)
+def either(metric: str, stand_in: str, variable: str) -> str:
+    """A score of an ensemble, or what stands for it in a single forecast, as the mean absolute error for the CRPS."""
+    return score(f"{metric}_or_{stand_in}", variable)
 
 
 def distance(name: str) -> str:

@@ -18,7 +18,7 @@ from fdsr.report.figures import FIGURES
 from fdsr.report.figures.atlas import data_uri, gradient, make_atlas
 from fdsr.report.figures.distances import distance_row, legend
 from fdsr.report.figures.samples import find_samples
-from fdsr.report.measures import measure_of
+from fdsr.report.measures import SECONDS
 from fdsr.report.pairs import Difference, differences
 from fdsr.report.runs import TestedRun, labels
 from fdsr.report.studies import EVERY, Estimate, Study
@@ -129,18 +129,20 @@ def study_table(study: Study, variable: str) -> dict[str, Any]:
         cells = [_cell(study.estimate(entry, m, variable), entry.label in best[m]) for m in columns]
         cells += [{"value": str(f(entry)), "spread": "", "mark": "", "best": False} for f in about.values()]
         rows.append({"label": entry.label, "colour": study.looks[entry.label].colour, "cells": cells})
-    headings = [{"heading": measure_of(m).heading, "what": measure_of(m).what} for m in columns]
+    headings = _headings(study, columns)
     headings += [{"heading": name, "what": words} for name, words in what.items()]
-    reference = f"Means over variables; the CRPS ratio is to the mean absolute error of {study.reference.label}"
+    ratios = [f"; the {s.title} ratio is to the {study.yardstick(s)}" for s in study.ratios.values()]
     caption = (
-        f"{variable}, in {study.unit(variable) or 'its unit'} where nothing else is said" if variable else reference
+        f"{variable}, in {study.unit(variable) or 'its unit'} where nothing else is said"
+        if variable
+        else "Means over variables" + "".join(ratios)
     )
     return {"name": variable or "all", "caption": caption, "columns": headings, "rows": rows}
 
 
 def pairs_table(study: Study) -> dict[str, Any] | None:
     """Columns and rows of cells of the differences from the baselines, means over variables; None where no two have two seeds."""
-    columns = [m for m in study.summary() if m != "seconds"]
+    columns = [m for m in study.summary() if m != SECONDS.name]
     by_metric = {m: {(d.entry.label, d.against.label): d for d in differences(study, m)} for m in columns}
     counts: dict[tuple[str, str], int] = {}
     for key, difference in ((k, d) for found in by_metric.values() for k, d in found.items()):
@@ -152,8 +154,7 @@ def pairs_table(study: Study) -> dict[str, Any] | None:
         found = [by_metric[m].get((entry, against)) for m in columns]
         cells = [*map(_difference_cell, found), {"value": str(count), "spread": "", "mark": "", "best": False}]
         rows.append({"label": f"{entry} − {against}", "colour": study.looks[entry].colour, "cells": cells})
-    headings = [{"heading": measure_of(m).heading, "what": measure_of(m).what} for m in columns]
-    return {"columns": [*headings, {"heading": "pairs", "what": "seeds that both have"}], "rows": rows}
+    return {"columns": [*_headings(study, columns), {"heading": "pairs", "what": "seeds that both have"}], "rows": rows}
 
 
 def _difference_cell(found: Difference | None) -> dict[str, Any]:
@@ -168,7 +169,11 @@ def _cell(estimate: Estimate | None, best: bool) -> dict[str, Any]:
     if estimate is None:
         return {"value": "–", "spread": "", "mark": "", "best": False}
     spread = "" if estimate.spread is None else f"{estimate.spread:.2g}"
-    return {"value": f"{estimate.value:.4g}", "spread": spread, "mark": "MAE" if estimate.single else "", "best": best}
+    return {"value": f"{estimate.value:.4g}", "spread": spread, "mark": estimate.stand_in.upper(), "best": best}
+
+
+def _headings(study: Study, columns: Sequence[str]) -> list[dict[str, str]]:
+    return [{"heading": score.column, "what": score.what} for score in map(study.score, columns)]
 
 
 def _records(study: Study) -> list[dict[str, Any]]:

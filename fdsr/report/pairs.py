@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from fdsr.records import Table
-from fdsr.report.measures import measure_of
 from fdsr.report.studies import EVERY, Entry, Study
 
 TABLE = "differences.csv"
@@ -63,7 +62,7 @@ def differences(
     Methods are compared at equal numbers of network evaluations; one whose number no baseline has (a GAN of four steps) is
     compared with the largest of each. Metrics without a better or worse give none.
     """
-    badness = measure_of(metric).badness
+    badness = study.score(metric).badness
     if badness is None:
         return []
     found = []
@@ -83,8 +82,9 @@ def write_differences(studies: Sequence[Study], path: Path, baselines: Sequence[
     rows = []
     for study in studies:
         summary = study.summary()
+        wanted = {*summary, *(name for score in study.ratios.values() for name in (score.name, score.stand_in))}
         asked = [(m, EVERY) for m in summary]
-        asked += [(m, v) for v in study.variables for m in study.metrics if m in (*summary, "crps", "mae")]
+        asked += [(m, v) for v in study.variables for m in study.metrics if m in wanted]
         for metric, variable in asked:
             for d in differences(study, metric, variable, baselines):
                 rows.append(

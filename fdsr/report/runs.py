@@ -13,6 +13,8 @@ import yaml
 from fdsr.errors import FdsrError
 from fdsr.records import RunFolder
 from fdsr.records.run_folder import TABLE
+from fdsr.report.measures import described
+from fdsr.scores import Score
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class TestedRun:
     @property
     def variables(self) -> list[str]:
         return list(dict.fromkeys(variable for _, variable in self.values))
+
+    @cached_property
+    def declared(self) -> dict[str, Score]:
+        """What is known of the scores, by name."""
+        return described(self.folder.scores.read(), [metric for metric, _ in self.values])
 
     @cached_property
     def record(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,20 +13,21 @@ import xarray as xr
 
 from fdsr.drawing.style import Look, make_looks
 from fdsr.errors import FdsrError
-from fdsr.report.measures import MEASURES, measure_of
+from fdsr.report.measures import SECONDS, ratio
 from fdsr.report.runs import TestedRun
+from fdsr.scores import Score, find_score
 
 EVERY = ""  # in place of a variable: the mean over all of them
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over seeds. spread: their sample standard deviation; None of a single seed. single: an MAE in the CRPS's place."""
+    """Mean over seeds. spread: their sample standard deviation; None of a single seed. stand_in: the score in this one's place."""
 
     value: float
     spread: float | None
     seeds: int
-    single: bool = False
+    stand_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,54 +90,84 @@ class Study:
 
     def unit(self, variable: str) -> str:
         """As the first example says; empty where no run has kept one."""
-        for run in (r for e in self.entries for r in e.runs):
+        for run in self.runs:
             ds = run.folder.example.read()
             if ds is not None and variable in ds.variable.values:
                 return str(ds.units.sel(variable=variable).item())
         return ""
 
     @property
+    def runs(self) -> list[TestedRun]:
+        return [run for entry in self.entries for run in entry.runs]
+
+    @cached_property
+    def declared(self) -> dict[str, Score]:
+        """What is known of the scores, by name; an ensemble's description goes before that of a single forecast."""
+        return {name: s for run in sorted(self.runs, key=lambda run: run.members) for name, s in run.declared.items()}
+
+    @cached_property
+    def ratios(self) -> dict[str, Score]:
+        """The score that a column of ratios is made of."""
+        return {ratio(score).name: score for score in self.declared.values() if score.summary == "ratio"}
+
+    def score(self, metric: str) -> Score:
+        """What a column shows; of an unknown one, no value is better than another."""
+        if metric in self.ratios:
+            return ratio(self.ratios[metric])
+        return find_score(metric, self.declared | {SECONDS.name: SECONDS}) or Score(metric, metric, direction="none")
+
+    def yardstick(self, score: Score) -> str:
+        """What ratios of the score are to, in words."""
+        return f"{(score.stand_in or score.name).upper()} of {self.reference.label}"
+
+    @property
     def metrics(self) -> list[str]:
-        """Of any run, in the order of MEASURES; others last."""
-        found = dict.fromkeys(m for e in self.entries for r in e.runs for m, _ in r.values)
-        return [m for m in MEASURES if m in found] + [m for m in found if m not in MEASURES]
+        """Of any run, in the order of a test's, those first whose ratios are summed up; unknown ones last."""
+        found = dict.fromkeys(metric for run in self.runs for metric, _ in run.values)
+        place = [(name, {name: score}) for name, score in self.declared.items()]
+        place.sort(key=lambda item: item[1][item[0]].summary != "ratio")
+        return sorted(found, key=lambda m: next((i for i, (_, s) in enumerate(place) if find_score(m, s)), len(place)))
+
+    def headlines(self) -> list[Score]:
+        """The scores of the printed comparison, ratios first."""
+        found = [score for score in self.declared.values() if score.headline]
+        return sorted(found, key=lambda score: score.summary != "ratio")
 
     def estimate(self, entry: Entry, metric: str, variable: str = EVERY) -> Estimate | None:
         """A metric of one variable, or the mean over variables where that makes sense (see `summary`).
 
-        The CRPS of a single forecast is its mean absolute error, and says so.
+        What stands in a single forecast for its score, as the mean absolute error for the CRPS, says so.
         """
         estimate = entry.over_seeds(lambda run: self.of_run(run, metric, variable))
-        # the CRPS of one variable's single forecast is marked so as well
-        return _as_single(estimate, entry) if metric in ("crps", "crps_relative") else estimate
+        score = self.ratios.get(metric) or self.score(metric)
+        shown = score.shown(entry.members)
+        return replace(estimate, stand_in=shown) if estimate and shown and shown != score.name else estimate
 
     def of_run(self, run: TestedRun, metric: str, variable: str = EVERY) -> float | None:
         """As `estimate`, of one run alone."""
-        if metric == "seconds":
+        if metric == SECONDS.name:
             return run.seconds
-        if metric == "crps_relative":
-            return self._relative(run)
-        if metric == "crps" and run.members == 1:
-            return run.values.get(("mae", variable))
+        if metric in self.ratios:
+            return self._relative(run, self.ratios[metric])
+        shown = self.score(metric).shown(run.members)
+        if shown is None:
+            return None
         if variable:
-            return run.values.get((metric, variable))
-        return _mean([run.values.get((metric, v)) for v in self.variables])
+            return run.values.get((shown, variable))
+        return _mean([run.values.get((shown, v)) for v in self.variables])
 
     def summary(self) -> list[str]:
-        """Metrics whose mean over variables has a meaning: those without a unit of the variable's."""
-        return [
-            "crps_relative",
-            *(
-                m
-                for m in ("spread_skill", "lsd", "lsd_fine", "melr", "zonal_lsd", "weather_frechet")
-                if m in self.metrics
-            ),
-            *(["seconds"] if any(e.seconds() for e in self.entries) else []),
+        """Metrics whose mean over variables, or that of their ratios, has a meaning."""
+        found = [
+            *self.ratios,
+            *(name for name, score in self.declared.items() if score.summary == "mean"),
+            SECONDS.name,
         ]
+        return [metric for metric in found if any(self.estimate(entry, metric) for entry in self.entries)]
 
     def best(self, metric: str, variable: str = EVERY) -> set[str]:
         """Labels of the best values, all that look alike in the table; none where there is nothing to choose."""
-        badness = measure_of(metric).badness
+        badness = self.score(metric).badness
         found = {e.label: estimate for e in self.entries if (estimate := self.estimate(e, metric, variable))}
         if badness is None or len(found) < 2:
             return set()
@@ -145,11 +176,13 @@ class Study:
         alike = {f"{e.value:.4g}" for e in found.values() if badness(e.value) == least}
         return {label for label, e in found.items() if f"{e.value:.4g}" in alike}
 
-    def _relative(self, run: TestedRun) -> float | None:
+    def _relative(self, run: TestedRun, score: Score) -> float | None:
+        """Mean over variables of the ratio to the reference's score, or what stands in for it."""
         ratios = []
         for variable in self.variables:
-            yardstick = self.reference.over_seeds(lambda r, v=variable: r.values.get(("mae", v)))  # type: ignore[misc]
-            value = run.values.get(("mae" if run.members == 1 else "crps", variable))
+            whose = (score.stand_in or score.name, variable)
+            yardstick = self.reference.over_seeds(lambda r, whose=whose: r.values.get(whose))  # type: ignore[misc]
+            value = self.of_run(run, score.name, variable)
             ratios.append(value / yardstick.value if value is not None and yardstick and yardstick.value else None)
         return _mean(ratios)
 
@@ -220,12 +253,6 @@ def _title(run: TestedRun) -> str:
     factor = arguments.get("factor")
     by = "×".join(map(str, factor)) if isinstance(factor, list) else factor
     return Path(str(store)).name + (f", ×{by}" if by else "") + (", synthetic" if run.synthetic else "")
-
-
-def _as_single(estimate: Estimate | None, entry: Entry) -> Estimate | None:
-    if estimate is None or entry.members > 1:
-        return estimate
-    return Estimate(estimate.value, estimate.spread, estimate.seeds, single=True)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fdsr.report.measures import ratio
 from fdsr.report.runs import TestedRun
-from fdsr.report.studies import Estimate, Study
+from fdsr.report.studies import EVERY, Estimate, Study
 
 
 def _layout(header: list[str], lines: list[list[str]]) -> str:
@@ -27,31 +28,28 @@ def metric_table(run: TestedRun) -> str:
 
 
 def comparison_table(study: Study) -> str:
-    """Every method of a study: the CRPS of each variable, then means over variables; means over seeds.
+    """Every method of a study by its headline scores: the CRPS of each variable, then means over variables; means over seeds.
 
     A deterministic method's CRPS is its mean absolute error, marked `*`. The relative column divides each variable's CRPS
     by the mean absolute error of the study's reference before averaging.
     """
+    columns: list[tuple[str, str, str, str]] = []  # heading, metric, variable, digits
+    for score in study.headlines():
+        if score.summary == "ratio":
+            columns += [(f"{score.title} {v} ", score.name, v, ".4g") for v in study.variables]
+            whose = (score.stand_in or score.name).upper()
+            columns.append((f"/ {whose} {study.reference.label} ", ratio(score).name, EVERY, ".3f"))
+        else:
+            columns.append((score.column, score.name, EVERY, ".2f"))
 
-    def cell(estimate: Estimate | None, digits: str, mark: str = "") -> str:
-        return "-" if estimate is None else f"{estimate.value:{digits}}{mark}"
+    def cell(estimate: Estimate | None, heading: str, digits: str) -> str:
+        mark = " " if heading.endswith(" ") else ""  # room for one
+        return "-" if estimate is None else f"{estimate.value:{digits}}{'*' if estimate.stand_in else mark}"
 
     repeated = any(len(e.runs) > 1 for e in study.entries)
     lines = []
     for e in study.entries:
-        mark = "*" if e.members == 1 else " "
         about = [e.label, str(e.members), str(e.nfe), *([str(len(e.runs))] if repeated else [])]
-        crps = [cell(study.estimate(e, "crps", v), ".4g", mark) for v in study.variables]
-        relative = cell(study.estimate(e, "crps_relative"), ".3f", mark)
-        lines.append([*about, *crps, relative, *(cell(study.estimate(e, m), ".2f") for m in ("spread_skill", "lsd"))])
-    header = [
-        "method",
-        "M",
-        "NFE",
-        *(["seeds"] if repeated else []),
-        *(f"CRPS {v} " for v in study.variables),
-        f"/ MAE {study.reference.label} ",
-        "spread/skill",
-        "LSD (dB)",
-    ]
+        lines.append([*about, *(cell(study.estimate(e, m, v), heading, digits) for heading, m, v, digits in columns)])
+    header = ["method", "M", "NFE", *(["seeds"] if repeated else []), *(heading for heading, *_ in columns)]
     return _layout(header, lines) + "\n* one member: the mean absolute error stands for the CRPS"

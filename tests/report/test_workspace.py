@@ -80,7 +80,7 @@ def test_it_has_the_pages_sections(spec: dict[str, Any]) -> None:
     assert {(p["xAxis"], p["yAxis"]) for p in scatter} == {
         (x, f"summary:fdsr/{metric}/{variable}")
         for x in ("config:nfe.value", "summary:fdsr/seconds_per_member")
-        for metric in ("crps_or_mae", "lsd", "lsd_fine")
+        for metric in ("crps_or_mae", "lsd")
         for variable in VARIABLES
     }
     # a cut line and scores of tests are no curves of a training

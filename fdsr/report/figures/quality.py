@@ -13,7 +13,9 @@ from fdsr.drawing.axes import apart, log_axis, show_ticks
 from fdsr.drawing.panels import Panel
 from fdsr.drawing.style import Look
 from fdsr.report.figures.figure import Figure, Rows
+from fdsr.report.measures import ratio
 from fdsr.report.studies import EVERY, Entry, Estimate, Study
+from fdsr.scores import AS_VARIABLE, Score
 
 _WIDE = 6.0  # values that differ by more get a logarithmic axis
 _NONE = 0.5  # where a logarithmic axis of network evaluations has its zero
@@ -69,7 +71,7 @@ def draw_quality(ax: Axes, points: Sequence[Point], xlabel: str, ylabel: str, co
     for p in points:
         if p.y.spread is not None:
             ax.plot([place(p.x)] * 2, [p.y.value - p.y.spread, p.y.value + p.y.spread], lw=1, **p.look.tint)
-        ax.plot([place(p.x)], [p.y.value], **replace(p.look, hollow=p.y.single).mark)
+        ax.plot([place(p.x)], [p.y.value], **replace(p.look, hollow=bool(p.y.stand_in)).mark)
     xs, ys = sorted({place(p.x) for p in points}), [p.y.value for p in points]
     ax.set(xscale="log", xlim=(xs[0] / 1.6, xs[-1] * 1.6), xlabel=xlabel, ylabel=ylabel)
     if counts:
@@ -82,20 +84,28 @@ def draw_quality(ax: Axes, points: Sequence[Point], xlabel: str, ylabel: str, co
         log_axis(ax, "y")
 
 
+def scores_against_cost(study: Study) -> list[Score]:
+    """The headline scores that have a lower left."""
+    return [score for score in study.headlines() if score.direction == "lower"]
+
+
 def _means(study: Study) -> Rows:
-    relative = f"CRPS / MAE of {study.reference.label}"
-    return (
-        quality_row(study, "crps_relative", EVERY, relative, "CRPS, mean over variables,"),
-        quality_row(study, "lsd", EVERY, "LSD (dB)", "LSD, mean over variables,"),
-    )
+    rows = []
+    for score in scores_against_cost(study):
+        metric, ylabel = score.name, score.column
+        if score.summary == "ratio":
+            metric, ylabel = ratio(score).name, f"{score.title} / {study.yardstick(score)}"
+        rows.append(quality_row(study, metric, EVERY, ylabel, f"{score.title}, mean over variables,"))
+    return rows
 
 
 def _by_variable(study: Study) -> Rows:
-    return [
-        quality_row(study, metric, name, f"{metric.upper()} ({unit})", f"{name}: {metric.upper()}")
-        for name in study.variables
-        for metric, unit in (("crps", study.unit(name) or "its unit"), ("lsd", "dB"))
-    ]
+    rows = []
+    for name in study.variables:
+        for score in scores_against_cost(study):
+            unit = (study.unit(name) or "its unit") if score.unit == AS_VARIABLE else score.unit
+            rows.append(quality_row(study, score.name, name, f"{score.title} ({unit})", f"{name}: {score.title}"))
+    return rows
 
 
 QUALITY = Figure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def log_test(experiment: Any, folder: RunFolder) -> None:
 def summary_of_fields(run: TestedRun) -> dict[str, float]:
     """Every score of a test of fields, and its wall time, by key."""
     found = {names.score(metric, variable): value for (metric, variable), value in run.values.items()}
-    for variable in run.variables:
-        value = run.values.get(("crps" if run.members > 1 else "mae", variable))
+    for score, variable in product((s for s in run.declared.values() if s.stand_in), run.variables):
+        value = run.values.get((str(score.shown(run.members)), variable))
         if value is not None:
-            found[names.crps_or_mae(variable)] = value
+            found[names.either(score.name, score.stand_in, variable)] = value
     if run.seconds is not None:
         found[names.SECONDS_PER_MEMBER] = run.seconds
     return found

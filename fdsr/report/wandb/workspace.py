@@ -16,6 +16,7 @@ import wandb_workspaces.workspaces as ws
 from fdsr.callbacks import logged_names as names
 from fdsr.records import RunFolder
 from fdsr.report.page import study_notes, study_table
+from fdsr.report.figures.quality import scores_against_cost
 from fdsr.report.runs import TestedRun
 from fdsr.report.studies import EVERY, Study
 from fdsr.report.sweep_table import NAMES, SweepTable
@@ -30,7 +31,6 @@ from fdsr.report.wandb.results import (
 
 TITLE = "Comparison of methods"
 _LINE = "wandb/line/v0"  # W&B's own chart of a table's columns
-_SPECTRAL = ("lsd", "lsd_fine")
 _COLUMNS = (names.METHOD, names.SEED, names.MEMBERS, names.NFE)
 
 
@@ -124,7 +124,11 @@ def _study(study: Study) -> Chapter:
     logged = {key: None for run in runs for key in summary_of_fields(run)}
     tables = {key: columns for run in runs for key, columns, _ in tables_of_fields(run)}
     drawn = {key: None for run in runs for key in figures_of(run.folder)}
-    wanted = [key for v in study.variables for key in (names.crps_or_mae(v), *(names.score(m, v) for m in _SPECTRAL))]
+    wanted = [
+        names.either(score.name, score.stand_in, v) if score.stand_in else names.score(score.name, v)
+        for v in study.variables
+        for score in scores_against_cost(study)
+    ]
     shown = [key for key in wanted if key in logged]
     times = [names.SECONDS_PER_MEMBER] if names.SECONDS_PER_MEMBER in logged else []
     markdown = "\n\n".join(_markdown(study, variable) for variable in (EVERY, *study.variables))
