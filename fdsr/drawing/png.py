@@ -10,8 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fdsr.atomic import written_whole
-from fdsr.drawing.panels import Panel
-from fdsr.drawing.style import PALETTE, SIZE, Look, settings
+from fdsr.drawing.style import PALETTE, SIZE, Look, Panel, settings
 
 DPI = 100
 _SETTINGS = settings([light for light, _ in PALETTE], ink="#1c2430", faint="#e3e7ec", paper="#ffffff")

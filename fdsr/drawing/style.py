@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 # of series, on light and on dark; one more begins again
@@ -75,7 +76,7 @@ class Look:
     def tint(self) -> dict[str, Any]:
         """Colour, and the group by which the page finds it."""
         gid = {} if self.index is None else {"gid": f"series{self.index}"}
-        return {"color": ink() if self.colour is None else f"C{self.colour % len(PALETTE)}"} | gid
+        return {"color": ink() if self.colour is None else f"C{self.colour}"} | gid
 
     def sample(self, label: str = "") -> Line2D:
         """A line and a mark, for a legend."""
@@ -83,6 +84,16 @@ class Look:
 
 
 TRUTH = Look(dashes=DOTTED, width=2.2)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One diagram. title: what is drawn. draw: puts it on empty axes. alt: the same in words. height: in inches."""
+
+    title: str
+    draw: Callable[[Axes], None]
+    alt: str
+    height: float = SIZE[1]
 
 
 def dashes(number: int) -> Any:
@@ -101,6 +112,8 @@ def make_looks(groups: Mapping[str, Hashable], order: Iterable[Hashable] = ()) -
     found = {}
     for index, (label, group) in enumerate(groups.items()):
         colour, variant = colours.index(group), seen[group]
-        found[label] = Look(colour, _MARKERS[(colour + variant) % len(_MARKERS)], dashes(variant), index=index)
+        found[label] = Look(
+            colour % len(PALETTE), _MARKERS[(colour + variant) % len(_MARKERS)], dashes(variant), index=index
+        )
         seen[group] += 1
     return found

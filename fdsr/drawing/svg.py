@@ -9,8 +9,7 @@ import re
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fdsr.drawing.panels import Panel
-from fdsr.drawing.style import PALETTE, SIZE, Look, settings
+from fdsr.drawing.style import PALETTE, SIZE, Look, Panel, settings
 
 _INK, _FAINT, _PAPER = "#010203", "#040506", "#070809"  # stand for the page's text, its lines and its background
 _SETTINGS = settings([f"#a0b0{i:02x}" for i in range(len(PALETTE))], _INK, _FAINT, _PAPER) | {
@@ -38,14 +37,6 @@ def sample_line(look: Look) -> str:
         sample.set(data=([0, 0.5, 1], [0, 0, 0]), markevery=[1], clip_on=False, gid=None)
         ax.add_line(sample)
         return _markup(figure)
-
-
-def palette() -> dict[str, str]:
-    """What the page's style sheet calls the colours of series: name → colours on light and on dark, as CSS declarations."""
-    return {
-        scheme: " ".join(f"--c{i}: {pair[at]};" for i, pair in enumerate(PALETTE))
-        for at, scheme in enumerate(("light", "dark"))
-    }
 
 
 def _markup(figure: Figure) -> str:

@@ -14,6 +14,7 @@ import jinja2
 from fdsr import __version__
 from fdsr.atomic import write_text
 from fdsr.drawing import svg
+from fdsr.drawing.style import PALETTE
 from fdsr.report.figures import FIGURES
 from fdsr.report.figures.atlas import data_uri, gradient, make_atlas
 from fdsr.report.figures.distances import distance_row, legend
@@ -55,7 +56,7 @@ def render(studies: Sequence[Study], sweeps: Sequence[SweepTable]) -> str:
         studies=[_study(study) for study in studies],
         sweeps=[_sweep(sweep) for sweep in sweeps],
         gradient=gradient(),
-        palette=svg.palette(),
+        palette=PALETTE,
         css=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         js=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
     ) + "\n"  # fmt: skip
@@ -76,7 +77,7 @@ def _study(study: Study) -> dict[str, Any]:
         "figures": [(figure, rows) for figure in FIGURES if (rows := figure.rows(study))],
         "atlas": atlas,
         # a script ends at the first "</", whatever stands around it
-        "atlas_json": json.dumps(atlas.to_json()).replace("<", "\\u003c") if atlas else "",
+        "atlas_json": json.dumps(atlas).replace("<", "\\u003c") if atlas else "",
         "records": _records(study),
     }  # fmt: skip
 
@@ -229,7 +230,7 @@ def _sweep(table: SweepTable) -> dict[str, Any]:
         "legend": legend(table),
         "rows": [distance_row(table, name) for name in table.distances],
         "samples": [
-            {"title": ", ".join([s.title, *([f"seed {s.seed}"] if s.seed else []), *s.values]), "uri": data_uri(s.path.read_bytes())}
-            for s in find_samples(table)
+            {"title": ", ".join([s.title, *([f"seed {s.seed}"] if s.seed else []), *s.values]), "uri": data_uri(s.picture.read_bytes())}
+            for s in find_samples(table).itertuples()
         ],
     }  # fmt: skip

@@ -15,9 +15,8 @@ from matplotlib.image import imread
 
 from fdsr.drawing import svg
 from fdsr.drawing.axes import log_axis, wavelength_axis
-from fdsr.drawing.panels import Panel
 from fdsr.drawing.png import save_panels
-from fdsr.drawing.style import PALETTE, make_looks
+from fdsr.drawing.style import PALETTE, Panel, make_looks
 
 LOOKS = make_looks({"a, slow": "a", "a, fast": "a", "b": "b"})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,62 +16,33 @@ from fdsr.drawing.style import FIELDS
 from fdsr.report.studies import Study
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One map. picture: its number among the atlas's pictures."""
+def make_atlas(study: Study) -> dict[str, Any] | None:
+    """The maps of a study's first test time, as the page's script reads them. None where no run kept an example.
 
-    name: str
-    picture: int
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """The maps of a study's first test time: label of a method → variable → layers, from coarse to truth.
-
-    scales: variable → (low, high, unit) of its colours. caption: time and window. ratio: width over height.
-    """
-
-    pictures: tuple[str, ...]
-    layers: dict[str, dict[str, tuple[Layer, ...]]]
-    scales: dict[str, tuple[float, float, str]]
-    caption: str
-    ratio: float
-
-    def to_json(self) -> dict[str, Any]:
-        """What the page's script reads."""
-        named = {
-            label: {name: [[layer.name, layer.picture] for layer in stack] for name, stack in by_variable.items()}
-            for label, by_variable in self.layers.items()
-        }
-        scales = {name: [f"{low:.4g}", f"{high:.4g}", unit] for name, (low, high, unit) in self.scales.items()}
-        return {"pictures": list(self.pictures), "layers": named, "scales": scales}
-
-
-def make_atlas(study: Study) -> Atlas | None:
-    """Coarse field, mean, members and truth of every method, of its first seed. None where no run kept an example.
-
-    All methods share the scale of the truth; a picture that several have in common (coarse field, truth) is kept once.
+    `layers`: label of a method → variable → [name, number of the picture] from coarse to true, of its first seed; `pictures`, of which
+    those that several methods have in common (coarse field, truth) are there once; `scales`: variable → ends and unit of its colours,
+    the same for all methods; `caption`: time and window; `ratio`: width over height.
     """
     pictures: dict[str, int] = {}
-    layers: dict[str, dict[str, tuple[Layer, ...]]] = {}
+    layers: dict[str, dict[str, list[tuple[str, int]]]] = {}
     scales: dict[str, tuple[float, float, str]] = {}
-    caption, ratio = "", 1.0
+    frame: dict[str, Any] = {}
     for entry in study.entries:
         example = next((ds for run in entry.runs if (ds := run.folder.example.read()) is not None), None)
         if example is None:
             continue
         ds = maps.window(example)
-        caption = caption or maps.title(ds, "First test time")
-        ratio = ds.sizes["lon"] / ds.sizes["lat"]
+        frame = frame or {"caption": maps.title(ds, "First test time"), "ratio": ds.sizes["lon"] / ds.sizes["lat"]}
         layers[entry.label] = {}
         for name in map(str, ds.variable.values):
             own = ds.sel(variable=name)
             low, high, _ = scales.setdefault(name, (*maps.limits(own.truth), str(own.units.item())))
-            layers[entry.label][name] = tuple(
-                Layer(title, pictures.setdefault(picture(_on_fine_grid(field, own), low, high), len(pictures)))
+            layers[entry.label][name] = [
+                (title, pictures.setdefault(picture(_on_fine_grid(field, own), low, high), len(pictures)))
                 for title, field in maps.fields(example, own).items()
-            )
-    return Atlas(tuple(pictures), layers, scales, caption, ratio) if layers else None
+            ]
+    ends = {name: [f"{low:.4g}", f"{high:.4g}", unit] for name, (low, high, unit) in scales.items()}
+    return frame | {"pictures": list(pictures), "layers": layers, "scales": ends} if layers else None
 
 
 def picture(field: np.ndarray, low: float, high: float) -> str:

@@ -11,9 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from fdsr.drawing.axes import apart, log_axis, show_ticks, step_axis
-from fdsr.drawing.panels import Panel
 from fdsr.drawing.png import save_panels
-from fdsr.drawing.style import Look, dashes, ink, make_looks
+from fdsr.drawing.style import Look, Panel, dashes, ink, make_looks
 from fdsr.report.figures.samples import draw_samples
 from fdsr.report.sweep_table import NAMES, TRAINING, SweepTable
 

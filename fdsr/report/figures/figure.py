@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fdsr.drawing.panels import Panel
-from fdsr.drawing.style import Look
+from fdsr.drawing.style import Look, Panel
 from fdsr.report.studies import Study
 
 Rows = Sequence[Sequence[Panel]]

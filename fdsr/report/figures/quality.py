@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from matplotlib.axes import Axes
 
 from fdsr.drawing.axes import apart, log_axis, show_ticks
-from fdsr.drawing.panels import Panel
-from fdsr.drawing.style import Look
+from fdsr.drawing.style import Look, Panel
 from fdsr.report.figures.figure import Figure, Rows
 from fdsr.report.measures import ratio
 from fdsr.report.studies import EVERY, Entry, Estimate, Study
@@ -19,68 +17,63 @@ from fdsr.scores import AS_VARIABLE, Score
 
 _WIDE = 6.0  # values that differ by more get a logarithmic axis
 _NONE = 0.5  # where a logarithmic axis of network evaluations has its zero
+
+Point = tuple[Entry, float, Estimate]
+
 _COSTS: tuple[tuple[str, str, Callable[[Entry], float | None]], ...] = (
     ("NFE", "network evaluations a member (NFE)", lambda entry: float(entry.nfe)),
     ("wall time", "seconds a member", lambda entry: s.value if (s := entry.seconds()) else None),
 )
 
 
-@dataclass(frozen=True)
-class Point:
-    """y against x. line: points that have it in common are joined."""
-
-    label: str
-    x: float
-    y: Estimate
-    look: Look
-    line: tuple[Any, ...]
-
-
 def quality_row(study: Study, metric: str, variable: str, ylabel: str, what: str) -> list[Panel]:
     """`metric` against each cost that is known."""
     panels = []
     for name, xlabel, cost in _COSTS:
-        points = []
-        for entry in study.entries:
-            x, y = cost(entry), study.estimate(entry, metric, variable)
-            # a line joins what differs in its evaluations alone
-            others = tuple(sorted((axis, value) for axis, value in entry.runs[0].axes.items() if axis != "nfe"))
-            if x is not None and y is not None:
-                points.append(Point(entry.label, x, y, study.looks[entry.label], (entry.method, others)))
+        known = [(e, cost(e), study.estimate(e, metric, variable)) for e in study.entries]
+        points = [(e, x, y) for e, x, y in known if x is not None and y is not None]
         if points:
-            alt = "; ".join(f"{p.label}: {p.y.value:.4g} at {p.x:.4g}" for p in points)
-            draw = partial(draw_quality, points=points, xlabel=xlabel, ylabel=ylabel, counts=name == "NFE")
+            alt = "; ".join(f"{e.label}: {y.value:.4g} at {x:.4g}" for e, x, y in points)
+            draw = partial(
+                draw_quality, points=points, looks=study.looks, xlabel=xlabel, ylabel=ylabel, counts=name == "NFE"
+            )
             panels.append(Panel(f"{what} against {name}", draw, alt))
     return panels
 
 
-def draw_quality(ax: Axes, points: Sequence[Point], xlabel: str, ylabel: str, counts: bool) -> None:
+def draw_quality(
+    ax: Axes, points: Sequence[Point], looks: Mapping[str, Look], xlabel: str, ylabel: str, counts: bool
+) -> None:
     """Points with their spread over seeds; hollow where a mean absolute error stands in the CRPS's place.
 
     Args:
         counts: whether x counts network evaluations, of which there may be none.
     """
-
-    def place(x: float) -> float:
-        return x or _NONE if counts else x
-
-    for line in dict.fromkeys(p.line for p in points):
-        joined = sorted((p for p in points if p.line == line), key=lambda p: p.x)
-        if len({p.x for p in joined}) > 1:
-            ax.plot([place(p.x) for p in joined], [p.y.value for p in joined], lw=1, **joined[0].look.tint)
-    for p in points:
-        if p.y.spread is not None:
-            ax.plot([place(p.x)] * 2, [p.y.value - p.y.spread, p.y.value + p.y.spread], lw=1, **p.look.tint)
-        ax.plot([place(p.x)], [p.y.value], **replace(p.look, hollow=bool(p.y.stand_in)).mark)
-    xs, ys = sorted({place(p.x) for p in points}), [p.y.value for p in points]
-    ax.set(xscale="log", xlim=(xs[0] / 1.6, xs[-1] * 1.6), xlabel=xlabel, ylabel=ylabel)
+    placed = [(e, x or _NONE if counts else x, y) for e, x, y in points]
+    lines: dict[tuple[object, ...], list[tuple[float, float, Look]]] = {}
+    for entry, x, y in placed:
+        look = looks[entry.label]
+        # a line joins what differs in its evaluations alone
+        others = sorted((axis, value) for axis, value in entry.runs[0].axes.items() if axis != "nfe")
+        lines.setdefault((entry.method, *others), []).append((x, y.value, look))
+        if y.spread is not None:
+            ax.plot([x, x], [y.value - y.spread, y.value + y.spread], lw=1, **look.tint)
+        ax.plot([x], [y.value], **replace(look, hollow=bool(y.stand_in)).mark)
+    for joined in lines.values():
+        xs, ys, looks_ = zip(*sorted(joined, key=lambda point: point[0]), strict=True)
+        if len(set(xs)) > 1:
+            ax.plot(xs, ys, lw=1, **looks_[0].tint)
+    places, values = sorted({x for _, x, _ in placed}), [y.value for _, _, y in placed]
+    ax.set(xscale="log", xlim=(places[0] / 1.6, places[-1] * 1.6), xlabel=xlabel, ylabel=ylabel)
     if counts:
-        shown = apart(xs)
+        shown = apart(places)
         show_ticks(ax, "x", shown, ["0" if x == _NONE else f"{x:g}" for x in shown])
     else:
         log_axis(ax, "x")
     ax.margins(y=0.12)
-    if min(ys) > 0 and max(ys) > _WIDE * min(ys):  # interpolation's spectrum would press all others onto the axis
+    if min(values) > 0 and max(values) > _WIDE * min(
+        values
+    ):  # interpolation's spectrum would press all others onto the axis
         log_axis(ax, "y")
 
 

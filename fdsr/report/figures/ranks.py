@@ -8,8 +8,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from fdsr.drawing.panels import Panel
-from fdsr.drawing.style import Look, ink
+from fdsr.drawing.style import Look, Panel, ink
 from fdsr.report.figures.figure import Figure, Rows
 from fdsr.report.studies import Study
 

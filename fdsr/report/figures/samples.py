@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -14,52 +13,41 @@ from fdsr.drawing.png import picture
 from fdsr.report.sweep_table import NAMES, SweepTable
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A picture of generated images. place: its row and column in the method's figure. values: its distances, in words."""
+def find_samples(table: SweepTable) -> pd.DataFrame:
+    """Rows of the table whose picture is there, with a `title`, and `values`, its distances in words.
 
-    path: Path
-    method: str
-    divergence: str
-    seed: str
-    place: tuple[int, int]  # evaluations and T
-    title: str
-    values: list[str]
-
-
-def find_samples(table: SweepTable) -> list[Sample]:
-    """In the order of the table; rows of the same images are one, with the first of each distance."""
-    found = []
-    for path, rows in table.rows.groupby("picture", sort=False):
-        if path.is_file():
-            row: Any = rows.bfill().iloc[0]
-            steps = f"T = {row['T']}" + (f", {row.nfe:g} steps" if row["T"] != f"{row.nfe:g}" else "")
-            values = [f"{NAMES[n]} {value:.3g}" for n, value in row[table.distances].dropna().items()]
-            place = int(row.nfe), int(row["T"] or 0)
-            found.append(Sample(path, row.method, row.divergence, row.seed, place, f"{row.label}, {steps}", values))
-    return found
+    Rows of the same images are one, with the first of each distance.
+    """
+    rows = table.rows.groupby("picture", sort=False, as_index=False).first()
+    steps = ["" if f"{nfe:g}" == T else f", {nfe:g} steps" for T, nfe in zip(rows["T"], rows["nfe"], strict=True)]
+    rows["title"] = rows["label"] + ", T = " + rows["T"] + steps
+    rows["values"] = [
+        [f"{NAMES[name]} {row[name]:.3g}" for name in table.distances if pd.notna(row[name])]
+        for row in rows.to_dict("records")
+    ]
+    return rows[[path.is_file() for path in rows["picture"]]]
 
 
 def draw_samples(table: SweepTable, output: Path) -> Iterator[Path]:
     """A figure a method, of its first seed."""
+    seeds = table.rows.groupby("method")["seed"].first()
     found = find_samples(table)
-    for method, rows in table.rows.groupby("method", sort=False):
-        own = [s for s in found if s.method == method and s.seed == rows["seed"].iloc[0]]
-        if own:
-            path = output / f"samples_{method}.png".replace("+", "p")
-            rows_, columns = len({s.divergence for s in own}), len({s.place for s in own})
-            with picture(path, 2.6 * columns + 0.4, 2.95 * rows_ + 0.4) as figure:
-                draw_grid(figure, own)
-            yield path
+    for method, own in found[found["seed"] == found["method"].map(seeds)].groupby("method", sort=False):
+        path = output / f"samples_{method}.png".replace("+", "p")
+        rows, columns = own["divergence"].nunique(), len(own[["nfe", "T"]].drop_duplicates())
+        with picture(path, 2.6 * columns + 0.4, 2.95 * rows + 0.4) as figure:
+            draw_grid(figure, own)
+        yield path
 
 
-def draw_grid(figure: Figure, samples: list[Sample]) -> None:
+def draw_grid(figure: Figure, samples: pd.DataFrame) -> None:
     """Samples of one method: a row a divergence, a column a number of evaluations."""
-    rows, columns = list(dict.fromkeys(s.divergence for s in samples)), sorted({s.place for s in samples})
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    rows = samples["divergence"].drop_duplicates().tolist()
+    places = list(zip(samples["nfe"], pd.to_numeric(samples["T"]), strict=True))
+    axes = figure.subplots(len(rows), len(columns := sorted(set(places))), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
-    for sample in samples:
-        ax = axes[rows.index(sample.divergence), columns.index(sample.place)]
-        ax.imshow(imread(sample.path), interpolation="nearest")
+    for sample, place in zip(samples.itertuples(), places, strict=True):
+        ax = axes[rows.index(sample.divergence), columns.index(place)]
+        ax.imshow(imread(sample.picture), interpolation="nearest")
         ax.set_title("\n".join([sample.title, *sample.values]))

@@ -10,8 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from fdsr.drawing.axes import power_axis, wavelength_axis
-from fdsr.drawing.panels import Panel
-from fdsr.drawing.style import TRUTH, Look, ink
+from fdsr.drawing.style import TRUTH, Look, Panel, ink
 from fdsr.report.figures.figure import Figure, Rows
 from fdsr.report.studies import Study
 
