@@ -138,12 +138,14 @@ def expected_scores(module: Any, data: WeatherDataModule) -> dict[str, float]:
     found: dict[str, float] = {}
     for callback, members in ((SpectralErrorCallback, 2), (EnsembleCallback, 3)):
         metrics = FieldMetrics(module.spec.lat.numpy(), module.spec.lon.numpy(), module.spec.high_channels)
-        for name in set(metrics.metrics) - set(callback.names):
+        for name in set(metrics.metrics) - set(callback.default):
             del metrics.metrics[name]
         for i in range(len(data.fields("val"))):
             batch = default_collate([data.fields("val")[i]])
             metrics.update(module.generate(batch, members, module.seed), batch["high"])
-        found |= {f"fdsr/{m}/{v}": value for m, values in metrics.compute().items() for v, value in values.items()}
+        found |= {
+            f"fdsr/{m}/{v}": value for m, values in metrics.compute(members).items() for v, value in values.items()
+        }
     return found
 
 
