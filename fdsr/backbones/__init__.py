@@ -6,6 +6,7 @@ from fdsr.backbones.registry import (
     available_discriminators,
     build_backbone,
     build_discriminator,
+    find_network,
     register_backbone,
     register_discriminator,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "available_discriminators",
     "build_backbone",
     "build_discriminator",
+    "find_network",
     "register_backbone",
     "register_discriminator",
 ]

@@ -1,61 +1,98 @@
-"""Networks by name: the configuration says `unet`, the registry finds the class and checks its settings."""
+"""Networks by name: the configuration says `unet`, or the path of a class, and here it is found and its settings checked."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
 NetworkClass = TypeVar("NetworkClass", bound=type[nn.Module])
+Kind = Literal["backbone", "discriminator"]
 
-_BACKBONES: dict[str, type[nn.Module]] = {}
-_DISCRIMINATORS: dict[str, type[nn.Module]] = {}
+_NETWORKS: dict[Kind, dict[str, type[nn.Module]]] = {"backbone": {}, "discriminator": {}}
+# what a network of each kind is told of the data
+_CHANNELS: dict[Kind, tuple[str, ...]] = {
+    "backbone": ("in_channels", "out_channels"),
+    "discriminator": ("in_channels",),
+}
 
 
 def register_backbone(name: str) -> Callable[[NetworkClass], NetworkClass]:
-    """Class decorator that makes a network known as `name`.
+    """Class decorator that makes a network known as `name`; without a name it is known by its import path.
 
     The class takes the keywords in_channels and out_channels and its own settings, and its forward is
     `(x: (B, in_channels, H, W), t: (B,) or number or None, *, wrap: bool = False) -> (B, out_channels, H, W)` for any
     H, W ≥ 1. With `wrap` the last axis is a closed circle. One that has a setting latent_dim takes a further keyword
     `z: (B, latent_dim) or None`. Raises ValueError if the name is taken.
     """
-    return _register(_BACKBONES, "backbone", name)
+    return _register("backbone", name)
 
 
 def register_discriminator(name: str) -> Callable[[NetworkClass], NetworkClass]:
-    """Class decorator that makes a discriminator known as `name`.
+    """Class decorator that makes a discriminator known as `name`; without a name it is known by its import path.
 
     The class takes the keyword in_channels and its own settings, and its forward is
     `(x: (B, in_channels, H, W), t: (B,) or number, *, wrap: bool = False) -> (B,)`. Raises ValueError if the name is
     taken.
     """
-    return _register(_DISCRIMINATORS, "discriminator", name)
+    return _register("discriminator", name)
 
 
 def available_backbones() -> list[str]:
-    """Names that `build_backbone` accepts, sorted."""
-    return sorted(_BACKBONES)
+    """Names that `build_backbone` accepts besides import paths, sorted."""
+    return sorted(_NETWORKS["backbone"])
 
 
 def available_discriminators() -> list[str]:
-    """Names that `build_discriminator` accepts, sorted."""
-    return sorted(_DISCRIMINATORS)
+    """Names that `build_discriminator` accepts besides import paths, sorted."""
+    return sorted(_NETWORKS["discriminator"])
 
 
 def build_backbone(name: str, *, in_channels: int, out_channels: int, **settings: Any) -> nn.Module:
-    """The network registered as `name`. Raises ValueError for an unknown name, setting or impossible value."""
-    return _build(_BACKBONES, "backbone", name, settings, in_channels=in_channels, out_channels=out_channels)
+    """The network registered as `name`, or importable by it. ValueError for an unknown name, setting or impossible value."""
+    return find_network("backbone", name, settings)(in_channels=in_channels, out_channels=out_channels, **settings)
 
 
 def build_discriminator(name: str, *, in_channels: int, **settings: Any) -> nn.Module:
-    """The discriminator registered as `name`. Raises ValueError as `build_backbone` does."""
-    return _build(_DISCRIMINATORS, "discriminator", name, settings, in_channels=in_channels)
+    """The discriminator registered as `name`, or importable by it. Raises ValueError as `build_backbone` does."""
+    return find_network("discriminator", name, settings)(in_channels=in_channels, **settings)
 
 
-def _register(table: dict[str, type[nn.Module]], kind: str, name: str) -> Callable[[NetworkClass], NetworkClass]:
+def find_network(kind: Kind, name: str, settings: Mapping[str, Any]) -> type[nn.Module]:
+    """The class called `name`, which takes `settings`. Raises ValueError for an unknown name or setting."""
+    known = _NETWORKS[kind]
+    cls = known[name] if name in known else _imported(kind, name)
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return cls
+    accepted = [p for p in parameters if p not in _CHANNELS[kind]]
+    unknown = [key for key in settings if key not in accepted]
+    if unknown:
+        raise ValueError(f"{kind} {name!r} has no setting {', '.join(unknown)}; it accepts: {', '.join(accepted)}")
+    return cls
+
+
+def _imported(kind: Kind, path: str) -> type[nn.Module]:
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise ValueError(
+            f"unknown {kind} {path!r}; available: {', '.join(sorted(_NETWORKS[kind]))}, or the import path of a class of your own"
+        )
+    try:
+        cls = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise ValueError(f"{kind} {path!r} cannot be imported: {error}") from error
+    if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
+        raise ValueError(f"{kind} {path!r} is no torch.nn.Module in module {module!r}")
+    return cls
+
+
+def _register(kind: Kind, name: str) -> Callable[[NetworkClass], NetworkClass]:
+    table = _NETWORKS[kind]
+
     def decorate(cls: NetworkClass) -> NetworkClass:
         if name in table:
             raise ValueError(f"{kind} {name!r} is registered already, as {table[name].__qualname__}")
@@ -63,16 +100,3 @@ def _register(table: dict[str, type[nn.Module]], kind: str, name: str) -> Callab
         return cls
 
     return decorate
-
-
-def _build(
-    table: dict[str, type[nn.Module]], kind: str, name: str, settings: dict[str, Any], **channels: int
-) -> nn.Module:
-    if name not in table:
-        raise ValueError(f"unknown {kind} {name!r}; available: {', '.join(sorted(table))}")
-    cls = table[name]
-    accepted = [p for p in inspect.signature(cls).parameters if p not in channels]
-    unknown = [key for key in settings if key not in accepted]
-    if unknown:
-        raise ValueError(f"{kind} {name!r} has no setting {', '.join(unknown)}; it accepts: {', '.join(accepted)}")
-    return cls(**channels, **settings)

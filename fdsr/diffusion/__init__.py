@@ -3,8 +3,7 @@
 from fdsr.diffusion.denoising_gan import Pair, fake_pair, r1_penalty, real_pair
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
 from fdsr.diffusion.losses import (
-    LOSSES,
-    PENALTIES,
+    ErrorLoss,
     FourierReferenceLoss,
     Loss,
     RobustSpectralLoss,
@@ -15,27 +14,29 @@ from fdsr.diffusion.losses import (
 )
 from fdsr.diffusion.noise import ColouredNoise, Noise, WhiteNoise
 from fdsr.diffusion.parametrisation import PARAMETRISATIONS, Parametrisation
+from fdsr.diffusion.preconditioning import NoPreconditioning, Preconditioning
 from fdsr.diffusion.process import REVERSE_VARIANCES, Gaussian, GaussianDiffusion
-from fdsr.diffusion.samplers import SAMPLERS, ancestral, ddim, dpmsolverpp
+from fdsr.diffusion.samplers import DDIM, Ancestral, DPMSolverPP, Sampler
 from fdsr.diffusion.schedules import SCHEDULES, Schedule, cosine_schedule, linear_schedule, vp_schedule
 from fdsr.diffusion.spacing import SPACINGS, timesteps
-from fdsr.diffusion.times import Times
-from fdsr.diffusion.transforms import TRANSFORMS, Cosine, Globe, Haar, Product, RealFourier, Transform
+from fdsr.diffusion.spectrum import Spectrum
+from fdsr.diffusion.times import SignalTimes, StratifiedTimes, TimeSampling
+from fdsr.diffusion.transforms import Cosine, Globe, Haar, Product, RealFourier, Transform
 from fdsr.diffusion.weights import InverseAmplitudeWeight, PowerLawWeight, SpectralWeight
 
 __all__ = [
+    "DDIM",
     "DIVERGENCES",
-    "LOSSES",
     "PARAMETRISATIONS",
-    "PENALTIES",
     "REVERSE_VARIANCES",
-    "SAMPLERS",
     "SCHEDULES",
     "SPACINGS",
-    "TRANSFORMS",
+    "Ancestral",
     "ColouredNoise",
     "Cosine",
+    "DPMSolverPP",
     "Divergence",
+    "ErrorLoss",
     "FourierReferenceLoss",
     "Gaussian",
     "GaussianDiffusion",
@@ -43,26 +44,29 @@ __all__ = [
     "Haar",
     "InverseAmplitudeWeight",
     "Loss",
+    "NoPreconditioning",
     "Noise",
     "Pair",
     "Parametrisation",
     "PowerLawWeight",
+    "Preconditioning",
     "Product",
     "RealFourier",
     "RobustSpectralLoss",
+    "Sampler",
     "Schedule",
+    "SignalTimes",
     "SimpleLoss",
     "SpectralWeight",
     "SpectralWeightedLoss",
+    "Spectrum",
     "SpectrumNormLoss",
-    "Times",
+    "StratifiedTimes",
+    "TimeSampling",
     "Transform",
     "WhiteNoise",
     "WhitenedLoss",
-    "ancestral",
     "cosine_schedule",
-    "ddim",
-    "dpmsolverpp",
     "fake_pair",
     "linear_schedule",
     "r1_penalty",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fdsr.diffusion.noise import FixedPrecision, Noise, WhiteNoise
+from fdsr.diffusion.noise import Noise, WhiteNoise
 from fdsr.diffusion.schedules import Schedule
+from fdsr.diffusion.spectrum import Spectrum
+
+# embeddings of time tell t apart best where it spans hundreds: networks see it as if there were so many steps
+NETWORK_STEPS = 1000.0
 
 
 class Gaussian(NamedTuple):
@@ -35,10 +39,11 @@ REVERSE_VARIANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class GaussianDiffusion(FixedPrecision):
+class GaussianDiffusion(nn.Module):
     """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) C), t = 1..T, with its reverse (Ho et al. 2020; C ≠ I: coloured noise).
 
-    schedule: the table of ᾱ. noise: C, white by default. reverse_variance: "posterior" (β̃) or "beta" (β).
+    schedule: the table of ᾱ. noise: C, white by default. spectrum: what is known of the data, in which coloured noise, weights
+    and losses find their basis and the data's power. reverse_variance: "posterior" (β̃) or "beta" (β).
 
     Fields are (B, ...), `t` and `s` integer tensors (B,); coefficients are computed in float64, cast to the dtype of
     the field and broadcast over its other axes. Raises ValueError for an unknown reverse variance, a `t` that is not
@@ -51,17 +56,29 @@ class GaussianDiffusion(FixedPrecision):
     """
 
     alphas_cumprod: Tensor
-    loss_weights: Tensor
 
-    def __init__(self, schedule: Schedule, noise: Noise | None = None, reverse_variance: str = "posterior") -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        noise: Noise | None = None,
+        spectrum: Spectrum | None = None,
+        reverse_variance: str = "posterior",
+    ) -> None:
         super().__init__()
         if reverse_variance not in REVERSE_VARIANCES:
             raise ValueError(f"reverse_variance must be one of {sorted(REVERSE_VARIANCES)}, not {reverse_variance!r}")
         self.schedule = schedule
         self.noise = WhiteNoise() if noise is None else noise
+        self.spectrum = Spectrum() if spectrum is None else spectrum
         self.reverse_variance = reverse_variance
         self.register_buffer("alphas_cumprod", schedule.alphas_cumprod.clone(), persistent=False)
-        self.register_buffer("loss_weights", self._loss_weights(), persistent=False)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> GaussianDiffusion:
+        """Follow to another device, never to another precision: `.bfloat16()` must not round the table."""
+        exact = self.alphas_cumprod
+        super()._apply(fn, recurse)
+        self.alphas_cumprod = exact.to(self.alphas_cumprod.device)
+        return self
 
     @property
     def T(self) -> int:
@@ -77,22 +94,27 @@ class GaussianDiffusion(FixedPrecision):
         a = self.alpha_bar(t)
         return a / (1 - a)
 
-    def terminal_snr(self, power_max: float) -> float:
-        """ᾱ_T · max Λ, the signal-to-noise ratio left at t = T in the strongest coefficient under white noise.
+    def terminal_snr(self) -> float:
+        """ᾱ_T · max_k Λ_k/C_k: the signal-to-noise ratio left at t = T in the strongest coefficient of the stored spectrum.
 
-        power_max: the largest mean square orthonormal coefficient of the normalised data. The sampler starts from
-        pure noise, so keep this below 0.01, or else shorten the spectrum (residual target, coloured noise). With
-        coloured noise of exponent p the ratio is ᾱ_T · max Λ^{1−p}: pass that power.
+        The sampler starts from pure noise, so this should stay below 0.01. Raises ValueError if the power is not known.
         """
-        return float(self.schedule.alphas_cumprod[-1]) * power_max
+        power = self.spectrum.stored()
+        shape = (power.shape[-2], power.shape[-1])
+        ratio = self.spectrum.power(shape) / self.noise.variance(self.spectrum, shape)
+        return float(self.schedule.alphas_cumprod[-1] * ratio.max())
 
-    def loss_weight(self, t: Tensor) -> Tensor:
-        """Variational weight of ‖ε − ε_θ‖² (Ho et al. 2020, eq. 12), float64, shaped like t; t in 1..T.
+    def network_time(self, t: Tensor) -> Tensor:
+        """t as networks see it, t · 1000/T: the same noise level is nearly the same number for every T."""
+        return t * (NETWORK_STEPS / self.T)
 
-        β_t² / (2 σ_t² α_t (1 − ᾱ_t)), σ_t² the reverse variance. At t = 1, where β̃_1 = 0, σ_1² is taken as β̃_2 (β_1
-        if T = 1), as Ho et al. and Nichol & Dhariwal (2021) do for their decoder.
-        """
-        return self._at(self.loss_weights, t)
+    def colour(self, eta: Tensor) -> Tensor:
+        """White η (B, C, H, W) → a draw of the process's noise."""
+        return self.noise.colour(eta, self.spectrum)
+
+    def whiten(self, noise: Tensor) -> Tensor:
+        """The inverse of `colour`."""
+        return self.noise.whiten(noise, self.spectrum)
 
     def q_sample(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε (Ho et al. 2020, eq. 4); `noise` ε has covariance C already."""
@@ -147,17 +169,6 @@ class GaussianDiffusion(FixedPrecision):
         if t.device.type == "cpu" and t.numel() and not (lowest <= int(t.min()) and int(t.max()) <= self.T):
             raise ValueError(f"t must lie in {lowest}..{self.T}, not {int(t.min())}..{int(t.max())}")
         return table[t.long()]
-
-    def _loss_weights(self) -> Tensor:
-        a = self.schedule.alphas_cumprod
-        alpha, beta = self.schedule.alphas[1:], self.schedule.betas[1:]
-        sigma2 = REVERSE_VARIANCES[self.reverse_variance](a[1:], a[:-1])
-        if self.reverse_variance == "beta" or self.T == 1:
-            sigma2[0] = beta[0]
-        else:
-            sigma2[0] = sigma2[1]
-        weight = beta**2 / (2 * sigma2 * alpha * (1 - a[1:]))
-        return torch.cat([torch.zeros(1, dtype=torch.float64), weight])
 
 
 def _like(coefficient: Tensor, x: Tensor) -> Tensor:

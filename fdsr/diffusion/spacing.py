@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
 from fdsr.diffusion.schedules import Schedule
 
-Spacing = Callable[[int, int, Schedule | None], list[float]]
+Spacing = Callable[[Schedule, int], list[float]]
+SpacingName = Literal["uniform", "quadratic", "logsnr"]
 
 
-def _uniform(T: int, steps: int, schedule: Schedule | None) -> list[float]:
+def _uniform(schedule: Schedule, steps: int) -> list[float]:
     """Equal steps in t."""
-    return [T * (steps - i) / steps for i in range(steps)]
+    return [schedule.T * (steps - i) / steps for i in range(steps)]
 
 
-def _quadratic(T: int, steps: int, schedule: Schedule | None) -> list[float]:
+def _quadratic(schedule: Schedule, steps: int) -> list[float]:
     """Equal steps in √t: finer towards the data (Song et al. 2020, DDIM, appendix D.2)."""
-    return [T * ((steps - i) / steps) ** 2 for i in range(steps)]
+    return [schedule.T * ((steps - i) / steps) ** 2 for i in range(steps)]
 
 
-def _log_snr(T: int, steps: int, schedule: Schedule | None) -> list[float]:
+def _log_snr(schedule: Schedule, steps: int) -> list[float]:
     """Equal steps in ln(ᾱ/(1 − ᾱ)) from T to 1 (Lu et al. 2022)."""
-    if schedule is None:
-        raise ValueError("spacing 'logsnr' needs the schedule")
     log_snr = torch.logit(schedule.alphas_cumprod[1:])
     wanted = torch.linspace(float(log_snr[-1]), float(log_snr[0]), steps, dtype=torch.float64)
     return [1.0 + int((log_snr - w).abs().argmin()) for w in wanted]
@@ -33,23 +33,22 @@ def _log_snr(T: int, steps: int, schedule: Schedule | None) -> list[float]:
 SPACINGS: dict[str, Spacing] = {"uniform": _uniform, "quadratic": _quadratic, "logsnr": _log_snr}
 
 
-def timesteps(T: int, steps: int, spacing: str = "uniform", schedule: Schedule | None = None) -> list[int]:
+def timesteps(schedule: Schedule, steps: int, spacing: str = "uniform") -> list[int]:
     """The `steps` times of a sampler's calls of the denoiser: strictly decreasing from T, >= 1; the last goes to 0.
 
-    spacing: a name in SPACINGS. schedule: needed by "logsnr" alone. Where rounding makes two times meet, they are
-    moved apart. Raises ValueError for steps outside 1..T, an unknown spacing, or a schedule that is missing or not of
-    length T.
+    spacing: a name in SPACINGS. Where rounding makes two times meet, they are moved apart. Raises ValueError for steps
+    outside 1..T or an unknown spacing.
 
-    >>> timesteps(1000, 4)
+    >>> from fdsr.diffusion import vp_schedule
+    >>> timesteps(vp_schedule(1000), 4)
     [1000, 750, 500, 250]
     """
+    T = schedule.T
     if not 1 <= steps <= T:
         raise ValueError(f"steps must lie in 1..T = {T}, not {steps}")
     if spacing not in SPACINGS:
-        raise ValueError(f"spacing must be one of {sorted(SPACINGS)}, not {spacing!r}")
-    if schedule is not None and schedule.T != T:
-        raise ValueError(f"the schedule has {schedule.T} steps, not {T}")
-    times = [round(t) for t in SPACINGS[spacing](T, steps, schedule)]
+        raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, not {spacing!r}")
+    times = [round(t) for t in SPACINGS[spacing](schedule, steps)]
     floor = 1
     for i in reversed(range(steps)):
         times[i] = floor = max(times[i], floor)

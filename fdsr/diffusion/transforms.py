@@ -49,6 +49,10 @@ class Transform:
         ky, kx = self.axis_wavenumbers(shape, spacing)
         return torch.hypot(ky[:, None], kx[None, :])
 
+    def on_circle(self, points: int | None) -> Transform:
+        """This transform for a grid whose rows of `points` go once round a circle; None: no row does."""
+        return self
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Transform) and (self.lat_axis, self.lon_axis) == (other.lat_axis, other.lon_axis)
 
@@ -87,10 +91,19 @@ class Haar(Transform):
 
 
 class Product(Transform):
-    """`lat`'s transform along axis −2 and `lon`'s along axis −1, as in Product(lat=Cosine(), lon=RealFourier())."""
+    """One transform along latitude, another along longitude, as in Product(lat=Cosine(), lon=RealFourier()).
+
+    Args:
+        lat: its basis is that along axis −2.
+        lon: its basis is that along axis −1.
+    """
 
     def __init__(self, lat: Transform, lon: Transform) -> None:
         super().__init__(lat.lat_axis, lon.lon_axis)
+        self.lat, self.lon = lat, lon
+
+    def on_circle(self, points: int | None) -> Transform:
+        return Product(self.lat.on_circle(points), self.lon.on_circle(points))
 
 
 class Globe(Transform):
@@ -98,17 +111,17 @@ class Globe(Transform):
 
     The product for latitude-longitude fields: periodic only where the grid is. A patch of a global grid, and the whole
     field, thus each get a basis that fits their edges, and with `ColouredNoise` the same process.
+
+    Args:
+        points: of a whole circle; null: as the grid that it meets has, or DCT-II where that has none.
     """
 
-    def __init__(self, points: int) -> None:
-        super().__init__(CosineAxis(), CircleAxis(points))
+    def __init__(self, points: int | None = None) -> None:
+        super().__init__(CosineAxis(), CosineAxis() if points is None else CircleAxis(points))
+        self.points = points
 
-
-TRANSFORMS: dict[str, type[RealFourier] | type[Cosine] | type[Haar]] = {
-    "fourier": RealFourier,
-    "cosine": Cosine,
-    "haar": Haar,
-}
+    def on_circle(self, points: int | None) -> Transform:
+        return Globe(points) if self.points is None else self
 
 
 def _as_field(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from fdsr.errors import FdsrError
+from fdsr.diffusion import Spectrum, Transform
 from fdsr.modules.first_stage import FirstStage
 
 # a WeatherBatch or an ImageBatch; only its codec looks inside, and `index` (B,) is in both
@@ -63,9 +63,6 @@ class Codec(nn.Module):
         """An estimate of x_0 cut to its range, where it has one."""
         return x_0
 
-    @property
-    def power(self) -> Tensor:
-        """Climatological power of the target (C, K_y, K_x), mean square orthonormal coefficient."""
-        raise FdsrError(
-            "images carry no climatological spectrum; coloured noise and inverse amplitudes are for weather fields"
-        )
+    def spectrum(self, transform: Transform) -> Spectrum:
+        """What is known of the target: the basis `transform`, fitted to this grid, and here no power."""
+        return Spectrum(transform)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from fdsr.backbones import build_discriminator
 from fdsr.diffusion import (
     DIVERGENCES,
+    Ancestral,
     Divergence,
     GaussianDiffusion,
     Pair,
-    Times,
-    ancestral,
+    RealFourier,
+    SignalTimes,
+    TimeSampling,
     fake_pair,
     r1_penalty,
     real_pair,
@@ -25,12 +27,15 @@ from fdsr.diffusion import (
 )
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
-from fdsr.modules.ddpm import choose
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.judged import Judged
 from fdsr.modules.masking import mean_present, neutral
+from fdsr.modules.network import check_settings
 from fdsr.modules.seeding import generator
+from fdsr.modules.settings import choose
+
+DivergenceName = Literal["gan", "hellinger", "reverse_kl", "total_variation", "kl", "pearson_chi2", "jensen_shannon"]
 
 
 class DDGANModule(GenerativeModule):
@@ -46,34 +51,37 @@ class DDGANModule(GenerativeModule):
     (see `fdsr.diffusion.divergences`). Logged besides the losses: how well the discriminator tells pairs apart at each t,
     see `Judged`.
 
-    Args beyond those of NetworkModule:
-        discriminator, discriminator_args: name and settings in the registry of discriminators.
-        divergence: one of `fdsr.diffusion.DIVERGENCES`.
+    Args:
+        discriminator: `half_unet`, or the import path of a class of your own (see `fdsr.backbones`).
+        discriminator_args: its settings.
+        divergence: D_f between the true pairs and the generator's.
         saturating: generator's loss −E[f*(g(V))] (true) or −E[g(V)] (false); null takes the divergence's default.
         timesteps: T of the VP schedule; also the network evaluations that a sample costs.
+        times: which of them a batch is trained at.
         time_power: t is drawn in training with probability ∝ ᾱ_{t−1}^time_power, so that steps that are nearly noise come less
             often; 0 for all alike, see `fdsr.diffusion.Times`.
         latent_dim: length of z, drawn anew at every step of the sampler; 0 leaves the noise in x_t as the only one.
-        r1_gamma, r1_every: (γ/2) E‖∇_{x_{t−1}} V‖² on real pairs, added in every r1_every-th batch and not multiplied by
-            that interval; γ = 0 leaves it out. One γ is not equally strong for all divergences.
-        lr, discriminator_lr, betas, warmup_steps, final_lr_fraction: of Adam; both rates fall along the same cosine.
+        r1_gamma: γ of (γ/2) E‖∇_{x_{t−1}} V‖² on real pairs; 0 leaves it out. One γ is not equally strong for all divergences.
+        r1_every: batches from one such penalty to the next; it is not multiplied by that interval.
+        lr: the generator's rate.
+        discriminator_lr: the discriminator's; both fall along the same cosine.
+        betas: of Adam.
+        warmup_steps: steps over which the rates rise.
+        final_lr_fraction: what the rates have fallen to at the last step, as a fraction.
         gradient_clip: largest norm of either network's gradient, against rare spikes; null for none.
-        regression_ckpt: with target `regression`, the checkpoint of RegressionModule over whose forecast the residual is.
-        member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
+        kwargs: what GenerativeModule takes.
     """
 
     discriminator: nn.Module
 
     def __init__(
         self,
-        backbone: str = "unet",
-        backbone_args: dict[str, Any] | None = None,
         discriminator: str = "half_unet",
         discriminator_args: dict[str, Any] | None = None,
-        divergence: str = "gan",
+        divergence: DivergenceName | Divergence = "gan",
         saturating: bool | None = None,
         timesteps: int = 4,
-        time_power: float = 0.0,
+        times: TimeSampling = SignalTimes(),
         latent_dim: int = 100,
         r1_gamma: float = 0.02,
         r1_every: int = 15,
@@ -83,38 +91,47 @@ class DDGANModule(GenerativeModule):
         warmup_steps: int = 0,
         final_lr_fraction: float = 0.06,
         gradient_clip: float | None = 10.0,
-        target: str = "residual",
-        regression_ckpt: str | None = None,
-        members: int = 8,
-        member_batch: int = 4,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
-            backbone, backbone_args, lr=lr, betas=betas, warmup_steps=warmup_steps, final_lr_fraction=final_lr_fraction,
-            target=target, members=members, seed=seed,
-        )  # fmt: skip
+            lr=lr,
+            weight_decay=0.0,  # Adam's here
+            betas=betas,
+            warmup_steps=warmup_steps,
+            final_lr_fraction=final_lr_fraction,
+            **kwargs,
+        )
         self.automatic_optimization = False
-        self.take_regression(regression_ckpt)
         if r1_gamma < 0 or r1_every < 1 or latent_dim < 0:
             raise FdsrError("model: r1_gamma and latent_dim must not be negative, and r1_every at least 1")
         try:
-            self.process = GaussianDiffusion(vp_schedule(timesteps))
-            self.times = Times(self.process.schedule, time_power)
+            self.schedule = vp_schedule(timesteps)
         except ValueError as error:
             raise FdsrError(f"model: {error}") from error
-        self.divergence: Divergence = choose(DIVERGENCES, divergence, "model.divergence")
-        self.judged = Judged(self.divergence, self.process.T)
-        self.saturating, self.latent_dim = saturating, latent_dim
+        self.divergence: Divergence = (
+            divergence if isinstance(divergence, Divergence) else choose(DIVERGENCES, divergence, "model.divergence")
+        )
+        self.judged = Judged(self.divergence, timesteps)
+        self.saturating, self.times = saturating, times
+        self.r1_gamma, self.r1_every, self.gradient_clip = r1_gamma, r1_every, gradient_clip
+        self.discriminator_lr, self.latent_dim = discriminator_lr, latent_dim
+        self.discriminator_name, self.discriminator_args = discriminator, dict(discriminator_args or {})
         if latent_dim:
             self.backbone_args["latent_dim"] = latent_dim
-        self.discriminator_name, self.discriminator_args = discriminator, dict(discriminator_args or {})
-        self.r1_gamma, self.r1_every, self.gradient_clip = r1_gamma, r1_every, gradient_clip
-        self.discriminator_lr, self.member_batch = discriminator_lr, member_batch
+        self.check_networks()
 
     # -- networks --------------------------------------------------------------------------------------------------
 
+    def check_networks(self) -> None:
+        super().check_networks()
+        if self.__dict__.get("discriminator_name"):  # not yet while the parent checks its own
+            check_settings("discriminator", self.discriminator_name, self.discriminator_args)
+
     def input_channels(self, codec: Codec) -> int:
         return codec.channels
+
+    def prepare(self, codec: Codec) -> None:
+        self.process = GaussianDiffusion(self.schedule, spectrum=codec.spectrum(RealFourier()))
 
     def build(self, codec: Codec) -> None:
         super().build(codec)
@@ -130,16 +147,13 @@ class DDGANModule(GenerativeModule):
         """The generator's x̂_0 (B, C, H, W) in float32."""
         latent = {} if z is None else {"z": z}
         x = torch.cat([x_t, condition], dim=1)
-        output = self.network(x, self._time(t), wrap=self.codec.wraps(x_t), **latent)
+        output = self.network(x, self.process.network_time(t), wrap=self.codec.wraps(x_t), **latent)
         return self.codec.squash(output.float())
 
     def judge(self, pair: Pair, t: Tensor, condition: Tensor) -> Tensor:
         """The discriminator's V (B,) of pairs, in float32."""
         x = torch.cat([pair.before, pair.after, condition], dim=1)
-        return self.discriminator(x, self._time(t), wrap=self.codec.wraps(x)).float()
-
-    def _time(self, t: Tensor) -> Tensor:
-        return t * (1000.0 / self.process.T)
+        return self.discriminator(x, self.process.network_time(t), wrap=self.codec.wraps(x)).float()
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -196,7 +210,7 @@ class DDGANModule(GenerativeModule):
         present: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """(critic's loss, E‖∇V‖² or 0, how it judges); no graph through the generator. Real and fake share their gaps."""
-        t, noise = self.times.draw(len(x_0), rng), lambda: self._noise(x_0, rng)
+        t, noise = self.times.draw(len(x_0), self.schedule, rng), lambda: self._noise(x_0, rng)
         real = real_pair(self.process, x_0, t, noise(), noise())
         with torch.no_grad():
             prediction = self.predict(real.after, t, self._latent(x_0, rng), condition)
@@ -217,7 +231,7 @@ class DDGANModule(GenerativeModule):
         self, x_0: Tensor, condition: Tensor, rng: torch.Generator, present: Tensor | None = None
     ) -> Tensor:
         """The generator's loss at times and noise of its own."""
-        t = self.times.draw(len(x_0), rng)
+        t = self.times.draw(len(x_0), self.schedule, rng)
         x_t = self.process.q_sample(x_0, t, self._noise(x_0, rng))
         prediction = self.predict(x_t, t, self._latent(x_0, rng), condition)
         fake = fake_pair(self.process, neutral(prediction, present), x_t, t, self._noise(x_0, rng))
@@ -240,7 +254,7 @@ class DDGANModule(GenerativeModule):
         return {"d_accuracy": right.float().mean(), "d_spread": spread}
 
     def _noise(self, x_0: Tensor, rng: torch.Generator) -> Tensor:
-        return self.process.noise.colour(torch.randn(x_0.shape, generator=rng, device=x_0.device))
+        return self.process.colour(torch.randn(x_0.shape, generator=rng, device=x_0.device))
 
     def _latent(self, x_0: Tensor, rng: torch.Generator) -> Tensor | None:
         if not self.latent_dim:
@@ -278,7 +292,7 @@ class DDGANModule(GenerativeModule):
 
     @property
     def evaluations_per_member(self) -> int:
-        return self.process.T
+        return self.schedule.T
 
     def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
         def draw(size: Sequence[int]) -> Tensor:
@@ -289,4 +303,4 @@ class DDGANModule(GenerativeModule):
                 self.predict(x_t, t, draw([self.latent_dim]) if self.latent_dim else None, condition)
             )
 
-        return ancestral(denoise, lambda: self.process.noise.colour(draw(shape)), self.process)
+        return Ancestral()(denoise, lambda: self.process.colour(draw(shape)), self.process)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 import lightning as L
 import torch
@@ -13,6 +13,7 @@ from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import Spec, kind_of, make_codec, read_spec
+from fdsr.modules.settings import accepted, import_path, plain
 
 SPEC_KEY = "fdsr_spec"
 KIND_KEY = "fdsr_spec_kind"
@@ -35,24 +36,48 @@ def read_stage(checkpoint: dict[str, Any]) -> FirstStage | None:
     return FirstStage.from_dict(checkpoint[STAGE_KEY]) if STAGE_KEY in checkpoint else None
 
 
+TargetName = Literal["residual", "field", "full", "regression"]
+
+
 class DownscalingModule(L.LightningModule):
     """Base of all methods: subclasses implement `generate`, and `build` where they have networks.
 
     The grid, channels and statistics (`FieldSpec`) come from the data module when a run begins, or from the checkpoint;
     they are saved in every checkpoint, and a checkpoint refuses data that differ. Methods that need no coarse field
     serve images (`ImageSpec`) too, without a condition.
+
+    A method of one's own derives from this class or another of this package, passes `**kwargs` on to it, and may stand in any
+    module that can be imported.
+
+    Args:
+        target: what x_0 is: the `residual` over interpolation, the `field` (or `full`, the same), or, of generative methods,
+            the residual over a trained `regression`; each scaled by its own deviation.
+        members: ensemble size in tests and predictions.
+        seed: root of all noise: training draws depend on (seed, batch number, rank), evaluation on (seed, time, member).
     """
 
     trains_on_whole_fields = False  # read by the data module: patches otherwise
+    interpolation: str | None = None  # what residuals are counted from; None: as the pair store says
+    classes: ClassVar[list[type[DownscalingModule]]] = []  # every method that has been imported
 
-    def __init__(
-        self, target: str = "residual", members: int = 1, seed: int = 0, interpolation: str | None = None
-    ) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        DownscalingModule.classes.append(cls)
+
+    def __init__(self, target: TargetName = "residual", members: int = 1, seed: int = 0) -> None:
         super().__init__()
-        # every argument of the subclass at hand, so that a checkpoint can be rebuilt from itself
-        self.save_hyperparameters(logger=False)
-        self.target, self.members, self.seed, self.interpolation = target, members, seed, interpolation
+        self._record_arguments()
+        self.target, self.members, self.seed = target, members, seed
         self._codec: Codec | None = None
+
+    def _record_arguments(self) -> None:
+        """Every argument of the subclass, as plain values in `hparams`, so that a checkpoint can be rebuilt from itself."""
+        self.save_hyperparameters(logger=False)
+        own = accepted(type(self))
+        values = {name: plain(value, f"model.{name}") for name, value in self.hparams.items() if name in own}
+        for name in list(self.hparams):
+            del self.hparams[name]
+        self.hparams.update(values)
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -123,7 +148,7 @@ class DownscalingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[SPEC_KEY], checkpoint[KIND_KEY] = self.spec.to_dict(), kind_of(self.spec)
-        checkpoint[CLASS_KEY] = type(self).__name__
+        checkpoint[CLASS_KEY] = import_path(type(self))
         if self.codec.stage is not None:
             checkpoint[STAGE_KEY] = self.codec.stage.to_dict()
 

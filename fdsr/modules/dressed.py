@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fdsr.data.making.statistics import cosine_power, tile_size
 from fdsr.data.serving.weather import WeatherBatch
-from fdsr.diffusion import ColouredNoise, RealFourier
+from fdsr.diffusion import ColouredNoise, RealFourier, Spectrum
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
 from fdsr.modules.downscaling import DownscalingModule
@@ -29,7 +29,8 @@ class DressedModule(DownscalingModule):
     Args:
         mean: checkpoint of a deterministic method (RegressionModule), or `bicubic` or `bilinear`.
         smoothing: side in points of the square over which the local variance is averaged (odd).
-        members, seed: as everywhere.
+        members: ensemble size in tests and predictions.
+        seed: root of all noise.
     """
 
     trains_on_whole_fields = True
@@ -39,11 +40,12 @@ class DressedModule(DownscalingModule):
     def __init__(self, mean: str = "bicubic", smoothing: int = 5, members: int = 8, seed: int = 0) -> None:
         super().__init__(target="full", members=members, seed=seed)
         self.automatic_optimization = False
-        self.mean_name, self.smoothing = mean, smoothing
+        self.smoothing = smoothing
         # its own life cycle (grid, device) follows this module's; kept out of the module tree until it is built
-        interpolation = mean in ("bicubic", "bilinear")
-        self.mean_module: DownscalingModule = InterpolationModule(mean) if interpolation else load_module(mean)
-        self._noise: tuple[ColouredNoise, ...] = ()  # in a tuple: derived from `power`, so no part of the state dict
+        self.mean_module: DownscalingModule = (
+            InterpolationModule(mean) if mean == "bicubic" or mean == "bilinear" else load_module(mean)
+        )
+        self._spectrum: Spectrum | None = None  # of `power`, once that is measured
 
     def build(self, codec: Codec) -> None:
         spec = self.fields.spec
@@ -95,7 +97,7 @@ class DressedModule(DownscalingModule):
             self.local_std = smooth.clamp(min=1e-6 * float(smooth.mean())).sqrt().float()
         else:
             self.power = (self.trainer.strategy.reduce(self._power, reduce_op="sum") / count).float()
-        self._noise = ()
+        self._spectrum = None
         self._reset()
 
     def _smooth(self, x: Tensor) -> Tensor:
@@ -114,11 +116,11 @@ class DressedModule(DownscalingModule):
 
     def _unit_noise(self) -> Callable[[Tensor], Tensor]:
         """White fields to noise with the error's spectrum and exactly unit variance on this grid."""
-        if not self._noise:
-            self._noise = (ColouredNoise(RealFourier(), self.power.cpu()).to(self.device),)
-        (noise,) = self._noise
-        scale = noise.spectrum(self.spec.shape).mean((1, 2), keepdim=True).sqrt().to(self.device, torch.float32)
-        return lambda white: noise.colour(white) / scale
+        if self._spectrum is None:
+            self._spectrum = Spectrum(RealFourier(), self.power)
+        noise, spectrum = ColouredNoise(), self._spectrum
+        scale = spectrum.power(self.spec.shape).mean((1, 2), keepdim=True).sqrt().to(self.device, torch.float32)
+        return lambda white: noise.colour(white, spectrum) / scale
 
     @torch.no_grad()
     def generate(self, batch: WeatherBatch, members: int, seed: int) -> Tensor:

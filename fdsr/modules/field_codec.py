@@ -11,6 +11,7 @@ from torch import Tensor
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import upsample, upsample_gaps
 from fdsr.data.values import apply_forward, apply_inverse
+from fdsr.diffusion import Spectrum, Transform
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec, Encoded
 from fdsr.modules.first_stage import FirstStage, FrozenRegression
@@ -104,10 +105,10 @@ class FieldCodec(Codec):
 
         self.register_buffer("ever", spec.present, persistent=False)
 
-    @property
-    def power(self) -> Tensor:
-        """Climatological power of the target (C, K_y, K_x), mean square orthonormal coefficient."""
-        return self.target.power(self.spec, self.stage)
+    def spectrum(self, transform: Transform) -> Spectrum:
+        """The climatological power of the target, in `transform` as it fits this grid."""
+        circle = self.spec.shape[1] if self.spec.periodic else None
+        return Spectrum(transform.on_circle(circle), self.target.power(self.spec, self.stage).float())
 
     def wraps(self, x: Tensor) -> bool:
         """Whether the rows of x are whole circles of longitude."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fdsr.diffusion import GaussianDiffusion
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch
 from fdsr.modules.image_codec import ImageCodec
@@ -14,35 +17,54 @@ from fdsr.modules.network import NetworkModule
 from fdsr.modules.seeding import generator
 from fdsr.modules.two_stages import measured, read_regression
 
+# a sampler starts from pure noise: what is left of the signal at t = T should be invisible in it
+MAX_TERMINAL_SNR = 0.01
+
+
+def warn_of_signal(process: GaussianDiffusion) -> None:
+    """One line where the data's strongest coefficient would not drown in the noise at t = T."""
+    if process.spectrum.known and (ratio := process.terminal_snr()) > MAX_TERMINAL_SNR:
+        warnings.warn(
+            f"at t = T the strongest coefficient of these data still has a signal-to-noise ratio of {ratio:.3g} (more than "
+            f"{MAX_TERMINAL_SNR}): samples will lack its variance; use target residual, or coloured noise",
+            stacklevel=2,
+        )
+
 
 class GenerativeModule(NetworkModule):
     """A method whose `sample` turns noise into x_0, for any number of samples at once.
 
-    member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
-    regression_ckpt: with target `regression` the first stage: a checkpoint or model folder of RegressionModule. It is read
-        when training begins, and from then on stands in this method's own checkpoints.
+    Args:
+        members: ensemble size in tests and predictions.
+        member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
+        regression_ckpt: with target `regression` the first stage, a checkpoint or model folder of RegressionModule. It is read
+            when training begins, and from then on stands in this method's own checkpoints.
+        kwargs: what NetworkModule takes.
     """
 
-    member_batch: int = 4
-    regression_ckpt: str | None = None
+    process: GaussianDiffusion
 
-    def take_regression(self, path: str | None) -> None:
-        """Keep the path of the first stage. Raises FdsrError unless it and target `regression` come together."""
-        if (path is not None) != (self.target == "regression"):
-            mend = "give model.regression_ckpt, a checkpoint of RegressionModule" if path is None else "leave it out"
-            raise FdsrError(
-                f"model.target is '{self.target}' and model.regression_ckpt is {path or 'not given'}; {mend}"
-            )
-        self.regression_ckpt = path
+    def __init__(
+        self, members: int = 8, member_batch: int = 4, regression_ckpt: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(members=members, **kwargs)
+        self.member_batch, self.regression_ckpt = member_batch, regression_ckpt
+        if (regression_ckpt is not None) != (self.target == "regression"):
+            given = regression_ckpt or "not given"
+            mend = "leave it out" if regression_ckpt else "give model.regression_ckpt, a checkpoint of RegressionModule"
+            raise FdsrError(f"model.target is '{self.target}' and model.regression_ckpt is {given}; {mend}")
 
     def on_fit_start(self) -> None:
         """Read the first stage and measure its residual over the train block, unless a checkpoint has brought it."""
-        if self.regression_ckpt is None or self.codec.stage is not None:
-            return
+        if self.regression_ckpt is not None and self.codec.stage is None:
+            self._begin_from_regression(self.regression_ckpt)
+        warn_of_signal(self.process)
+
+    def _begin_from_regression(self, path: str) -> None:
         data, strategy = self._datamodule(), self.trainer.strategy
         self.begin_from(
             measured(
-                read_regression(self.regression_ckpt, self.fields.spec, data.path or "data"),
+                read_regression(path, self.fields.spec, data.path or "data"),
                 data.fields("train"),
                 data.fields("val") if "val" in data.store.splits else None,
                 device=self.device,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
 from fdsr.data.serving.weather import WeatherBatch
@@ -10,11 +12,15 @@ from fdsr.modules.downscaling import DownscalingModule
 
 
 class InterpolationModule(DownscalingModule):
-    """Bilinear or bicubic interpolation of the coarse field, in transformed values. Deterministic; nothing to train."""
+    """Interpolation of the coarse field, in transformed values. Deterministic; nothing to train.
 
-    def __init__(self, method: str = "bicubic") -> None:
-        super().__init__(target="full", interpolation=method)
-        self.method = method
+    Args:
+        method: how.
+    """
+
+    def __init__(self, method: Literal["bilinear", "bicubic"] = "bicubic") -> None:
+        super().__init__(target="full")
+        self.interpolation = method
 
     def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
         base = self.fields.encode(batch).base

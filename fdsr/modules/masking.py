@@ -34,7 +34,7 @@ def neutral_output(
     """`predict`, whose output in the gaps is replaced by the one that says x̂_0 = 0.
 
     There x_0 is 0 as well: a loss sees no error in the gaps, whatever its norm and parametrisation, and the network gets no
-    gradient from them. Batches of several noisy copies are understood as in DDPMModule.predict.
+    gradient from them. Batches of several noisy copies are understood as in DDPMModule.predictor.
     """
     if present is None:
         return predict

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fdsr.backbones import build_backbone
+from fdsr.backbones import build_backbone, find_network
+from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.seeding import generator
+
+
+def check_settings(kind: Literal["backbone", "discriminator"], name: str, settings: dict[str, Any]) -> None:
+    """Raises FdsrError for a network that does not exist, or settings that it does not have."""
+    try:
+        find_network(kind, name, settings)
+    except ValueError as error:
+        raise FdsrError(f"model.{kind}: {error}") from error
 
 
 class NetworkModule(DownscalingModule):
     """A method with one `network` from the backbone registry, trained by AdamW with warm-up and cosine decay.
 
     Args:
-        backbone, backbone_args: name and settings in the registry.
-        lr, weight_decay, betas, warmup_steps: of AdamW; the rate falls to `final_lr_fraction` of lr at the last step.
-        target: predict the `residual` over interpolation, the `field` (or `full`), or, of generative methods, the residual
-            over a trained `regression`; each scaled by its own deviation.
-        members: ensemble size in tests and predictions.
-        seed: root of all noise. Training draws depend on (seed, batch number, rank), evaluation on (seed, time, member).
+        backbone: the network: `unet`, `dit`, or the import path of a class of your own (see `fdsr.backbones`).
+        backbone_args: its settings.
+        lr: learning rate after the warm-up.
+        weight_decay: of AdamW.
+        betas: of AdamW.
+        warmup_steps: steps over which the rate rises to `lr`.
+        final_lr_fraction: what the rate has fallen to at the last step, as a fraction of `lr`.
+        kwargs: what DownscalingModule takes.
     """
 
     network: nn.Module
@@ -37,15 +48,18 @@ class NetworkModule(DownscalingModule):
         betas: tuple[float, float] = (0.9, 0.99),
         warmup_steps: int = 100,
         final_lr_fraction: float = 0.02,
-        target: str = "residual",
-        members: int = 1,
-        seed: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target=target, members=members, seed=seed)
+        super().__init__(**kwargs)
         self.backbone, self.backbone_args = backbone, dict(backbone_args or {})
+        self.check_networks()
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
         self.warmup_steps, self.final_lr_fraction = warmup_steps, final_lr_fraction
         self._validated: dict[str, Tensor] = {}  # name → (Σ value, samples) of the validation under way
+
+    def check_networks(self) -> None:
+        """Raises FdsrError for a network that does not exist, or settings that it does not have."""
+        check_settings("backbone", self.backbone, self.backbone_args)
 
     def input_channels(self, codec: Codec) -> int:
         """Channels of the network's input besides the condition."""

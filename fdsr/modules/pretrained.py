@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib
 import json
 import pickle
 from pathlib import Path
@@ -17,6 +17,7 @@ from fdsr.errors import FdsrError
 from fdsr.modules.downscaling import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule, read_stage
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import Spec, kind_of, read_spec
+from fdsr.modules.settings import build, import_path
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -50,7 +51,7 @@ def load_module(path: str | Path) -> DownscalingModule:
         name, hyperparameters = checkpoint[CLASS_KEY], checkpoint["hyper_parameters"]
         spec = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
         stage, state = read_stage(checkpoint), checkpoint["state_dict"]
-    module = _module_class(name)(**_own_arguments(_module_class(name), hyperparameters))
+    module = build(_module_class(name), hyperparameters, f"'{path}'")
     module.attach(spec, stage)
     module.load_state_dict(state)
     return module.eval()
@@ -66,10 +67,9 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     tensors |= {f"spec.{k}": v.contiguous().clone() for k, v in spec.items() if isinstance(v, Tensor)}
     stage = module.codec.stage.to_dict() if module.codec.stage is not None else {}
     tensors |= {f"stage.{k}": v.contiguous().clone() for k, v in stage.items() if isinstance(v, Tensor)}
-    hyperparameters = _own_arguments(type(module), dict(module.hparams))
     config = {
-        "class": type(module).__name__,
-        "hyper_parameters": hyperparameters,
+        "class": import_path(type(module)),
+        "hyper_parameters": dict(module.hparams),
         "spec_kind": kind_of(module.spec),
         "spec": {k: v for k, v in spec.items() if not isinstance(v, Tensor)},
     }
@@ -102,16 +102,20 @@ def _read_folder(folder: Path) -> tuple[str, dict[str, Any], Spec, FirstStage | 
     return config["class"], config["hyper_parameters"], spec, stage, part("model")
 
 
-def _module_class(name: str) -> type[DownscalingModule]:
-    import fdsr.modules
-
-    found = getattr(fdsr.modules, name, None)
-    if not (inspect.isclass(found) and issubclass(found, DownscalingModule)):
-        raise FdsrError(f"the checkpoint was written by '{name}', which this version of fdsr does not have")
-    return found
-
-
-def _own_arguments(cls: type, hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """Those of the hyperparameters that `cls` takes; base classes' arguments are saved beside them."""
-    accepted = inspect.signature(cls).parameters
-    return {k: v for k, v in hyperparameters.items() if k in accepted}
+def _module_class(path: str) -> type[DownscalingModule]:
+    """The method that `path` names; one of a user's own is imported as Python finds it."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise FdsrError(f"the checkpoint was written by an earlier version of fdsr (method '{name}'); train it again")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise FdsrError(
+            f"the checkpoint's method '{path}' cannot be imported ({error}); start Python where '{module}' is found"
+        ) from error
+    for method in DownscalingModule.classes:
+        if method.__name__ == name and path in (import_path(method), f"{method.__module__}.{name}"):
+            return method
+    raise FdsrError(
+        f"the checkpoint was written by '{path}', which is no method here; is it of another version of fdsr?"
+    )

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from fdsr.modules.fourier_modes import BASES, FOURIER_MODES
 from torch import Tensor
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
@@ -24,7 +25,6 @@ from fdsr.diffusion import (
     WhitenedLoss,
 )
 from fdsr.modules import DDPMModule, FourierDDPMModule
-from fdsr.modules.fourier_modes import BASES, FOURIER_MODES
 from fdsr.modules.seeding import generator
 
 Build = Callable[..., FourierDDPMModule]

@@ -1,0 +1,73 @@
+"""Settings as plain values: what a checkpoint says of the arguments its module was built with, and the way back.
+
+A setting may be an object (a noise, a loss, a sampler) that keeps every argument of its constructor as an attribute of the
+same name, as a dataclass does. In a checkpoint it is {"class_path": …, "init_args": {…}}, as in a configuration file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import jsonargparse
+
+from fdsr.errors import FdsrError
+
+T = TypeVar("T")
+
+
+def import_path(thing: Any) -> str:
+    """The shortest path that `thing`, a class or a module's constant, can be imported from."""
+    name, parts = thing.__qualname__, thing.__module__.split(".")
+    for n in range(1, len(parts)):
+        if getattr(importlib.import_module(".".join(parts[:n])), name, None) is thing:
+            return ".".join([*parts[:n], name])
+    return f"{thing.__module__}.{name}"
+
+
+def plain(value: Any, what: str) -> Any:
+    """`value` in plain containers, numbers and strings. Raises FdsrError for an object that cannot be described so."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, f"{what}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v, what) for v in value]
+    cls = type(value)
+    names = [n for n in inspect.signature(cls).parameters if n not in ("args", "kwargs")]
+    missing = [n for n in names if not hasattr(value, n)]
+    if missing or cls.__module__ == "builtins":
+        raise FdsrError(
+            f"{what} is a {cls.__name__}, which a checkpoint cannot describe; let it keep its argument "
+            f"'{missing[0] if missing else 'value'}' as an attribute of that name, or be a dataclass"
+        )
+    return {"class_path": import_path(cls), "init_args": {n: plain(getattr(value, n), f"{what}.{n}") for n in names}}
+
+
+@lru_cache
+def accepted(cls: type) -> list[str]:
+    """Names of the arguments that `cls` takes, those it passes on to its parents included."""
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "it", fail_untyped=False)
+    return list(dict.fromkeys(key.split(".")[1] for key in parser.get_defaults().keys()))  # noqa: SIM118  (no mapping)
+
+
+def build(cls: type[T], values: Mapping[str, Any], what: str) -> T:
+    """`cls` from plain values. Raises FdsrError for one that it does not take."""
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "it", fail_untyped=False)
+    try:
+        built: T = parser.instantiate(parser.parse_object({"it": dict(values)})).it
+    except (jsonargparse.ArgumentError, ValueError) as error:
+        raise FdsrError(f"{what}: {' '.join(str(error).split())[:400]}") from error
+    return built
+
+
+def choose(table: Mapping[str, T], name: str, what: str) -> T:
+    """table[name]. Raises FdsrError that lists the names."""
+    if name not in table:
+        raise FdsrError(f"{what} '{name}' is unknown; choose one of {', '.join(table)}")
+    return table[name]
