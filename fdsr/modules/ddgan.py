@@ -58,8 +58,6 @@ class DDGANModule(GenerativeModule):
         saturating: generator's loss −E[f*(g(V))] (true) or −E[g(V)] (false); null takes the divergence's default.
         timesteps: T of the VP schedule; also the network evaluations that a sample costs.
         times: which of them a batch is trained at.
-        time_power: t is drawn in training with probability ∝ ᾱ_{t−1}^time_power, so that steps that are nearly noise come less
-            often; 0 for all alike, see `fdsr.diffusion.Times`.
         latent_dim: length of z, drawn anew at every step of the sampler; 0 leaves the noise in x_t as the only one.
         r1_gamma: γ of (γ/2) E‖∇_{x_{t−1}} V‖² on real pairs; 0 leaves it out. One γ is not equally strong for all divergences.
         r1_every: batches from one such penalty to the next; it is not multiplied by that interval.

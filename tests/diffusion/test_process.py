@@ -6,7 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdsr.diffusion import PARAMETRISATIONS, SCHEDULES, GaussianDiffusion, linear_schedule, vp_schedule
+from fdsr.diffusion import (
+    PARAMETRISATIONS,
+    SCHEDULES,
+    ColouredNoise,
+    Cosine,
+    GaussianDiffusion,
+    RealFourier,
+    Spectrum,
+    linear_schedule,
+    vp_schedule,
+)
 
 
 def bayes(process: GaussianDiffusion, x_0: float, x_t: float, t: int, s: int) -> tuple[float, float]:
@@ -102,26 +112,33 @@ def test_v_is_the_derivative_along_the_angle() -> None:
     torch.testing.assert_close(process.v(x_0, torch.tensor([6]), noise), (ahead - behind) / (2 * h), rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("reverse_variance", ["posterior", "beta"])
-def test_loss_weight_is_the_kl_between_posteriors(reverse_variance: str) -> None:
-    """‖μ̃(x_0) − μ̃(x̂_0)‖² / (2σ²) = weight · ‖ε − ε̂‖² for x̂_0 from ε̂ at the same x_t, t >= 2."""
-    process = GaussianDiffusion(vp_schedule(12), reverse_variance=reverse_variance)
-    t = torch.arange(2, 13)
-    x_t, eps, guess = torch.randn(3, 11, 1, dtype=torch.float64)
-    truth = process.posterior(process.x_0_from_eps(x_t, t, eps), x_t, t)
-    model = process.posterior(process.x_0_from_eps(x_t, t, guess), x_t, t)
-    kl = ((truth.mean - model.mean) ** 2 / (2 * truth.var))[:, 0]
-    torch.testing.assert_close(kl, process.loss_weight(t) * ((eps - guess) ** 2)[:, 0], rtol=1e-7, atol=0)
-    assert bool(torch.isfinite(process.loss_weight(torch.tensor([1]))).all())
-    assert bool(torch.isfinite(GaussianDiffusion(vp_schedule(1)).loss_weight(torch.tensor([1]))).all())
-
-
-def test_snr_and_terminal_rule() -> None:
+def test_snr() -> None:
     process = GaussianDiffusion(vp_schedule(4))
     a = process.schedule.alphas_cumprod
     torch.testing.assert_close(process.snr(torch.arange(1, 5)), a[1:] / (1 - a[1:]))
-    assert process.terminal_snr(1.0) == pytest.approx(4.3e-5, rel=0.01)
-    assert process.terminal_snr(1000.0) > 0.01  # a steep spectrum under white noise breaks the rule
+
+
+@pytest.mark.parametrize("transform", [Cosine(), RealFourier()], ids=repr)
+def test_terminal_rule(transform) -> None:
+    """ᾱ_T max Λ/C over the stored spectrum: a steep one under white noise breaks the rule, which coloured noise keeps."""
+    last, power = float(vp_schedule(4).alphas_cumprod[-1]), torch.zeros(2, 64, 64)
+    power[0], power[1, 0, 0] = 1.0, 1.0
+    spectrum = Spectrum(transform, power)
+    found = {p: GaussianDiffusion(vp_schedule(4), ColouredNoise(p), spectrum).terminal_snr() for p in (0.0, 0.5, 1.0)}
+    white = GaussianDiffusion(vp_schedule(4), spectrum=spectrum).terminal_snr()
+    assert white == pytest.approx(last * float(spectrum.stored().max())) and white == pytest.approx(found[0.0])
+    assert white > 0.1 and found[1.0] == pytest.approx(last) == pytest.approx(4.3e-5, rel=0.01)
+    # Λ^½ over its mean, in the channel of one strong coefficient
+    root = spectrum.stored()[1].sqrt()
+    assert found[0.5] == pytest.approx(last * float(root.max() * root.mean()))
+    with pytest.raises(ValueError, match="no climatological spectrum"):
+        GaussianDiffusion(vp_schedule(4)).terminal_snr()
+
+
+@given(T=st.integers(1, 2000))
+def test_networks_see_time_in_thousandths(T: int) -> None:
+    t = torch.tensor([1, T])
+    assert GaussianDiffusion(vp_schedule(T)).network_time(t).tolist() == pytest.approx([1000 / T, 1000], rel=1e-6)
 
 
 def test_tables_stay_float64_and_out_of_checkpoints() -> None:

@@ -19,15 +19,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fdsr.diffusion import (
-    SAMPLERS,
+    DDIM,
     SPACINGS,
+    Ancestral,
     ColouredNoise,
     Cosine,
+    DPMSolverPP,
     GaussianDiffusion,
     RealFourier,
-    ancestral,
-    ddim,
-    dpmsolverpp,
+    Sampler,
+    Schedule,
+    Spectrum,
     linear_schedule,
     timesteps,
     vp_schedule,
@@ -44,16 +46,16 @@ class GaussianWorld:
         k = self.f.wavenumber(SHAPE[1:]).clamp(min=0.05)
         self.power = (k**-2 / (k**-2).mean())[None]
         self.mean = torch.linspace(-1, 1, 20, dtype=torch.float64).reshape(SHAPE)  # in coefficients
-        noise = ColouredNoise(self.f, self.power, floor=1e-6, exponent=0.5) if coloured else None
-        self.process = GaussianDiffusion(vp_schedule(T), noise, reverse_variance)
-        self.noise_power = self.process.noise.scale(SHAPE[1:]).double() ** 2
+        noise = ColouredNoise(exponent=0.5, floor=1e-6) if coloured else None
+        self.process = GaussianDiffusion(vp_schedule(T), noise, Spectrum(self.f, self.power), reverse_variance)
+        self.noise_power = self.process.noise.variance(self.process.spectrum, SHAPE[1:])
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
         a = self.process.alpha_bar(t).reshape(-1, 1, 1, 1)
         gain = a.sqrt() * self.power / (a * self.power + (1 - a) * self.noise_power)
         return self.f.inverse(self.mean + gain * (self.f.forward(x_t) - a.sqrt() * self.mean))
 
-    def moments(self, sample: Callable[[Callable[[], Tensor]], Tensor], draws: int) -> tuple[Tensor, Tensor]:
+    def moments(self, sampler: Sampler, draws: int) -> tuple[Tensor, Tensor]:
         """Mean and variance of each coefficient of the samples; `draws` >= the number of calls of noise()."""
         calls = 0
 
@@ -62,9 +64,9 @@ class GaussianWorld:
             eta = torch.zeros(draws + 1, *SHAPE, dtype=torch.float64)
             eta[calls] = self.f.inverse(torch.ones(SHAPE, dtype=torch.float64)) if self._white else 1.0
             calls += 1
-            return self.process.noise.colour(eta)
+            return self.process.colour(eta)
 
-        out = self.f.forward(sample(unit_draws))
+        out = self.f.forward(sampler(self.denoise, unit_draws, self.process))
         assert calls <= draws
         mean = out[-1]  # no draw at all
         return mean, (out[:-1] - mean).square().sum(0)
@@ -78,21 +80,21 @@ def relative(value: Tensor, truth: Tensor) -> float:
     return float((value / truth - 1).abs().max())
 
 
-# (sampler, keyword arguments, noise draws, tolerance on the variance relative to the truth)
+# (sampler, noise draws, tolerance on the variance relative to the truth)
 CASES = [
-    pytest.param(ancestral, {"steps": None}, 1000, 0.03, id="ancestral-1000"),
-    pytest.param(ddim, {"steps": 1000}, 1, 0.02, id="ddim-1000"),
-    pytest.param(ddim, {"steps": 1000, "eta": 0.5}, 1000, 0.02, id="ddim-eta-0.5-1000"),
-    pytest.param(ddim, {"steps": 200, "spacing": "quadratic"}, 1, 0.03, id="ddim-quadratic-200"),
-    pytest.param(dpmsolverpp, {"steps": 40, "spacing": "logsnr"}, 1, 0.01, id="dpmsolver++-logsnr-40"),
+    (Ancestral(), 1000, 0.03),
+    (DDIM(steps=1000), 1, 0.02),
+    (DDIM(steps=1000, eta=0.5), 1000, 0.02),
+    (DDIM(steps=200, spacing="quadratic"), 1, 0.03),
+    (DPMSolverPP(steps=40, spacing="logsnr"), 1, 0.01),
 ]
 
 
 @pytest.mark.parametrize("coloured", [False, True], ids=["white", "coloured"])
-@pytest.mark.parametrize(("sampler", "kwargs", "draws", "tolerance"), CASES)
-def test_samples_have_the_mean_and_spectrum_of_the_data(sampler, kwargs, draws, tolerance, coloured: bool) -> None:
+@pytest.mark.parametrize(("sampler", "draws", "tolerance"), CASES, ids=str)
+def test_samples_have_the_mean_and_spectrum_of_the_data(sampler, draws, tolerance, coloured: bool) -> None:
     world = GaussianWorld(coloured)
-    mean, variance = world.moments(lambda noise: sampler(world.denoise, noise, world.process, **kwargs), draws)
+    mean, variance = world.moments(sampler, draws)
     assert relative(variance, world.power) < tolerance
     # x_T is drawn around 0, not √ᾱ_T m: the samples' mean falls short by up to √(ᾱ_T P/Λ) m
     last = world.process.schedule.alphas_cumprod[-1]
@@ -105,7 +107,7 @@ def test_the_two_reverse_variances_bracket_the_truth() -> None:
     variances = {}
     for name in ("posterior", "beta"):
         world = GaussianWorld(False, name)
-        variances[name] = world.moments(lambda n, w=world: ancestral(w.denoise, n, w.process, 50), 50)[1] / world.power
+        variances[name] = world.moments(Ancestral(steps=50), 50)[1] / world.power
     below_one = world.power < 0.9  # coefficients whose power is below the noise's
     assert bool((variances["posterior"] < 1).all())
     assert bool((variances["beta"][below_one] > variances["posterior"][below_one]).all())
@@ -113,33 +115,28 @@ def test_the_two_reverse_variances_bracket_the_truth() -> None:
 
 def test_second_order_beats_first_order() -> None:
     world = GaussianWorld(False)
-    error = {
-        sampler: relative(
-            world.moments(lambda n, s=sampler: s(world.denoise, n, world.process, 20, spacing="logsnr"), 1)[1],
-            world.power,
-        )
-        for sampler in (ddim, dpmsolverpp)
-    }
-    assert error[dpmsolverpp] < 0.3 * error[ddim]
+    first, second = (
+        relative(world.moments(sampler(20, "logsnr"), 1)[1], world.power) for sampler in (DDIM, DPMSolverPP)
+    )
+    assert second < 0.3 * first
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_point_mass_is_found_in_any_number_of_steps(steps: int) -> None:
     process, x_0 = GaussianDiffusion(vp_schedule(5)), torch.randn(3, 1, 4, 4, dtype=torch.float64)
-    for sampler in SAMPLERS.values():
+    for sampler in (Ancestral, DDIM, DPMSolverPP):
         for spacing in SPACINGS:
-            out = sampler(lambda x, t: x_0, lambda: torch.randn_like(x_0), process, steps, spacing=spacing)
+            out = sampler(steps, spacing)(lambda x, t: x_0, lambda: torch.randn_like(x_0), process)
             torch.testing.assert_close(out, x_0, rtol=0, atol=1e-12)
 
 
 def test_samples_of_coloured_noise_by_monte_carlo() -> None:
     world = GaussianWorld(True)
-    out = ancestral(
-        world.denoise,
-        lambda: world.process.noise.colour(torch.randn(4000, *SHAPE, dtype=torch.float64)),
-        world.process,
-        100,
-    )
+
+    def draw() -> Tensor:
+        return world.process.colour(torch.randn(4000, *SHAPE, dtype=torch.float64))
+
+    out = Ancestral(steps=100)(world.denoise, draw, world.process)
     c = world.f.forward(out)
     # standard error √(2/4000) = 2 %, discretisation at 100 steps some 10 %
     assert relative(c.var(0), world.power) < 0.25
@@ -153,8 +150,8 @@ def test_eta_one_is_ancestral_sampling() -> None:
         generator = torch.Generator().manual_seed(3)
         return lambda: torch.randn(shape, dtype=torch.float64, generator=generator)
 
-    a = ancestral(world.denoise, source(), world.process, 7)
-    b = ddim(world.denoise, source(), world.process, 7, eta=1.0)
+    a = Ancestral(7)(world.denoise, source(), world.process)
+    b = DDIM(7, eta=1.0)(world.denoise, source(), world.process)
     torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
 
 
@@ -192,12 +189,11 @@ def common() -> dict[str, object]:
 def test_ancestral_equals_diffusers(mine: str, theirs: str, steps: int) -> None:
     process = GaussianDiffusion(linear_schedule(100, 1e-3, 0.1), reverse_variance=mine)
     scheduler = DDPMScheduler(**common(), variance_type=theirs, clip_sample=False)
-    times = [t - 1 for t in timesteps(100, steps)]
+    times = [t - 1 for t in timesteps(process.schedule, steps)]
     scheduler.set_timesteps(timesteps=times)
     expected = diffusers_run(scheduler, times, {}, torch.float64)
-    torch.testing.assert_close(
-        ancestral(network, our_source(torch.float64), process, steps), expected, rtol=0, atol=1e-4
-    )
+    out = Ancestral(steps)(network, our_source(torch.float64), process)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
@@ -207,7 +203,7 @@ def test_ddim_equals_diffusers(eta: float, steps: int) -> None:
     scheduler = DDIMScheduler(**common(), clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     expected = diffusers_run(scheduler, scheduler.timesteps.tolist(), {"eta": eta}, torch.float64)
-    out = ddim(network, our_source(torch.float64), process, steps, eta)
+    out = DDIM(steps, eta=eta)(network, our_source(torch.float64), process)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
 
 
@@ -219,7 +215,7 @@ def test_dpmsolverpp_equals_diffusers(steps: int) -> None:
     )
     scheduler.set_timesteps(steps)
     expected = diffusers_run(scheduler, scheduler.timesteps.tolist(), {}, torch.float32)
-    out = dpmsolverpp(network, our_source(torch.float32), process, steps)
+    out = DPMSolverPP(steps)(network, our_source(torch.float32), process)
     torch.testing.assert_close(out, expected, rtol=0, atol=2e-4)
 
 
@@ -227,31 +223,64 @@ def test_dpmsolverpp_equals_diffusers(steps: int) -> None:
 @settings(max_examples=100, deadline=None)
 def test_timesteps_decrease_from_T(T: int, data: st.DataObject, spacing: str) -> None:
     steps = data.draw(st.integers(1, T))
-    times = timesteps(T, steps, spacing, schedule=vp_schedule(T))
+    times = timesteps(vp_schedule(T), steps, spacing)
     assert len(times) == steps and times[0] == T and times[-1] >= 1
     assert all(a > b for a, b in pairwise(times))
 
 
 def test_timesteps_of_known_cases() -> None:
-    assert timesteps(1000, 4) == [1000, 750, 500, 250]
-    assert timesteps(1000, 4, "quadratic") == [1000, 562, 250, 62]
-    assert timesteps(5, 5, "quadratic") == [5, 4, 3, 2, 1]
     schedule = vp_schedule(1000)
-    times = timesteps(1000, 9, "logsnr", schedule=schedule)
+    assert timesteps(schedule, 4) == [1000, 750, 500, 250]
+    assert timesteps(schedule, 4, "quadratic") == [1000, 562, 250, 62]
+    assert timesteps(vp_schedule(5), 5, "quadratic") == [5, 4, 3, 2, 1]
+    times = timesteps(schedule, 9, "logsnr")
     gaps = torch.logit(schedule.alphas_cumprod[times]).diff()
     assert times[-1] == 1 and relative(gaps[:-1], gaps[:-1].mean()) < 0.02  # the last one meets the grain of t
+
+
+@given(T=st.integers(1, 60), data=st.data(), spacing=st.sampled_from(sorted(SPACINGS)))
+@settings(max_examples=30, deadline=None)
+def test_a_sampler_asks_as_often_and_when_it_says(T: int, data: st.DataObject, spacing: str) -> None:
+    schedule, steps = vp_schedule(T), data.draw(st.integers(1, T))
+    for sampler in (Ancestral(steps, spacing), Ancestral(), DDIM(steps, spacing), DPMSolverPP(steps, spacing)):
+        asked: list[int] = []
+
+        def denoise(x: Tensor, t: Tensor, asked: list[int] = asked) -> Tensor:
+            asked.append(int(t))
+            return 0.5 * x
+
+        sampler(denoise, lambda: torch.ones(1, 1), GaussianDiffusion(schedule))
+        assert asked == sampler.times(schedule) and len(asked) == sampler.evaluations(schedule)
+        assert len(asked) == (T if sampler == Ancestral() else steps)
+
+
+def test_a_sampler_of_ones_own() -> None:
+    """What the base class gives: intervals and the count of evaluations follow from the times."""
+
+    class Twice(Sampler):
+        def times(self, schedule: Schedule) -> list[int]:
+            return timesteps(schedule, 2)
+
+        def __call__(self, denoise, noise, process: GaussianDiffusion) -> Tensor:
+            x = noise()
+            for t, _ in self.intervals(process):
+                x = denoise(x, torch.full((len(x),), t))
+            return x
+
+    process = GaussianDiffusion(vp_schedule(10))
+    assert Twice().intervals(process) == [(10, 5), (5, 0)] and Twice().evaluations(process.schedule) == 2
+    assert Twice()(lambda x, t: x + t, lambda: torch.zeros(1), process).tolist() == [15]
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: timesteps(4, 5),
-        lambda: timesteps(4, 0),
-        lambda: timesteps(4, 2, "karras"),
-        lambda: timesteps(4, 2, "logsnr"),
-        lambda: timesteps(4, 2, schedule=vp_schedule(5)),
-        lambda: ddim(network, our_source(torch.float32), GaussianDiffusion(vp_schedule(4)), 2, eta=1.5),
-        lambda: ancestral(network, our_source(torch.float32), GaussianDiffusion(vp_schedule(4)), 9),
+        lambda: timesteps(vp_schedule(4), 5),
+        lambda: timesteps(vp_schedule(4), 0),
+        lambda: timesteps(vp_schedule(4), 2, "karras"),
+        lambda: DDIM(2, eta=1.5),
+        lambda: DPMSolverPP(12).times(vp_schedule(4)),
+        lambda: Ancestral(9)(network, our_source(torch.float32), GaussianDiffusion(vp_schedule(4))),
     ],
 )
 def test_wrong_arguments_are_refused(call) -> None:

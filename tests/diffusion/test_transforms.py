@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import scipy.fft
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fdsr.diffusion import TRANSFORMS, Cosine, Globe, Haar, Product, RealFourier, Transform, axes
+from fdsr.diffusion import Cosine, Globe, Haar, Product, RealFourier, Transform, axes
 
 ALL: list[Transform] = [
     RealFourier(),
@@ -46,7 +47,7 @@ def haar_matrix(n: int) -> Tensor:
     return torch.tensor([haar_coefficients(row) for row in torch.eye(n).tolist()], dtype=torch.float64).mT
 
 
-MATRICES = {"fourier": fourier_matrix, "cosine": cosine_matrix, "haar": haar_matrix}
+MATRICES = [(RealFourier(), fourier_matrix), (Cosine(), cosine_matrix), (Haar(), haar_matrix)]
 
 
 @pytest.fixture(params=["matrix", "fast"])
@@ -56,14 +57,14 @@ def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("route")
-@pytest.mark.parametrize("name", sorted(TRANSFORMS))
+@pytest.mark.parametrize(("f", "matrix"), MATRICES, ids=lambda v: repr(v) if isinstance(v, Transform) else "")
 @pytest.mark.parametrize("n", LENGTHS)
-def test_equals_its_dense_matrix(name: str, n: int) -> None:
-    dense, f = MATRICES[name](n), TRANSFORMS[name]()
+def test_equals_its_dense_matrix(f: Transform, matrix: Callable[[int], Tensor], n: int) -> None:
+    dense = matrix(n)
     torch.testing.assert_close(dense @ dense.mT, torch.eye(n, dtype=torch.float64), rtol=0, atol=1e-12)
     m = 34 - n  # every pair of one odd and one even, long and short
     x = torch.randn(2, n, m, dtype=torch.float64)
-    expected = dense @ x @ MATRICES[name](m).mT
+    expected = dense @ x @ matrix(m).mT
     torch.testing.assert_close(f.forward(x), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(f.inverse(expected), x, rtol=0, atol=1e-12)
 
@@ -185,6 +186,16 @@ def test_globe_is_periodic_where_the_grid_is(width: int) -> None:
         torch.testing.assert_close(globe.inverse(x), same.inverse(x), rtol=0, atol=1e-12)
         assert torch.equal(globe.wavenumber((4, width)), same.wavenumber((4, width)))
     assert Globe(6) == Globe(6) != Globe(7)
+
+
+def test_transforms_learn_the_circle() -> None:
+    """A globe that is told no circle takes that of the grid it meets; the others have none to learn."""
+    assert Globe() == Cosine() and Globe().on_circle(48) == Globe(48) and Globe().on_circle(None) == Cosine()
+    assert Globe(6).on_circle(48) == Globe(6)
+    mixed = Product(lat=Haar(), lon=Globe())
+    assert mixed == Product(lat=Haar(), lon=Cosine()) and mixed.on_circle(48) == Product(lat=Haar(), lon=Globe(48))
+    for f in (RealFourier(), Cosine(), Haar(), Product(lat=Cosine(), lon=RealFourier())):
+        assert f.on_circle(48) == f == f.on_circle(None)
 
 
 def test_shares_of_wavenumbers() -> None:

@@ -371,7 +371,6 @@ def attached(store: PairStore) -> Iterator[Callable[..., DDGANModule]]:
         ({"divergence": "wasserstein"}, "model.divergence 'wasserstein' is unknown.*hellinger"),
         ({"timesteps": 0}, "T"),
         ({"r1_every": 0}, "r1_every at least 1"),
-        ({"time_power": -1.0}, "power .* must not be negative"),
         ({"r1_gamma": -1.0}, "r1_gamma"),
         ({"discriminator": "critic"}, "unknown discriminator.*half_unet"),
         ({"discriminator_args": {"depth": 3}}, "no setting depth"),
