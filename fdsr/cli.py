@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"fdsr: error: unknown verb '{verb}'; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    # a user's own methods and networks lie where the command is given, as for `python -m`
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
     try:
         _run(verb, arguments[1:])
     except FdsrError as error:

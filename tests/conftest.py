@@ -19,6 +19,7 @@ from synthetic import TINY_DDGAN, TINY_UNET, make_source, pair_config, randomise
 
 import fdsr.modules
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
+from fdsr.diffusion import DPMSolverPP
 from fdsr.modules import DownscalingModule
 
 # The same examples every time, and no deadline: a test's verdict must not depend on luck or on the machine's load.
@@ -87,7 +88,7 @@ def build(store: PairStore) -> Callable[..., DownscalingModule]:
 
     def make(name: str, **arguments: Any) -> DownscalingModule:
         if name in ("DDPMModule", "FourierDDPMModule"):
-            arguments = {"backbone_args": TINY_UNET, "steps": 2, "members": 2} | arguments
+            arguments = {"backbone_args": TINY_UNET, "sampler": DPMSolverPP(2), "members": 2} | arguments
         if name == "DDGANModule":
             arguments = TINY_DDGAN | {"members": 2} | arguments
         if name == "RegressionModule":

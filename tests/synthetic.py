@@ -15,6 +15,7 @@ from fdsr.data import PrepareConfig
 
 SPLIT = {"train": 10, "val": 2, "test": 3}
 TINY_UNET = {"width": 8, "multipliers": [1, 2], "groups": 4}
+TWO_STEPS: dict[str, Any] = {"class_path": "DPMSolverPP", "init_args": {"steps": 2}}
 TINY_DDGAN: dict[str, Any] = {
     "backbone_args": TINY_UNET, "discriminator_args": {"width": 8, "multipliers": [1, 2]}, "latent_dim": 4, "timesteps": 2,
 }  # fmt: skip
@@ -108,8 +109,8 @@ def run_config(source: str, method: str = "FourierDDPMModule", **changes: Any) -
     """A configuration file's content: `method` on the tiny source; changes reach into sections by `section__key`."""
     network = {"backbone": "unet", "backbone_args": dict(TINY_UNET), "warmup_steps": 2}
     arguments: dict[str, dict[str, Any]] = {
-        "FourierDDPMModule": network | {"steps": 2, "members": 2},
-        "DDPMModule": network | {"steps": 2, "members": 2},
+        "FourierDDPMModule": network | {"sampler": copy.deepcopy(TWO_STEPS), "members": 2},
+        "DDPMModule": network | {"sampler": copy.deepcopy(TWO_STEPS), "members": 2},
         "DDGANModule": copy.deepcopy(TINY_DDGAN) | {"members": 2},
         "RegressionModule": network | {"backbone_args": TINY_UNET | {"time_embedding": False}},
     }

@@ -5,7 +5,9 @@ from fdsr.modules.ddpm import DDPMModule
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.dressed import DressedModule
 from fdsr.modules.fourier import FourierDDPMModule
+from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.interpolation import InterpolationModule
+from fdsr.modules.network import NetworkModule
 from fdsr.modules.pretrained import load_module, save_pretrained
 from fdsr.modules.regression import RegressionModule
 
@@ -15,7 +17,9 @@ __all__ = [
     "DownscalingModule",
     "DressedModule",
     "FourierDDPMModule",
+    "GenerativeModule",
     "InterpolationModule",
+    "NetworkModule",
     "RegressionModule",
     "load_module",
     "save_pretrained",

@@ -34,6 +34,7 @@ from fdsr.modules.masking import mean_present, neutral
 from fdsr.modules.network import check_settings
 from fdsr.modules.seeding import generator
 from fdsr.modules.settings import choose
+from fdsr.modules.terminal_noise import warn_of_signal
 
 DivergenceName = Literal["gan", "hellinger", "reverse_kl", "total_variation", "kl", "pearson_chi2", "jensen_shannon"]
 
@@ -162,6 +163,7 @@ class DDGANModule(GenerativeModule):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        warn_of_signal(self.process)
         if self.trainer.precision == "16-mixed":
             raise FdsrError(
                 "a GAN's two losses share no scale in 16-mixed; use --trainer.precision bf16-mixed or 32-true"

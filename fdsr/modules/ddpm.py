@@ -31,6 +31,7 @@ from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.masking import neutral_output, points_over_present
 from fdsr.modules.settings import choose
+from fdsr.modules.terminal_noise import warn_of_signal
 
 PredictionName = Literal["eps", "x0", "v"]
 ScheduleName = Literal["vp", "linear", "cosine"]
@@ -88,6 +89,10 @@ class DDPMModule(GenerativeModule):
     def prepare(self, codec: Codec) -> None:
         spectrum = codec.spectrum(self.transform)
         self.process = GaussianDiffusion(self.schedule, self.noise, spectrum, self.reverse_variance)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        warn_of_signal(self.process)
 
     def predictor(self, condition: Tensor) -> Predictor:
         """(x_t, t) → the prediction given `condition`, which is repeated where x_t stacks several noisy copies of a batch."""

@@ -73,7 +73,7 @@ class DownscalingModule(L.LightningModule):
     def _record_arguments(self) -> None:
         """Every argument of the subclass, as plain values in `hparams`, so that a checkpoint can be rebuilt from itself."""
         self.save_hyperparameters(logger=False)
-        own = accepted(type(self))
+        own = accepted(type(self))  # type: ignore[arg-type]  # mypy looks at the hash of its instances
         values = {name: plain(value, f"model.{name}") for name, value in self.hparams.items() if name in own}
         for name in list(self.hparams):
             del self.hparams[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from fdsr.diffusion import ColouredNoise, RealFourier, Spectrum
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
 from fdsr.modules.downscaling import DownscalingModule
-from fdsr.modules.interpolation import InterpolationModule
+from fdsr.modules.interpolation import InterpolationModule, InterpolationName
 from fdsr.modules.pretrained import load_module
 from fdsr.modules.seeding import generator
 
@@ -43,7 +44,7 @@ class DressedModule(DownscalingModule):
         self.smoothing = smoothing
         # its own life cycle (grid, device) follows this module's; kept out of the module tree until it is built
         self.mean_module: DownscalingModule = (
-            InterpolationModule(mean) if mean == "bicubic" or mean == "bilinear" else load_module(mean)
+            InterpolationModule(mean) if mean in get_args(InterpolationName) else load_module(mean)  # type: ignore[arg-type]
         )
         self._spectrum: Spectrum | None = None  # of `power`, once that is measured
 

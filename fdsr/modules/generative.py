@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdsr.diffusion import GaussianDiffusion
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch
 from fdsr.modules.image_codec import ImageCodec
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.seeding import generator
 from fdsr.modules.two_stages import measured, read_regression
-
-# a sampler starts from pure noise: what is left of the signal at t = T should be invisible in it
-MAX_TERMINAL_SNR = 0.01
-
-
-def warn_of_signal(process: GaussianDiffusion) -> None:
-    """One line where the data's strongest coefficient would not drown in the noise at t = T."""
-    if process.spectrum.known and (ratio := process.terminal_snr()) > MAX_TERMINAL_SNR:
-        warnings.warn(
-            f"at t = T the strongest coefficient of these data still has a signal-to-noise ratio of {ratio:.3g} (more than "
-            f"{MAX_TERMINAL_SNR}): samples will lack its variance; use target residual, or coloured noise",
-            stacklevel=2,
-        )
 
 
 class GenerativeModule(NetworkModule):
@@ -41,8 +26,6 @@ class GenerativeModule(NetworkModule):
             when training begins, and from then on stands in this method's own checkpoints.
         kwargs: what NetworkModule takes.
     """
-
-    process: GaussianDiffusion
 
     def __init__(
         self, members: int = 8, member_batch: int = 4, regression_ckpt: str | None = None, **kwargs: Any
@@ -58,7 +41,6 @@ class GenerativeModule(NetworkModule):
         """Read the first stage and measure its residual over the train block, unless a checkpoint has brought it."""
         if self.regression_ckpt is not None and self.codec.stage is None:
             self._begin_from_regression(self.regression_ckpt)
-        warn_of_signal(self.process)
 
     def _begin_from_regression(self, path: str) -> None:
         data, strategy = self._datamodule(), self.trainer.strategy

@@ -10,6 +10,8 @@ from fdsr.data.serving.weather import WeatherBatch
 from fdsr.errors import FdsrError
 from fdsr.modules.downscaling import DownscalingModule
 
+InterpolationName = Literal["bilinear", "bicubic"]
+
 
 class InterpolationModule(DownscalingModule):
     """Interpolation of the coarse field, in transformed values. Deterministic; nothing to train.
@@ -18,7 +20,7 @@ class InterpolationModule(DownscalingModule):
         method: how.
     """
 
-    def __init__(self, method: Literal["bilinear", "bicubic"] = "bicubic") -> None:
+    def __init__(self, method: InterpolationName = "bicubic") -> None:
         super().__init__(target="full")
         self.interpolation = method
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 import jsonargparse
@@ -47,8 +47,8 @@ def plain(value: Any, what: str) -> Any:
     return {"class_path": import_path(cls), "init_args": {n: plain(getattr(value, n), f"{what}.{n}") for n in names}}
 
 
-@lru_cache
-def accepted(cls: type) -> list[str]:
+@cache
+def accepted(cls: Any) -> list[str]:
     """Names of the arguments that `cls` takes, those it passes on to its parents included."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "it", fail_untyped=False)

@@ -47,14 +47,20 @@ def test_the_readmes_own_method(tmp_path: Path) -> None:
     fdsr("predict", "--config", "mylab.yaml", *SMALL)
     fdsr("export", "runs/mylab/checkpoints/last.ckpt", "shared")
     fdsr("test", "--config", "mylab.yaml", *SMALL, "--ckpt_path=shared", "--run=runs/exported")
-    with (tmp_path / "runs/mylab/test_metrics.csv").open() as one, (tmp_path / "runs/exported/test_metrics.csv").open() as two:
+    with (
+        (tmp_path / "runs/mylab/test_metrics.csv").open() as one,
+        (tmp_path / "runs/exported/test_metrics.csv").open() as two,
+    ):
         rows, again = list(csv.DictReader(one)), list(csv.DictReader(two))
     assert {r["nfe"] for r in rows} == {"2"} and [r["value"] for r in rows] == [r["value"] for r in again]
     assert xr.open_zarr(tmp_path / "runs/mylab/prediction.zarr").sizes["member"] == 2
     sweep = {
         "table": "test_metrics",
         "keys": {"steps": "model.init_args.steps"},
-        "settings": {"model.init_args.backbone_args": {"width": 8, "multipliers": [1, 2], "groups": 4}, "model.init_args.members": 2},
+        "settings": {
+            "model.init_args.backbone_args": {"width": 8, "multipliers": [1, 2], "groups": 4},
+            "model.init_args.members": 2,
+        },
         "fit": {"trainer.max_steps": 2},
         "blocks": [{"method": "flow", "config": "mylab.yaml", "grid": {"steps": [1, 2]}}],
     }

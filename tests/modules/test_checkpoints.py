@@ -14,6 +14,7 @@ import torch
 from synthetic import pair_config
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
+from fdsr.diffusion import Ancestral, SimpleLoss
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
 from fdsr.modules.pretrained import read_checkpoint
@@ -63,10 +64,10 @@ def test_folder_round_trip(build: Build, field_batch: WeatherBatch, tmp_path: Pa
 
 
 def test_the_loaded_settings_are_the_saved_ones(build: Build, tmp_path: Path) -> None:
-    module = build("DDPMModule", steps=7, sampler="ancestral", members=3, timesteps=50, target="full")
+    module = build("DDPMModule", sampler=Ancestral(7), members=3, timesteps=50, target="full", loss=SimpleLoss(draws=2))
     loaded = load_module(save_pretrained(module, tmp_path / "model"))
-    assert (loaded.steps, loaded.members, loaded.process.T, loaded.target) == (7, 3, 50, "full")
-    assert loaded.sampler is module.sampler
+    assert (loaded.sampler, loaded.members, loaded.process.T, loaded.target) == (Ancestral(7), 3, 50, "full")
+    assert loaded.objective == SimpleLoss(draws=2)
 
 
 @pytest.mark.parametrize(

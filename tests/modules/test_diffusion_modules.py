@@ -11,19 +11,40 @@ from synthetic import TINY_UNET
 from torch import Tensor
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
-from fdsr.diffusion import ColouredNoise, WhiteNoise
+from fdsr.diffusion import (
+    DDIM,
+    Ancestral,
+    ColouredNoise,
+    Cosine,
+    DPMSolverPP,
+    FourierReferenceLoss,
+    Globe,
+    Haar,
+    Loss,
+    Noise,
+    RealFourier,
+    RobustSpectralLoss,
+    SimpleLoss,
+    SpectralWeightedLoss,
+    SpectrumNormLoss,
+    Transform,
+    UniformTimes,
+    WhitenedLoss,
+    WhiteNoise,
+)
 from fdsr.errors import FdsrError
 from fdsr.modules import DDPMModule, DownscalingModule, FourierDDPMModule
-from fdsr.modules.fourier import FOURIER_MODES
 
 Build = Callable[..., DownscalingModule]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("DDPMModule", {}),
-    ("DDPMModule", {"sampler": "ancestral", "prediction": "eps"}),
-    *(("FourierDDPMModule", {"mode": mode}) for mode in ("reference", "weighted", "coloured")),
+    ("DDPMModule", {"sampler": Ancestral(2), "prediction": "eps"}),
+    ("DDPMModule", {"loss": FourierReferenceLoss()}),
+    ("DDPMModule", {"loss": SpectralWeightedLoss(), "times": UniformTimes()}),
+    ("FourierDDPMModule", {}),
 ]
 methods = pytest.mark.parametrize(
-    ("name", "arguments"), METHODS, ids=lambda v: v if isinstance(v, str) else "-".join(v.values())
+    ("name", "arguments"), METHODS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))
 )
 
 
@@ -86,32 +107,24 @@ def test_members_seeds_and_times_differ(
             assert (x - y).abs().mean() > 0.1 * deviation
 
 
-def test_modes_choose_noise_and_objective(build: Build) -> None:
-    assert isinstance(build("FourierDDPMModule", mode="coloured").process.noise, ColouredNoise)
-    for mode in ("reference", "weighted", "robust", "spectrum_norm"):
-        assert isinstance(build("FourierDDPMModule", mode=mode).process.noise, WhiteNoise)
-    assert isinstance(build("DDPMModule").process.noise, WhiteNoise)
+LOSSES = [FourierReferenceLoss(), SpectralWeightedLoss(), RobustSpectralLoss(), SpectrumNormLoss(), WhitenedLoss()]
 
 
-@pytest.mark.parametrize("transform", ["fourier", "cosine", "haar", "product"])
-@pytest.mark.parametrize("mode", list(FOURIER_MODES))
-def test_every_mode_takes_every_transform(build: Build, patches: WeatherBatch, mode: str, transform: str) -> None:
-    assert build("FourierDDPMModule", mode=mode, transform=transform).loss(patches, seeded(0)).isfinite()
+@pytest.mark.parametrize("noise", [WhiteNoise(), ColouredNoise()], ids=repr)
+@pytest.mark.parametrize("transform", [RealFourier(), Cosine(), Haar(), Globe()], ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_every_loss_takes_every_noise_and_transform(
+    build: Build, patches: WeatherBatch, loss: Loss, noise: Noise, transform: Transform
+) -> None:
+    assert build("DDPMModule", loss=loss, noise=noise, transform=transform).loss(patches, seeded(0)).isfinite()
 
 
-@pytest.mark.parametrize("target", ["residual", "full"])
-def test_noise_has_the_colour_of_the_target(store: PairStore, target: str) -> None:
-    module = FourierDDPMModule(backbone_args=TINY_UNET, target=target)
-    module.attach(store.spec)
-    power = store.spec.power_residual if target == "residual" else store.spec.power_field
-    noise = cast(ColouredNoise, module.process.noise)
-    torch.testing.assert_close(noise.power, power.float())
-
-
-@pytest.mark.parametrize(("mode", "rows"), [("coloured", 4), ("weighted", 4), ("reference", 8)])
-def test_what_a_loss_costs(build: Build, patches: WeatherBatch, mode: str, rows: int) -> None:
-    """The reference loss asks the network for two noisy copies of every sample."""
-    module = build("FourierDDPMModule", mode=mode)
+@pytest.mark.parametrize(
+    ("loss", "rows"), [(SimpleLoss(), 4), (SpectralWeightedLoss(), 4), (FourierReferenceLoss(), 8), (SimpleLoss(3), 12)]
+)
+def test_what_a_loss_costs(build: Build, patches: WeatherBatch, loss: Loss, rows: int) -> None:
+    """The reference loss asks the network for two noisy copies of every sample, more draws for as many."""
+    module = build("FourierDDPMModule", loss=loss)
     seen: list[tuple[int, Tensor]] = []
     module.network.register_forward_pre_hook(lambda _, args: seen.append((args[0].shape[0], args[1])))
     module.loss(patches, seeded(0))
@@ -120,7 +133,7 @@ def test_what_a_loss_costs(build: Build, patches: WeatherBatch, mode: str, rows:
 
 
 def test_the_network_is_asked_as_often_as_promised(build: Build, field_batch: WeatherBatch) -> None:
-    module = build("DDPMModule", steps=5, member_batch=8)
+    module = build("DDPMModule", sampler=DPMSolverPP(5), member_batch=8)
     calls: list[int] = []
     module.network.register_forward_pre_hook(lambda _, args: calls.append(args[0].shape[0]))
     module.generate(field_batch, 2, 0)
@@ -138,28 +151,25 @@ def test_initial_weights_do_not_depend_on_what_ran_before(store: PairStore) -> N
 
 
 @pytest.mark.parametrize(
-    ("cls", "arguments", "words"),
+    ("arguments", "words"),
     [
-        (DDPMModule, {"schedule": "cubic"}, "model.schedule 'cubic' is unknown.*vp"),
-        (DDPMModule, {"sampler": "euler"}, "model.sampler.*ddim"),
-        (DDPMModule, {"prediction": "u"}, "model.prediction.*eps"),
-        (FourierDDPMModule, {"mode": "pink"}, "model.mode.*coloured"),
-        (FourierDDPMModule, {"transform": "wavelet"}, "model.transform.*haar"),
-        (DDPMModule, {"backbone": "resnet"}, "unet"),
-        (DDPMModule, {"backbone_args": {"wdith": 8}}, "wdith"),
-        (DDPMModule, {"backbone_args": {"width": 0}}, "width"),
-        (DDPMModule, {"timesteps": 0}, "timesteps|T"),
-        (DDPMModule, {"reverse_variance": "large"}, "reverse_variance"),
-        (FourierDDPMModule, {"colour": 2.0}, "exponent|colour"),
-        (FourierDDPMModule, {"transform_lon": "wavelet"}, "model.transform_lon.*product"),
-        (FourierDDPMModule, {"norm": "l3"}, "model.norm.*variational"),
-        (FourierDDPMModule, {"mode": "weighted", "weight": "flat"}, "model.weight.*inverse_amplitude"),
-        (FourierDDPMModule, {"mode": "weighted", "weight_bounds": (0.0, 2.0)}, "w_min"),
-        (FourierDDPMModule, {"mode": "robust", "penalty": "l2"}, "penalty.*charbonnier"),
-        (FourierDDPMModule, {"mode": "spectrum_norm", "spectrum_strength": -1.0}, "strength"),
-        (DDPMModule, {"draws": 0}, "draws"),
+        ({"schedule": "cubic"}, r"model\.schedule 'cubic' is unknown.*vp, linear, cosine"),
+        ({"prediction": "u"}, r"model\.prediction 'u' is unknown.*eps, x0, v"),
+        ({"reverse_variance": "large"}, "reverse_variance.*posterior"),
+        ({"backbone": "resnet"}, "unet"),
+        ({"backbone_args": {"wdith": 8}}, "wdith"),
+        ({"timesteps": 0}, "T >= 1"),
+        ({"timesteps": 8}, r"steps must lie in 1\.\.T = 8, not 12"),
+        ({"sampler": Ancestral(steps=0)}, r"steps must lie in 1\.\.T = 1000, not 0"),
+        ({"sampler": DDIM(spacing=cast(Any, "karras"))}, "spacing must be one of uniform, quadratic, logsnr"),
     ],
 )
-def test_bad_settings(store: PairStore, cls: type[DDPMModule], arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises(FdsrError, match=words):
-        cls(**arguments).attach(store.spec)
+def test_bad_settings_are_refused_when_the_module_is_built(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(FdsrError, match=words) as caught:
+        DDPMModule(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_backbone_refuses_is_refused_with_the_grid(store: PairStore) -> None:
+    with pytest.raises(FdsrError, match="width"):
+        DDPMModule(backbone_args={"width": 0}).attach(store.spec)

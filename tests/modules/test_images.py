@@ -18,6 +18,7 @@ from torch import Tensor
 from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.data import PairStore
 from fdsr.data.image_spec import ImageSpec
+from fdsr.diffusion import DDIM, Ancestral, DPMSolverPP, SpectralWeightedLoss
 from fdsr.errors import FdsrError
 from fdsr.modules import DDPMModule, FourierDDPMModule, RegressionModule, load_module, save_pretrained
 from fdsr.modules.image_codec import ImageCodec
@@ -26,7 +27,7 @@ MakeTrainer = Callable[..., L.Trainer]
 
 
 def tiny(cls: type = DDPMModule, **arguments: Any) -> Any:
-    module = cls(**({"backbone_args": TINY_UNET, "steps": 3, "timesteps": 20} | arguments))
+    module = cls(**({"backbone_args": TINY_UNET, "sampler": DPMSolverPP(3), "timesteps": 20} | arguments))
     module.attach(SPEC)
     randomise(module)
     return module.eval()
@@ -77,7 +78,7 @@ def test_methods_that_need_a_field_refuse_images(store: PairStore) -> None:
     with pytest.raises(FdsrError, match="RegressionModule was given images"):
         RegressionModule(backbone_args=TINY_UNET | {"time_embedding": False}).attach(SPEC)
     with pytest.raises(FdsrError, match="no climatological spectrum"):
-        FourierDDPMModule(backbone_args=TINY_UNET, mode="coloured").attach(SPEC)
+        FourierDDPMModule(backbone_args=TINY_UNET).attach(SPEC)
     module = DDPMModule(backbone_args=TINY_UNET)
     module.attach(store.spec)
     with pytest.raises(FdsrError, match="not images"):
@@ -90,8 +91,8 @@ each_method = pytest.mark.parametrize(
     ("cls", "arguments"),
     [
         (DDPMModule, {}),
-        (DDPMModule, {"sampler": "ancestral", "steps": 20, "prediction": "eps"}),
-        (FourierDDPMModule, {"mode": "weighted", "sampler": "ddim"}),
+        (DDPMModule, {"sampler": Ancestral(), "prediction": "eps"}),
+        (DDPMModule, {"loss": SpectralWeightedLoss(), "sampler": DDIM(3)}),
     ],
 )
 
@@ -120,7 +121,7 @@ def test_drawing_in_training_is_drawing_in_evaluation() -> None:
 
 
 def test_every_estimate_is_cut_to_the_range() -> None:
-    module = tiny(sampler="ancestral", steps=20)
+    module = tiny(sampler=Ancestral())
     randomise(module, 3.0)  # a wild network
     seen: list[float] = []
     posterior = module.process.posterior
@@ -130,7 +131,7 @@ def test_every_estimate_is_cut_to_the_range() -> None:
 
 
 def test_what_is_measured_is_drawn_in_float32(quiet_trainer: MakeTrainer) -> None:
-    module = DDPMModule(backbone_args=TINY_UNET, timesteps=2, steps=2, warmup_steps=0)
+    module = DDPMModule(backbone_args=TINY_UNET, timesteps=2, sampler=DPMSolverPP(2), warmup_steps=0)
     drawn: list[Tensor] = []
 
     class Measuring(L.Callback):
@@ -150,7 +151,9 @@ def test_what_is_measured_is_drawn_in_float32(quiet_trainer: MakeTrainer) -> Non
 
 @pytest.mark.parametrize("timesteps", [1, 2, 1000])
 def test_trains_tests_and_loads(quiet_trainer: MakeTrainer, tmp_path: Path, timesteps: int) -> None:
-    module = DDPMModule(backbone_args=TINY_UNET, timesteps=timesteps, steps=min(2, timesteps), warmup_steps=0)
+    module = DDPMModule(
+        backbone_args=TINY_UNET, timesteps=timesteps, sampler=DPMSolverPP(min(2, timesteps)), warmup_steps=0
+    )
     trainer = quiet_trainer(max_steps=3, precision="bf16-mixed")
     trainer.fit(module, datamodule=TinyImages())
     assert float(trainer.callback_metrics["train_loss"]) > 0
@@ -172,7 +175,7 @@ def test_trains_tests_and_loads(quiet_trainer: MakeTrainer, tmp_path: Path, time
 def test_learns_the_four_corners(quiet_trainer: MakeTrainer) -> None:
     """After some hundred steps nearly every image is one bright block on a dark ground, and all corners occur."""
     module = DDPMModule(
-        backbone_args=TINY_UNET | {"width": 16}, timesteps=50, sampler="ancestral", steps=50, lr=3e-3, member_batch=64
+        backbone_args=TINY_UNET | {"width": 16}, timesteps=50, sampler=Ancestral(), lr=3e-3, member_batch=64
     )
     quiet_trainer(max_steps=600, limit_val_batches=0).fit(module, datamodule=TinyImages(count=256, batch_size=32))
     images = module.sample_images(range(64), 0)

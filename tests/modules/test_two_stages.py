@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +14,13 @@ from scipy.fft import dctn
 
 from fdsr.callbacks import EMACallback
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
-from fdsr.diffusion import ColouredNoise
+from fdsr.diffusion import Globe, RealFourier, Spectrum
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import ErrorSums, FirstStage
 from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.settings import build as build_setting
 from fdsr.modules.two_stages import measure_errors, measured, read_regression
 
 Build = Callable[..., DownscalingModule]
@@ -100,7 +100,7 @@ def test_overfitting_is_remarked(stage: FirstStage, data: WeatherDataModule, mon
 def arguments_of(method: str, path: str, **more: Any) -> dict[str, Any]:
     own: dict[str, dict[str, Any]] = {
         "DDPMModule": {},
-        "FourierDDPMModule": {"mode": "coloured", "transform": "product"},
+        "FourierDDPMModule": {"transform": Globe()},
         "DDGANModule": {},
     }
     return own[method] | {"target": "regression", "regression_ckpt": path} | more
@@ -126,8 +126,9 @@ def test_two_stages_train_save_load_and_go_on(
     assert set(ema.average) == {f"network.{n}" for n, _ in module.network.named_parameters()}
     assert all(k.startswith(("network.", "discriminator.", "process.")) for k in module.state_dict())
     if method == "FourierDDPMModule":
-        noise = cast(ColouredNoise, module.process.noise)
-        torch.testing.assert_close(noise.power, stage.power.float())
+        expected = Spectrum(Globe(48), stage.power.float())
+        assert module.process.spectrum.transform == expected.transform
+        torch.testing.assert_close(module.process.spectrum.stored(), expected.stored())
     path = tmp_path / "second.ckpt"
     trainer.save_checkpoint(path)
     torch.load(path, weights_only=True)
@@ -151,8 +152,7 @@ def test_two_stages_train_save_load_and_go_on(
 
 def build_unattached(module: DownscalingModule) -> GenerativeModule:
     """A new module of the same arguments, which knows no data yet."""
-    accepted = inspect.signature(type(module)).parameters
-    return cast(GenerativeModule, type(module)(**{k: v for k, v in module.hparams.items() if k in accepted}))
+    return cast(GenerativeModule, build_setting(type(module), module.hparams, "module"))
 
 
 def test_another_regression_is_refused(
@@ -197,4 +197,5 @@ def test_ddgan_on_weather_in_few_steps(
 
 def test_field_is_another_name_for_full(store: PairStore) -> None:
     assert FieldCodec(store.spec, "field").target is FieldCodec(store.spec, "full").target
-    assert torch.equal(FieldCodec(store.spec, "field").power, store.spec.power_field)
+    found, expected = FieldCodec(store.spec, "field").spectrum(RealFourier()), Spectrum(power=store.spec.power_field)
+    torch.testing.assert_close(found.stored(), expected.stored(), rtol=1e-6, atol=0)
