@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from fdsr import __version__
 from fdsr.errors import FdsrError
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fdsr: error: unknown verb '{verb}'; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
     # a user's own methods and networks lie where the command is given, as for `python -m`
-    if (here := os.getcwd()) not in sys.path:
+    if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     try:
         _run(verb, arguments[1:])
