@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fdsr.diffusion import (
     PARAMETRISATIONS,
+    REVERSE_VARIANCES,
     SCHEDULES,
     DPMSolverPP,
     GaussianDiffusion,
@@ -76,6 +77,7 @@ class DDPMModule(GenerativeModule):
         super().__init__(**kwargs)
         self.noise, self.precondition, self.objective, self.transform = noise, precondition, loss, transform
         self.times, self.sampler, self.reverse_variance = times, sampler, reverse_variance
+        choose(REVERSE_VARIANCES, reverse_variance, "model.reverse_variance")
         self.parametrisation = choose(PARAMETRISATIONS, prediction, "model.prediction")
         try:
             self.schedule = choose(SCHEDULES, schedule, "model.schedule")(timesteps)

@@ -24,23 +24,23 @@ from fdsr.diffusion import (
     Noise,
     RealFourier,
     RobustSpectralLoss,
+    SignalTimes,
     SimpleLoss,
     SpectralWeightedLoss,
     SpectrumNormLoss,
     Transform,
-    UniformTimes,
     WhitenedLoss,
     WhiteNoise,
 )
 from fdsr.errors import FdsrError
-from fdsr.modules import DDPMModule, DownscalingModule, FourierDDPMModule
+from fdsr.modules import DDPMModule, DownscalingModule
 
 Build = Callable[..., DownscalingModule]
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("DDPMModule", {}),
     ("DDPMModule", {"sampler": Ancestral(2), "prediction": "eps"}),
     ("DDPMModule", {"loss": FourierReferenceLoss()}),
-    ("DDPMModule", {"loss": SpectralWeightedLoss(), "times": UniformTimes()}),
+    ("DDPMModule", {"loss": SpectralWeightedLoss(), "times": SignalTimes()}),
     ("FourierDDPMModule", {}),
 ]
 methods = pytest.mark.parametrize(
