@@ -91,6 +91,10 @@ class DDPMModule(GenerativeModule):
     def prepare(self, codec: Codec) -> None:
         spectrum = codec.spectrum(self.transform)
         self.process = GaussianDiffusion(self.schedule, self.noise, spectrum, self.reverse_variance)
+        # settings that ask for more than is known of these data are refused here, not at the first batch
+        x_0, t = torch.zeros(1, codec.channels, 16, 16), torch.ones(1, dtype=torch.long)
+        predict = self.precondition.wrap(lambda x_t, t: torch.zeros_like(x_t), self.process, self.parametrisation)
+        self.objective(predict, x_0, t, self.process, self.parametrisation, lambda: torch.zeros_like(x_0))
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

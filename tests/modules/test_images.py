@@ -18,7 +18,7 @@ from torch import Tensor
 from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.data import PairStore
 from fdsr.data.image_spec import ImageSpec
-from fdsr.diffusion import DDIM, Ancestral, DPMSolverPP, SpectralWeightedLoss
+from fdsr.diffusion import DDIM, Ancestral, DPMSolverPP, InverseAmplitudeWeight, SpectralWeightedLoss
 from fdsr.errors import FdsrError
 from fdsr.modules import DDPMModule, FourierDDPMModule, RegressionModule, load_module, save_pretrained
 from fdsr.modules.image_codec import ImageCodec
@@ -77,8 +77,10 @@ def test_other_images_are_refused_in_one_line(store: PairStore) -> None:
 def test_methods_that_need_a_field_refuse_images(store: PairStore) -> None:
     with pytest.raises(FdsrError, match="RegressionModule was given images"):
         RegressionModule(backbone_args=TINY_UNET | {"time_embedding": False}).attach(SPEC)
-    with pytest.raises(FdsrError, match="no climatological spectrum"):
-        FourierDDPMModule(backbone_args=TINY_UNET).attach(SPEC)
+    inverse = DDPMModule(backbone_args=TINY_UNET, loss=SpectralWeightedLoss(InverseAmplitudeWeight()))
+    for asking in (FourierDDPMModule(backbone_args=TINY_UNET), inverse):
+        with pytest.raises(FdsrError, match="no climatological spectrum"):
+            asking.attach(SPEC)
     module = DDPMModule(backbone_args=TINY_UNET)
     module.attach(store.spec)
     with pytest.raises(FdsrError, match="not images"):
