@@ -12,6 +12,7 @@ import pytest
 import yaml
 from synthetic import SPLIT, TINY_DDGAN, TINY_UNET
 
+import fdsr.diffusion
 from fdsr.sweep.grid import Point, Sweep, read_sweep
 from fdsr.sweep.runner import Runner
 
@@ -104,6 +105,16 @@ def parsed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     return understood([a.replace("--run", "--trainer.default_root_dir") for a in command], monkeypatch)
 
 
+def evaluations(arguments: Any) -> int:
+    """Network evaluations that a sample costs under a model's parsed arguments; a GAN takes T."""
+    if "sampler" not in arguments:
+        return int(arguments.timesteps)
+    sampler = arguments.sampler
+    cls = getattr(fdsr.diffusion, sampler.class_path.rpartition(".")[2])
+    schedule = fdsr.diffusion.SCHEDULES[arguments.schedule](arguments.timesteps)
+    return cls(**sampler.init_args).evaluations(schedule)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [p for p in SWEEPS if read_sweep(p).table == "fid_vs_steps"], ids=lambda p: p.stem)
 def test_sweep_of_images_is_understood_as_it_stands(
@@ -115,13 +126,11 @@ def test_sweep_of_images_is_understood_as_it_stands(
         arguments = values.model.init_args
         assert arguments.timesteps == point.axes["T"] and values.seed_everything == point.axes["seed"]
         assert arguments.get("divergence") == point.axes.get("divergence")
-        assert arguments.get("steps", 1) <= arguments.timesteps and values.trainer.callbacks[0].init_args.every_n_steps
+        assert evaluations(arguments) <= arguments.timesteps and values.trainer.callbacks[0].init_args.every_n_steps
         for evaluation in point.evaluations:
             tested = parsed(runner.test_command(point, evaluation), monkeypatch)
             assert tested.model.init_args.backbone_args == arguments.backbone_args
-            assert tested.model.init_args.get("steps", 0) == evaluation.axes.get(
-                "nfe", point.axes["T"] * ("steps" in arguments)
-            )
+            assert evaluations(tested.model.init_args) == evaluation.axes.get("nfe", point.axes["T"]), evaluation.name
             distances = tested.trainer.callbacks[0].init_args.distances
             assert "classifier_frechet" in distances or (
                 evaluation.name.startswith("inception") and distances == ["fid"]
@@ -141,12 +150,13 @@ def test_the_comparison_is_fair(path: Path) -> None:
         seeds.setdefault(f"{point.name.split('-')[0]} {point.axes['data']}", set()).add(point.axes["seed"])
         if point.name.startswith(("ddpm", "fourier", "ddgan", "corrdiff")):
             model, settings = load(point.config)["model"], point.fit or {}
-            doubled = [model["class_path"].endswith("DDGANModule"), model["init_args"].get("mode") == "reference",
-                       settings.get("model.init_args.draws") == 2]  # fmt: skip
+            losses = [model["init_args"].get("loss"), settings.get("model.init_args.loss")]
+            doubled = [model["class_path"].endswith("DDGANModule"), {"class_path": "FourierReferenceLoss"} in losses,
+                       {"class_path": "SimpleLoss", "init_args": {"draws": 2}} in losses]  # fmt: skip
             assert settings["trainer.max_steps"] * (1 + any(doubled)) == constants["full"], point.name
             assert settings["model.init_args.backbone_args"] == constants["backbone"]
         if point.name.startswith(("ddpm", "fourier", "corrdiff")):
-            assert {8, 32} <= {e.settings["model.init_args.steps"] for e in point.evaluations}
+            assert {8, 32} <= {e.settings["model.init_args.sampler.init_args.steps"] for e in point.evaluations}
     for data in ("turbulence", "era5_sample"):
         for method in ("regression", "ddpm", "fourier_coloured", "ddgan"):
             assert seeds[f"{method} {data}"] == {0, 1, 2}
