@@ -55,7 +55,7 @@ def measure(run: RunFolder) -> list[dict[str, Any]]:
         for batch in data.test_dataloader():
             target = module.codec.to_target(module.codec.truth(batch), module.codec.encode(batch).base)
             signal.append(Cosine().forward(target).square().double())
-            draw = module.process.noise.colour(torch.randn_like(target))
+            draw = module.process.colour(torch.randn_like(target))
             noise.append(Cosine().forward(draw).square().double())
     shape = target.shape[-2:]
     wavenumber = Cosine().wavenumber(shape)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_methods.py [--output FOLDER] [--rounds N]
 
-The embedded ERA5 sample, the network of experiments/fourier_sr.yaml, patches of 48 x 48. The reference mode evaluates its
+The embedded ERA5 sample, the network of experiments/fourier_sr.yaml, patches of 48 x 48. The reference loss evaluates its
 network twice a sample and therefore gets half the samples. Methods take turns; the ratio is the median of the ratios of
 neighbouring steps, in processor time on a CPU. Writes methods.csv.
 """
@@ -23,6 +23,7 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from fdsr.data import WeatherDataModule
+from fdsr.diffusion import Cosine, FourierReferenceLoss, RealFourier, SpectralWeightedLoss
 from fdsr.modules import DDPMModule, FourierDDPMModule
 from fdsr.modules.seeding import generator
 from fdsr.records import code_version, device_name
@@ -31,10 +32,10 @@ ROOT = Path(__file__).parents[2]
 COLUMNS = ("method", "evaluations_per_step", "overhead_percent", "quartiles_percent", "rounds", "device", "commit")
 METHODS: dict[str, tuple[type[DDPMModule], dict[str, Any], int]] = {  # class, settings, network evaluations a sample
     "ddpm": (DDPMModule, {}, 1),
-    "fourier coloured, fourier": (FourierDDPMModule, {"mode": "coloured", "transform": "fourier"}, 1),
-    "fourier coloured, cosine": (FourierDDPMModule, {"mode": "coloured", "transform": "cosine"}, 1),
-    "fourier weighted": (FourierDDPMModule, {"mode": "weighted"}, 1),
-    "fourier reference": (FourierDDPMModule, {"mode": "reference"}, 2),
+    "fourier coloured, fourier": (FourierDDPMModule, {"transform": RealFourier()}, 1),
+    "fourier coloured, cosine": (FourierDDPMModule, {"transform": Cosine()}, 1),
+    "fourier weighted": (DDPMModule, {"loss": SpectralWeightedLoss()}, 1),
+    "fourier reference": (DDPMModule, {"loss": FourierReferenceLoss()}, 2),
 }
 
 

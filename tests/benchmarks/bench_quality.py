@@ -21,6 +21,7 @@ import yaml
 from fdsr.data import WeatherDataModule
 from fdsr.diffusion import axes
 from fdsr.modules import FourierDDPMModule
+from fdsr.modules.settings import build
 from fdsr.records import code_version, device_name
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def validation_loss(method: type[FourierDDPMModule], seed: int, steps: int, fold
     part = yaml.safe_load((ROOT / "experiments/parts/era5_sample.yaml").read_text())["init_args"]
     settings = yaml.safe_load((ROOT / "experiments/fourier_sr.yaml").read_text())["model"]["init_args"]
     data = WeatherDataModule(**part | {"source": str(ROOT / part["source"]), "seed": seed})
-    module = method(**settings, seed=seed)
+    module = build(method, settings | {"seed": seed}, "fourier_sr.yaml")
     losses: list[float] = []
 
     class Recorder(L.Callback):

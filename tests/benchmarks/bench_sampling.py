@@ -13,6 +13,7 @@ import csv
 import statistics
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from fdsr import modules
 from fdsr.data import WeatherDataModule
 from fdsr.data.image_spec import ImageSpec
+from fdsr.modules.settings import build
 from fdsr.records import code_version, device_name
 from fdsr.sweep.grid import read_sweep
 
@@ -40,13 +42,12 @@ def contestants(sweep: str, patterns: list[str], spec: Any, device: torch.device
         if not any(fnmatch(point.name, pattern) for pattern in patterns):
             continue
         for evaluation in point.evaluations:
-            config = yaml.safe_load(point.config.read_text())["model"]
-            arguments = config["init_args"] | {
-                key.removeprefix("model.init_args."): value
-                for key, value in evaluation.settings.items()
-                if key.startswith("model.init_args.")
-            }
-            module = getattr(modules, config["class_path"].rpartition(".")[2])(**arguments)
+            config = yaml.safe_load(point.config.read_text())
+            for key, value in evaluation.settings.items():
+                *above, last = key.split(".")
+                reduce(lambda place, name: place.setdefault(name, {}), above, config)[last] = value
+            method = getattr(modules, config["model"]["class_path"].rpartition(".")[2])
+            module = build(method, config["model"]["init_args"], point.name)
             key = (evaluation.method, module.evaluations_per_member)
             if key not in seen:
                 seen.add(key)

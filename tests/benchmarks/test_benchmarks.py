@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_samplers_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def shortened(*arguments: Any) -> Iterator[tuple[str, Any, Any]]:
         for method, T, module in points(*arguments):
             if method != "ddgan":
-                module.steps = min(module.steps, 12)
+                module.sampler = replace(module.sampler, steps=min(module.evaluations_per_member, 12))
             yield method, T, module
 
     monkeypatch.setattr(bench_sampling, "contestants", shortened)

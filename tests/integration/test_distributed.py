@@ -214,7 +214,7 @@ def test_two_stages_by_two_processes(
     for name, processes in (("one", ()), ("two", TWO)):
         config = configure("DDPMModule", name, model__target="regression", model__regression_ckpt=str(checkpoint))
         fdsr("fit", "--config", config, "--run", tmp_path / name, *processes, cache=world / "cache")
-        scales[name] = load_module(tmp_path / name / "checkpoints" / "last.ckpt").fields.power
+        scales[name] = load_module(tmp_path / name / "checkpoints" / "last.ckpt").codec.stage.power.float()
     # the residual is measured over the whole training block, whoever takes part
     torch.testing.assert_close(scales["one"], scales["two"])
     checkpoint.unlink()

@@ -47,7 +47,7 @@ def study(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
 
     config("DDGANModule", TINY_DDGAN)
-    config("DDPMModule", {"backbone_args": dict(TINY_UNET), "sampler": "ancestral"})
+    config("DDPMModule", {"backbone_args": dict(TINY_UNET), "sampler": {"class_path": "Ancestral"}})
 
     def callback(**arguments: Any) -> dict[str, Any]:
         arguments |= {"batch_size": 10, "grid": 4, "cache": str(tmp_path / "cache")}
@@ -56,14 +56,14 @@ def study(tmp_path: Path) -> Path:
     path = tmp_path / "study.yaml"
     content = {
         "table": "fid_vs_steps",
-        "keys": {"T": "model.init_args.timesteps", "nfe": "model.init_args.steps", "seed": "seed_everything",
-                 "divergence": "model.init_args.divergence"},
+        "keys": {"T": "model.init_args.timesteps", "nfe": "model.init_args.sampler.init_args.steps",
+                 "seed": "seed_everything", "divergence": "model.init_args.divergence"},
         "fit": callback(n_images=10, every_n_steps=15, against_test=False),
         "test": callback(n_images=20),
         "blocks": [
             {"method": "ddgan", "config": "DDGANModule.yaml", "grid": {"divergence": ["hellinger"], "T": [2], "seed": [1]}},
             {"method": "ddpm", "config": "DDPMModule.yaml", "grid": {"T": [3], "seed": [0]},
-             "fit": {"trainer.max_steps": 2, "model.init_args.steps": 2}, "evaluations": [{"grid": {"nfe": [3]}}]},
+             "fit": {"trainer.max_steps": 2, "model.init_args.sampler.init_args.steps": 2}, "evaluations": [{"grid": {"nfe": [3]}}]},
         ],
     }  # fmt: skip
     path.write_text(yaml.safe_dump(content, sort_keys=False))
