@@ -42,12 +42,13 @@ def contestants(sweep: str, patterns: list[str], spec: Any, device: torch.device
         if not any(fnmatch(point.name, pattern) for pattern in patterns):
             continue
         for evaluation in point.evaluations:
-            config = yaml.safe_load(point.config.read_text())
+            model = yaml.safe_load(point.config.read_text())["model"]
             for key, value in evaluation.settings.items():
-                *above, last = key.split(".")
-                reduce(lambda place, name: place.setdefault(name, {}), above, config)[last] = value
-            method = getattr(modules, config["model"]["class_path"].rpartition(".")[2])
-            module = build(method, config["model"]["init_args"], point.name)
+                if key.startswith("model."):
+                    *above, last = key.split(".")[1:]
+                    reduce(lambda place, name: place.setdefault(name, {}), above, model)[last] = value
+            method = getattr(modules, model["class_path"].rpartition(".")[2])
+            module = build(method, model["init_args"], point.name)
             key = (evaluation.method, module.evaluations_per_member)
             if key not in seen:
                 seen.add(key)
