@@ -15,10 +15,10 @@
         config: ddpm_fashion.yaml
         grid: {T: [1000], seed: [0]}
         evaluations:                   # several tests of the one model that each point trains
-          - {method: ddpm, settings: {model.init_args.sampler: ancestral, model.init_args.steps: 1000}}
+          - {method: ddpm, settings: {model.init_args.sampler: {class_path: Ancestral}}}
           - method: ddpm_ddim
-            settings: {model.init_args.sampler: ddim}
-            grid: {nfe: [10, 50]}      # with `nfe: model.init_args.steps` among the keys
+            settings: {model.init_args.sampler: {class_path: DDIM}}
+            grid: {nfe: [10, 50]}      # with `nfe: model.init_args.sampler.init_args.steps` among the keys
           - {name: more, method: ddpm, settings: {…}}      # a name where method and axes are those of another
 
 A block may have keys, settings, fit and test of its own, which go before the common ones; `fit: false` where there is nothing
