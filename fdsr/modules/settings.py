@@ -30,21 +30,37 @@ def import_path(thing: Any) -> str:
 
 def plain(value: Any, what: str) -> Any:
     """`value` in plain containers, numbers and strings. Raises FdsrError for an object that cannot be described so."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    if value is None:
+        return None
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # numpy's numbers are no plain ones
     if isinstance(value, Mapping):
         return {str(k): plain(v, f"{what}.{k}") for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v, what) for v in value]
     cls = type(value)
-    names = [n for n in inspect.signature(cls).parameters if n not in ("args", "kwargs")]
-    missing = [n for n in names if not hasattr(value, n)]
-    if missing or cls.__module__ == "builtins":
-        raise FdsrError(
-            f"{what} is a {cls.__name__}, which a checkpoint cannot describe; let it keep its argument "
-            f"'{missing[0] if missing else 'value'}' as an attribute of that name, or be a dataclass"
+    names = None if cls.__module__ == "builtins" else _arguments(cls)
+    missing = [n for n in names or [] if not hasattr(value, n)]
+    if names is None or missing:
+        keep = (
+            f"let it keep its argument '{missing[0]}' as an attribute of that name, or be a dataclass"
+            if missing
+            else ""
         )
+        mend = keep or "give plain values, or an object that takes such"
+        raise FdsrError(f"{what} is a {cls.__name__}, which a checkpoint cannot describe; {mend}")
     return {"class_path": import_path(cls), "init_args": {n: plain(getattr(value, n), f"{what}.{n}") for n in names}}
+
+
+def _arguments(cls: type) -> list[str] | None:
+    """Names of a constructor's arguments, those it passes on to its parents included; None where Python knows none."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except ValueError:  # written in C
+        return None
+    own = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return list(dict.fromkeys([*own, *accepted(cls)]))
 
 
 @cache
