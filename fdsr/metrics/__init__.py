@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fdsr.metrics.boxes import Band, ZonalBand, latlon_bands, projected_bands, zonal_bands
 from fdsr.metrics.consistency import CoarseConsistency
 from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
-from fdsr.metrics.field_metric import FieldMetric, weighted_sum
+from fdsr.metrics.field_metric import CellMean, FieldMetric, weighted_sum
 from fdsr.metrics.frechet import FrechetDistance
 from fdsr.metrics.images.kid import KernelDistance
 from fdsr.metrics.log_spectral import Spectra, SpectralScores, ZonalScores
@@ -33,6 +33,7 @@ __all__ = [
     "RMSE",
     "Band",
     "Bias",
+    "CellMean",
     "CoarseConsistency",
     "ExceedanceScores",
     "FieldMetric",

@@ -76,7 +76,7 @@ class CRPS(FieldMetric):
         self.add_sum("total", n_variables)
         self.add_sum("biased", n_variables)
 
-    def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
+    def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         members = p.shape[0]
         score = torch.zeros_like(y)
         for member in p:
@@ -118,7 +118,7 @@ class SpreadSkill(FieldMetric):
         self.add_sum("spread", n_variables)
         self.add_sum("skill", n_variables)
 
-    def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
+    def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         members, mean = p.shape[0], p.mean(0)
         self.skill = self.skill + weighted_sum((mean - y).square(), w)
         if members > 1:

@@ -26,7 +26,7 @@ class FieldMetric(ScoreMetric):
             (`fdsr.geometry.latitude_weights`).
         n_variables: C.
 
-    Subclasses implement `_accumulate`, which sees one time and a block of rows.
+    Subclasses implement `accumulate`, which sees one time and a block of rows.
     """
 
     weights: Tensor
@@ -52,9 +52,9 @@ class FieldMetric(ScoreMetric):
         with torch.autocast(prediction.device.type, enabled=False):
             for p, y, w in self._blocks(prediction, truth):
                 self.area = self.area + area_of(w, y)
-                self._accumulate(p, y, w)
+                self.accumulate(p, y, w)
 
-    def _accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
+    def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         """Add one block without NaN in truth: members (M, C, h, W), truth (C, h, W), weights (h, 1), (h, W) or (C, h, W)."""
         raise NotImplementedError
 
@@ -76,6 +76,27 @@ class FieldMetric(ScoreMetric):
             for start in range(0, height, rows):
                 block = slice(start, start + rows)
                 yield masked(prediction[b, :, :, block].to(dtype), truth[b, :, block].to(dtype), self.weights[block])
+
+
+class CellMean(FieldMetric):
+    """Area-weighted mean, over all cells and times, of a number that each cell has; subclasses give it by `cell`."""
+
+    total: Tensor
+
+    def __init__(self, weights: Tensor, n_variables: int = 1, **kwargs: Any) -> None:
+        super().__init__(weights, n_variables, **kwargs)
+        self.add_sum("total", n_variables)
+
+    def cell(self, p: Tensor, y: Tensor) -> Tensor:
+        """The number of each cell (C, h, W), from members (M, C, h, W) and truth (C, h, W), float64, physical units."""
+        raise NotImplementedError
+
+    def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
+        self.total = self.total + weighted_sum(self.cell(p, y), w)
+
+    def compute(self) -> Tensor:
+        """(C,)."""
+        return self.total / self.area
 
 
 def masked(p: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -200,10 +200,12 @@ def test_validate_scores_too(build: Build, data: WeatherDataModule, quiet_traine
 def test_a_deterministic_method_has_no_ensemble_scores(
     build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
-    callbacks = [EnsembleCallback(), SpectralErrorCallback(), SamplePictures()]
+    callbacks = [EnsembleCallback(metrics="+coarse_consistency"), SpectralErrorCallback(), SamplePictures()]
     trainer = quiet_trainer(max_steps=2, logger=JSONLLogger(tmp_path), callbacks=callbacks, **EVERY_SECOND)
     trainer.fit(build("RegressionModule"), datamodule=data)
-    assert {key.split("/")[1] for key in logged(tmp_path)[2]} == POINTWISE | SPECTRAL
+    assert {key.split("/")[1] for key in logged(tmp_path)[2]} == POINTWISE | SPECTRAL | {"coarse_consistency"}
+    # a random network's members are far from the coarse field in units of it, and finite
+    assert 0 < logged(tmp_path)[2]["fdsr/coarse_consistency/t2m"] < 100
     assert (tmp_path / "samples" / "step_0000002.png").stat().st_size > 5000
 
 
