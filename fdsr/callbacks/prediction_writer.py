@@ -90,13 +90,7 @@ class PredictionWriter(Callback):
             )
 
     def on_predict_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
         assert self.group is not None and isinstance(pl_module, DownscalingModule)
         # position among the predicted times: every rank takes its stride of them, one field a batch

@@ -37,9 +37,7 @@ class RunRecord(Callback):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.samples = state_dict["samples"]
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *args: Any) -> None:
         self.samples += len(batch["index"])
 
     @rank_zero_only
@@ -56,20 +54,10 @@ class RunRecord(Callback):
         self._seconds = []
         self._write(trainer, pl_module, "test")
 
-    def on_test_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         self._began = now(pl_module.device)
 
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
         if outputs and "prediction" in outputs:
             times, members = outputs["prediction"].shape[:2]
             self._seconds.append((now(pl_module.device) - self._began) / (times * members))

@@ -45,23 +45,19 @@ def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -
         if last is None:
             raise FdsrError(f"'{result.tested}' has no image distances; add fdsr.callbacks.FIDCallback to its test")
         fit, test = result.trained.record.read().get("fit", {}), result.tested.record.read().get("test", {})
-        seed = result.axes.get("seed", test.get("seed"))
-        row = {name: last.get(name) for name in FID_FIELDS} | {
-            "method": result.method,
-            "divergence": result.axes.get("divergence"),
-            "T": result.axes.get("T"),
-            "nfe": test.get("nfe"),
-            "seed": seed,
-            "images_seen": fit.get("samples_seen"),
-            "n_parameters": test.get("networks", {}).get("network"),
-        }
-        rows.append(row)
+        told = {"method": result.method, **{axis: result.axes.get(axis) for axis in ("divergence", "T")},
+                "seed": result.axes.get("seed", test.get("seed"))}  # fmt: skip
+        n_parameters = test.get("networks", {}).get("network")
+        facts = {"nfe": test.get("nfe"), "images_seen": fit.get("samples_seen"), "n_parameters": n_parameters}
+        rows.append({name: last.get(name) for name in FID_FIELDS} | told | facts)
         floors = {name: last[f"{name}_floor"] for name in _DISTANCES if f"{name}_floor" in last}
         if floors:
-            floor = {"method": FLOOR, **floors, "n_generated": last.get("n_floor")}
-            floor |= {name: last[name] for name in ("device", "commit")}
-        _copy_picture(result, folder.sample(row))
-        curves += _curve(result, fit, seed)
+            floor = {name: last[name] for name in ("device", "commit")}
+            floor |= {"method": FLOOR, **floors, "n_generated": last.get("n_floor")}
+        if picture := result.tested.last_picture("test"):
+            with written_whole(folder.sample(rows[-1])) as partial:
+                shutil.copyfile(picture, partial)
+        curves += _curve(result.trained, told, fit)
     folder.distances.write([*([floor] if floor else []), *rows], FID_FIELDS)
     # tests that differ in nothing but their evaluations share a curve
     folder.curves.write(list({json.dumps(c): c for c in curves}.values()), CURVE_FIELDS)
@@ -81,21 +77,13 @@ TABLES: dict[str, Callable[[Sequence[Result], Sequence[str], Path], None]] = {
 }
 
 
-def _curve(result: Result, fit: Row, seed: Any) -> Iterable[Row]:
+def _curve(trained: RunFolder, told: Row, fit: Row) -> Iterable[Row]:
     """The distances measured during training; a step that was repeated after an interruption counts once."""
-    known = {line["step"]: line for line in result.trained.distances.read() if line["stage"] == "fit"}
+    known = {line["step"]: line for line in trained.distances.read() if line["stage"] == "fit"}
     each = fit["samples_seen"] / fit["steps"] if fit.get("steps") else None
     for step, line in sorted(known.items()):
         for name in _DISTANCES:
             if name in line:
-                yield {
-                    "method": result.method, "divergence": result.axes.get("divergence"), "T": result.axes.get("T"), "seed": seed,
-                    "step": step, "images_seen": None if each is None else round(each * step), "metric": name,
-                    "value": line[name], "n_generated": line["n_generated"],
-                }  # fmt: skip
-
-
-def _copy_picture(result: Result, path: Path) -> None:
-    if picture := result.tested.last_picture("test"):
-        with written_whole(path) as partial:
-            shutil.copyfile(picture, partial)
+                seen = None if each is None else round(each * step)
+                facts = {"step": step, "images_seen": seen, "metric": name, "value": line[name]}
+                yield told | facts | {"n_generated": line["n_generated"]}
