@@ -21,7 +21,6 @@ FIELDS, SPREAD = "viridis", "magma"  # colours of maps
 SIZE = (3.6, 2.7)  # inches of a panel: as wide as a telephone, so that its text is as large as the page's
 _MARKERS = "osD^vPX*<>"
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-DOTTED = (0, (1, 1))
 
 
 def settings(colours: Sequence[str], ink: str, faint: str, paper: str) -> dict[Any, Any]:
@@ -50,10 +49,11 @@ def paper() -> str:
 class Look:
     """How one series is drawn.
 
-    colour: its place in the palette; None is that of text. marker: "" for none. dashes: of its line, "" for none.
+    label: its name in legends. colour: its place in the palette; None is that of text. marker, dashes: "" for no marks, no line.
     index: the number by which the page hides it; None if it is never hidden. hollow: whether its marks are.
     """
 
+    label: str
     colour: int | None = None
     marker: str = ""
     dashes: Any = "-"
@@ -78,21 +78,26 @@ class Look:
         gid = {} if self.index is None else {"gid": f"series{self.index}"}
         return {"color": ink() if self.colour is None else f"C{self.colour}"} | gid
 
-    def sample(self, label: str = "") -> Line2D:
+    @property
+    def sample(self) -> Line2D:
         """A line and a mark, for a legend."""
-        return Line2D([], [], label=label, **self.mark | self.line | {"ms": 4.5})
+        return Line2D([], [], label=self.label, **self.mark | self.line | {"ms": 4.5})
 
 
-TRUTH = Look(dashes=DOTTED, width=2.2)
+TRUTH = Look("truth", dashes=(0, (1, 1)), width=2.2)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram. title: what is drawn. draw: puts it on empty axes. alt: the same in words. height: in inches."""
+    """One diagram. title: what is drawn. draw: puts it on empty axes. alt: the same in words. looks: of what is drawn, for a legend.
+
+    height: in inches.
+    """
 
     title: str
     draw: Callable[[Axes], None]
     alt: str
+    looks: Iterable[Look]
     height: float = SIZE[1]
 
 
@@ -112,8 +117,7 @@ def make_looks(groups: Mapping[str, Hashable], order: Iterable[Hashable] = ()) -
     found = {}
     for index, (label, group) in enumerate(groups.items()):
         colour, variant = colours.index(group), seen[group]
-        found[label] = Look(
-            colour % len(PALETTE), _MARKERS[(colour + variant) % len(_MARKERS)], dashes(variant), index=index
-        )
+        marker = _MARKERS[(colour + variant) % len(_MARKERS)]
+        found[label] = Look(label, colour % len(PALETTE), marker, dashes(variant), index=index)
         seen[group] += 1
     return found

@@ -33,7 +33,7 @@ def sample_line(look: Look) -> str:
         figure = Figure((34 / 72, 12 / 72))
         ax = figure.add_axes((0, 0, 1, 1), xlim=(-0.05, 1.05), ylim=(-1, 1))
         ax.set_axis_off()
-        sample = look.sample()
+        sample = look.sample
         sample.set(data=([0, 0.5, 1], [0, 0, 0]), markevery=[1], clip_on=False, gid=None)
         ax.add_line(sample)
         return _markup(figure)

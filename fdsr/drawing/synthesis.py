@@ -55,7 +55,10 @@ def _draw_spectra(ax: Axes, ds: xr.Dataset, name: str) -> None:
     length = ds.sizes["x"] * spacing[1]
     number = rings.wavenumber * length
     # dashed: a surface quasi-geostrophic flow has both spectra alike
-    for label, names, look in ((name, [name], Look(0)), ("velocity", ["u", "v"], Look(1, dashes="--"))):
+    for label, names, look in (
+        (name, [name], Look(name, 0)),
+        ("velocity", ["u", "v"], Look("velocity", 1, dashes="--")),
+    ):
         values = torch.from_numpy(np.stack([some[n].values for n in names]))
         density = ring_mean(half_power_density(values, spacing, periodic=True), rings).mean(1).sum(0)
         # modes of a shell of width 1/length

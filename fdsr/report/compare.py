@@ -71,7 +71,7 @@ def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) 
             write_text(output / f"comparison{mark}.txt", table + "\n")
         for figure in FIGURES:
             if figure.file and (figure.alone or not alone) and (rows := figure.rows(study)):
-                path = save_panels(rows, {**study.looks, **figure.also}, output / f"{figure.file}{mark}.png")
+                path = save_panels(rows, output / f"{figure.file}{mark}.png")
                 print(f"figure: {path}")
     if alone:
         print(f"table:  {runs[0].folder.table}")

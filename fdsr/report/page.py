@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 
@@ -17,7 +17,7 @@ from fdsr.drawing import svg
 from fdsr.drawing.style import PALETTE
 from fdsr.report.figures import FIGURES
 from fdsr.report.figures.atlas import data_uri, gradient, make_atlas
-from fdsr.report.figures.distances import distance_row, legend
+from fdsr.report.figures.distances import UNCONVERGED, distance_row
 from fdsr.report.figures.samples import find_samples
 from fdsr.report.measures import SECONDS
 from fdsr.report.pairs import Difference, differences
@@ -27,6 +27,11 @@ from fdsr.report.sweep_table import SweepTable
 
 PAGE = "report.html"
 _FEW = 30  # times: fewer say nothing of skill in general
+_SETTING = (
+    ("M", "members of the ensemble"),
+    ("NFE", "network evaluations a member"),
+    ("seeds", "runs that differ in their seed alone"),
+)
 _TEMPLATES = resources.files("fdsr.report") / "templates"
 
 
@@ -73,7 +78,7 @@ def _study(study: Study) -> dict[str, Any]:
         "notes": study_notes(study),
         "tables": [study_table(study, v) for v in (EVERY, *study.variables)],
         "pairs": pairs_table(study),
-        "legend": study.looks,
+        "legend": study.looks.values(),
         "figures": [(figure, rows) for figure in FIGURES if (rows := figure.rows(study))],
         "atlas": atlas,
         # a script ends at the first "</", whatever stands around it
@@ -114,31 +119,36 @@ def study_notes(study: Study) -> list[str]:
     return notes
 
 
+class Cell(NamedTuple):
+    """Of a table. spread: as text; mark: a word beside the value; best: of its column."""
+
+    value: str
+    spread: str = ""
+    mark: str = ""
+    best: bool = False
+
+
 def study_table(study: Study, variable: str) -> dict[str, Any]:
-    """Caption, columns and rows of cells of one variable's table, or of the means over all where it is EVERY."""
+    """Caption, columns (heading, in words) and rows of cells of one variable's table, or of means over all where it is EVERY."""
     metrics = [m for m in study.metrics if any(study.estimate(e, m, variable) for e in study.entries)]
     columns = metrics if variable else study.summary()
     best = {metric: study.best(metric, variable) for metric in columns}
-    about = {"M": lambda e: e.members, "NFE": lambda e: e.nfe, "seeds": lambda e: len(e.runs)}
-    what = {
-        "M": "members of the ensemble",
-        "NFE": "network evaluations a member",
-        "seeds": "runs that differ in their seed alone",
-    }
     rows = []
     for entry in study.entries:
         cells = [_cell(study.estimate(entry, m, variable), entry.label in best[m]) for m in columns]
-        cells += [{"value": str(f(entry)), "spread": "", "mark": "", "best": False} for f in about.values()]
+        cells += [Cell(str(n)) for n in (entry.members, entry.nfe, len(entry.runs))]
         rows.append({"label": entry.label, "colour": study.looks[entry.label].colour, "cells": cells})
-    headings = _headings(study, columns)
-    headings += [{"heading": name, "what": words} for name, words in what.items()]
     ratios = [f"; the {s.title} ratio is to the {study.yardstick(s)}" for s in study.ratios.values()]
+    unit = study.unit(variable) or "its unit"
     caption = (
-        f"{variable}, in {study.unit(variable) or 'its unit'} where nothing else is said"
-        if variable
-        else "Means over variables" + "".join(ratios)
+        f"{variable}, in {unit} where nothing else is said" if variable else "Means over variables" + "".join(ratios)
     )
-    return {"name": variable or "all", "caption": caption, "columns": headings, "rows": rows}
+    return {
+        "name": variable or "all",
+        "caption": caption,
+        "columns": [*_headings(study, columns), *_SETTING],
+        "rows": rows,
+    }
 
 
 def pairs_table(study: Study) -> dict[str, Any] | None:
@@ -152,29 +162,30 @@ def pairs_table(study: Study) -> dict[str, Any] | None:
         return None
     rows = []
     for (entry, against), count in sorted(counts.items(), key=lambda item: -item[1]):  # what says most comes first
-        found = [by_metric[m].get((entry, against)) for m in columns]
-        cells = [*map(_difference_cell, found), {"value": str(count), "spread": "", "mark": "", "best": False}]
+        cells = [*(_difference(by_metric[m].get((entry, against))) for m in columns), Cell(str(count))]
         rows.append({"label": f"{entry} − {against}", "colour": study.looks[entry].colour, "cells": cells})
-    return {"columns": [*_headings(study, columns), {"heading": "pairs", "what": "seeds that both have"}], "rows": rows}
+    return {"columns": [*_headings(study, columns), ("pairs", "seeds that both have")], "rows": rows}
 
 
-def _difference_cell(found: Difference | None) -> dict[str, Any]:
-    if found is None:
-        return {"value": "–", "spread": "", "mark": "", "best": False}
-    spread = "" if found.error is None else f"{found.error:.2g}"
-    mark = "" if found.verdict == "too few pairs" else found.verdict
-    return {"value": f"{found.mean:+.3g}", "spread": spread, "mark": mark, "best": found.verdict == "better"}
-
-
-def _cell(estimate: Estimate | None, best: bool) -> dict[str, Any]:
+def _cell(estimate: Estimate | None, best: bool) -> Cell:
     if estimate is None:
-        return {"value": "–", "spread": "", "mark": "", "best": False}
-    spread = "" if estimate.spread is None else f"{estimate.spread:.2g}"
-    return {"value": f"{estimate.value:.4g}", "spread": spread, "mark": estimate.stand_in.upper(), "best": best}
+        return Cell("–")
+    return Cell(f"{estimate.value:.4g}", _spread(estimate.spread), estimate.stand_in.upper(), best)
 
 
-def _headings(study: Study, columns: Sequence[str]) -> list[dict[str, str]]:
-    return [{"heading": score.column, "what": score.what} for score in map(study.score, columns)]
+def _difference(found: Difference | None) -> Cell:
+    if found is None:
+        return Cell("–")
+    mark = "" if found.verdict == "too few pairs" else found.verdict
+    return Cell(f"{found.mean:+.3g}", _spread(found.error), mark, found.verdict == "better")
+
+
+def _spread(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
+def _headings(study: Study, columns: Sequence[str]) -> list[tuple[str, str]]:
+    return [(score.column, score.what) for score in map(study.score, columns)]
 
 
 def _records(study: Study) -> list[dict[str, Any]]:
@@ -227,7 +238,7 @@ def _sweep(table: SweepTable) -> dict[str, Any]:
             "distance fell by less than 5 % in its last quarter; a hollow one is not shown to have converged.",
             "classifier_frechet is the Fréchet distance of a small classifier's features and is not FID.",
         ],
-        "legend": legend(table),
+        "legend": [*table.looks.values(), UNCONVERGED],
         "rows": [distance_row(table, name) for name in table.distances],
         "samples": [
             {"title": ", ".join([s.title, *([f"seed {s.seed}"] if s.seed else []), *s.values]), "uri": data_uri(s.picture.read_bytes())}

@@ -55,5 +55,5 @@ def test_every_figure_can_be_a_file(study: Study, tmp_path: Path) -> None:
     drawn = {figure.heading: rows for figure in FIGURES if (rows := figure.rows(study))}
     assert list(drawn) == ["Quality against cost", "Each variable", "Spectra", "Rank histograms"]  # nothing was trained
     for number, rows in enumerate(drawn.values()):
-        picture = plt.imread(save_panels(rows, study.looks, tmp_path / f"{number}.png"))
+        picture = plt.imread(save_panels(rows, tmp_path / f"{number}.png"))
         assert picture.shape[0] > 200 and picture.min() < 0.2 < 0.9 < picture.max()

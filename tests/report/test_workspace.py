@@ -116,11 +116,11 @@ def test_the_table_is_the_pages(spec: dict[str, Any], study: Study) -> None:
     lines = [line for line in panel["config"]["value"].splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     table = study_table(study, EVERY)
-    assert rows[0] == ["method", *(c["heading"] for c in table["columns"])]
+    assert rows[0] == ["method", *(heading for heading, _ in table["columns"])]
     for row, expected in zip(rows[2 : 2 + len(table["rows"])], table["rows"], strict=True):
         assert row[0] == expected["label"]
         for text, cell in zip(row[1:], expected["cells"], strict=True):
-            assert cell["value"] in text and cell["spread"] in text and text.startswith("**") == cell["best"]
+            assert cell.value in text and cell.spread in text and text.startswith("**") == cell.best
 
 
 def test_scores_keep_their_values(runs: list[Path]) -> None:

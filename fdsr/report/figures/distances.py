@@ -17,38 +17,31 @@ from fdsr.report.figures.samples import draw_samples
 from fdsr.report.sweep_table import NAMES, TRAINING, SweepTable
 
 AXES = {"nfe": "network evaluations", "seconds_per_image": "seconds an image"}
+UNCONVERGED = Look("not shown to have converged", marker="o", dashes="", hollow=True)
 _FAR = 5.0  # a floor that is lower by more would press everything else onto the top
 
 
 def draw_sweep(table: SweepTable, output: Path) -> list[Path]:
     """Draw every figure that the table allows and print where they are."""
-    looks = legend(table)
-    paths = [save_panels([distance_row(table, n)], looks, output / f"{n}_vs_steps.png") for n in table.distances]
+    paths = [save_panels([distance_row(table, name)], output / f"{name}_vs_steps.png") for name in table.distances]
     if len(table.curves):
-        panels, trainings = curve_row(table)
-        paths.append(save_panels([panels], trainings, output / "training_curves.png"))
+        paths.append(save_panels([curve_row(table)], output / "training_curves.png"))
     paths += draw_samples(table, output)
     for path in paths:
         print(f"figure: {path}")
     return paths
 
 
-def legend(table: SweepTable) -> dict[str, Look]:
-    """What every mark means."""
-    return table.looks | {"not shown to have converged": Look(marker="o", dashes="", hollow=True)}
-
-
 def distance_row(table: SweepTable, name: str) -> list[Panel]:
     """The distance `name` against evaluations and against seconds."""
     measured = table.rows.dropna(subset=[name])
-    return [
-        Panel(
-            f"{NAMES[name]} against {words}",
-            partial(draw_distances, table=table, name=name, against=against),
-            "; ".join(f"{r.label}, {getattr(r, against):g}: {getattr(r, name):.4g}" for r in measured.itertuples()),
-        )
-        for against, words in AXES.items()
-    ]
+    looks = [*(table.looks[label] for label in measured["label"]), UNCONVERGED]
+    panels = []
+    for against, words in AXES.items():
+        alt = "; ".join(f"{r.label}, {getattr(r, against):g}: {getattr(r, name):.4g}" for r in measured.itertuples())
+        draw = partial(draw_distances, table=table, name=name, against=against)
+        panels.append(Panel(f"{NAMES[name]} against {words}", draw, alt, looks))
+    return panels
 
 
 def draw_distances(ax: Axes, table: SweepTable, name: str, against: str) -> None:
@@ -66,7 +59,7 @@ def draw_distances(ax: Axes, table: SweepTable, name: str, against: str) -> None
         for converged, some in points.groupby("converged"):
             ax.plot(some[against], some[name], **replace(look, hollow=not converged).mark)
     ax.set(xscale="log", yscale="log", ylabel=f"{NAMES[name]}\nto the training images")
-    ax.legend(handles=[Look(dashes=dashes(i)).sample(images) for i, images in enumerate(counts) if images])
+    ax.legend(handles=[Look(images, dashes=dashes(i)).sample for i, images in enumerate(counts) if images])
     if name in table.floor:
         _draw_floor(ax, table.floor[name], float(measured[name].min()))
     log_axis(ax, "y")
@@ -89,33 +82,29 @@ def _draw_floor(ax: Axes, floor: float, least: float) -> None:
     ax.annotate("test images", (0.99, floor), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7.5)
 
 
-def curve_row(table: SweepTable) -> tuple[list[Panel], dict[str, Look]]:
-    """A panel for each distance that was measured during training, and who is who."""
+def curve_row(table: SweepTable) -> list[Panel]:
+    """A panel for each distance that was measured during training."""
     # tests that share a training share its curve: it is drawn once, by the name of the first
     found: dict[tuple[object, ...], tuple[str, pd.DataFrame]] = {}
     for (*_, steps, seed), points in table.curves.groupby(TRAINING, sort=False):
         name = f"{points['label'].iloc[0]}, T = {steps}" + (f", seed {seed}" if seed else "")
         found.setdefault(tuple(points[["metric", "step", "value"]].itertuples(index=False, name=None)), (name, points))
-    curves = dict(found.values())
-    looks = make_looks({name: points["label"].iloc[0] for name, points in curves.items()}, order=table.looks)
+    looks = make_looks({name: points["label"].iloc[0] for name, points in found.values()}, order=table.looks)
     panels = []
     for metric in dict.fromkeys(table.curves["metric"]):
-        own = {name: points[points["metric"] == metric] for name, points in curves.items()}
-        panels.append(Panel(NAMES[metric], partial(draw_curves, curves=own, looks=looks, name=NAMES[metric]), ""))
-    return panels, looks
+        own = {looks[name]: points[points["metric"] == metric] for name, points in found.values()}
+        ends = (f"{look.label}: {float(p['value'].iloc[-1]):.4g}" for look, p in own.items() if len(p))
+        draw = partial(draw_curves, curves=own, name=NAMES[metric])
+        panels.append(Panel(f"{NAMES[metric]} in training", draw, "; ".join(ends), own))
+    return panels
 
 
-def draw_curves(ax: Axes, curves: Mapping[str, pd.DataFrame], looks: Mapping[str, Look], name: str) -> None:
-    """Training → its lines of curves.csv, of one distance."""
+def draw_curves(ax: Axes, curves: Mapping[Look, pd.DataFrame], name: str) -> None:
+    """A training's lines of curves.csv, of one distance."""
     every = pd.concat(curves.values())
     against = "images_seen" if (every["images_seen"] != "").all() else "step"
-    for label, points in curves.items():
-        ax.plot(
-            points[against].astype(float),
-            points["value"].astype(float),
-            marker=looks[label].marker,
-            **looks[label].line,
-        )
+    for look, points in curves.items():
+        ax.plot(points[against].astype(float), points["value"].astype(float), marker=look.marker, **look.line)
     log_axis(ax, "y")
     step_axis(ax, "images seen in training" if against == "images_seen" else "training steps")
     ax.set_ylabel(f"{name}\nof {', '.join(dict.fromkeys(every['n_generated']))} images")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from fdsr.drawing.style import Look, Panel
+from fdsr.drawing.style import Panel
 from fdsr.report.studies import Study
 
 Rows = Sequence[Sequence[Panel]]
@@ -19,9 +19,7 @@ class Figure:
         heading, note: above it on the page.
         rows: its panels, of which the page and the file make rows; none where there is nothing to draw.
         file: the PNG's name without its ending; none without one.
-        also: what its file draws besides methods.
         alone: whether the file is drawn of a single run, too.
-        pairs: whether two panels belong side by side.
         folded: whether the page shows the heading, and the rest when it is asked for.
     """
 
@@ -29,7 +27,5 @@ class Figure:
     note: str
     rows: Callable[[Study], Rows]
     file: str = ""
-    also: Mapping[str, Look] = field(default_factory=dict)
     alone: bool = False
-    pairs: bool = False
     folded: bool = False

@@ -33,27 +33,26 @@ def read_losses(metrics: JSONLines, name: str) -> pd.Series:
     return lines.astype({"step": int}).groupby("step")[name].last()
 
 
-def loss_curves(study: Study) -> dict[str, dict[str, pd.Series]]:
-    """Loss, in words → label → its curve, a mean over seeds; only losses of two trainings or more."""
+def loss_curves(study: Study) -> dict[str, dict[Look, pd.Series]]:
+    """Loss, in words → its curves, means over seeds; only losses of two trainings or more."""
     # one training stands behind several tests: the first of them stands for it
-    first: dict[tuple[JSONLines, ...], str] = {}
+    first: dict[tuple[JSONLines, ...], Look] = {}
     for entry in study.entries:
-        first.setdefault(tuple(lines for run in entry.runs if (lines := find_losses(run))), entry.label)
+        lines = tuple(lines for run in entry.runs if (lines := find_losses(run)))
+        first.setdefault(lines, study.looks[entry.label])
     found = {}
     for name, words in _NAMES.items():
-        read = {label: [read_losses(lines, name) for lines in of] for of, label in first.items()}
-        curves = {
-            label: _mean(own) for label, losses in read.items() if (own := [loss for loss in losses if len(loss)])
-        }
+        read = {look: [read_losses(lines, name) for lines in of] for of, look in first.items()}
+        curves = {look: _mean(own) for look, losses in read.items() if (own := [loss for loss in losses if len(loss)])}
         if len(curves) > 1:
             found[words] = curves
     return found
 
 
-def draw_losses(ax: Axes, curves: Mapping[str, pd.Series], looks: Mapping[str, Look], ylabel: str) -> None:
-    """Label → its curve by step."""
-    for label, curve in curves.items():
-        ax.plot(curve.index, curve, marker=looks[label].marker if len(curve) < 6 else "", **looks[label].line)
+def draw_losses(ax: Axes, curves: Mapping[Look, pd.Series], ylabel: str) -> None:
+    """Curves by step."""
+    for look, curve in curves.items():
+        ax.plot(curve.index, curve, marker=look.marker if len(curve) < 6 else "", **look.line)
     log_axis(ax, "y")
     step_axis(ax, "step")
     ax.set_ylabel(ylabel)
@@ -62,8 +61,8 @@ def draw_losses(ax: Axes, curves: Mapping[str, pd.Series], looks: Mapping[str, L
 def _rows(study: Study) -> Rows:
     panels = []
     for words, curves in loss_curves(study).items():
-        alt = "; ".join(f"{label}: {c.iloc[-1]:.4g} after {c.index[-1]} steps" for label, c in curves.items())
-        panels.append(Panel(words, partial(draw_losses, curves=curves, looks=study.looks, ylabel=words), alt))
+        ends = (f"{look.label}: {c.iloc[-1]:.4g} after {c.index[-1]} steps" for look, c in curves.items())
+        panels.append(Panel(words, partial(draw_losses, curves=curves, ylabel=words), "; ".join(ends), curves))
     return [panels] if panels else []
 
 
@@ -79,5 +78,4 @@ LOSSES = Figure(
     "What each method minimises: other targets, weights or norms have other scales. Means over seeds; a training loss is a running mean.",
     _rows,
     file="losses",
-    pairs=True,
 )

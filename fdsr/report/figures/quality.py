@@ -37,7 +37,7 @@ def quality_row(study: Study, metric: str, variable: str, ylabel: str, what: str
             draw = partial(
                 draw_quality, points=points, looks=study.looks, xlabel=xlabel, ylabel=ylabel, counts=name == "NFE"
             )
-            panels.append(Panel(f"{what} against {name}", draw, alt))
+            panels.append(Panel(f"{what} against {name}", draw, alt, [study.looks[e.label] for e, _, _ in points]))
     return panels
 
 
@@ -106,6 +106,5 @@ QUALITY = Figure(
     "Lower left is better. Bars are standard deviations over seeds; hollow marks are deterministic methods, whose mean absolute "
     "error stands for the CRPS. Lines join one method's settings.",
     _means,
-    pairs=True,
 )
-QUALITY_BY_VARIABLE = Figure("Each variable", "", _by_variable, pairs=True, folded=True)
+QUALITY_BY_VARIABLE = Figure("Each variable", "", _by_variable, folded=True)

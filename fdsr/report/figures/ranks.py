@@ -13,12 +13,12 @@ from fdsr.report.figures.figure import Figure, Rows
 from fdsr.report.studies import Study
 
 
-def draw_ranks(ax: Axes, histograms: Mapping[str, np.ndarray], looks: Mapping[str, Look]) -> None:
-    """Label → frequencies (members + 1) of the truth's rank."""
-    for label, frequency in histograms.items():
+def draw_ranks(ax: Axes, histograms: Mapping[Look, np.ndarray]) -> None:
+    """Frequencies (members + 1) of the truth's rank."""
+    for look, frequency in histograms.items():
         bins = frequency.size
         # ensembles of different sizes share an axis: the place of the truth among the members, and a flat 1
-        ax.stairs(frequency * bins, np.linspace(0.0, 1.0, bins + 1), baseline=None, **looks[label].line)
+        ax.stairs(frequency * bins, np.linspace(0.0, 1.0, bins + 1), baseline=None, **look.line)
     ax.axhline(1, color=ink(), lw=0.8)
     ax.set_ylim(0, 1.08 * max(1.0, *(float(np.nanmax(f)) * f.size for f in histograms.values())))
     ax.set(xlabel="rank of the truth / members", ylabel="frequency / flat")
@@ -29,9 +29,9 @@ def _rows(study: Study) -> Rows:
     found = {label: ds["rank_histogram"] for label, ds in opened.items() if ds is not None}
     panels = []
     for name in study.variables if found else ():
-        own = {label: ranks.sel(variable=name).values for label, ranks in found.items()}
-        alt = "; ".join(f"{label}: {100 * (f[0] + f[-1]):.0f} % of the truth outside" for label, f in own.items())
-        panels.append(Panel(name, partial(draw_ranks, histograms=own, looks=study.looks), alt, height=2.3))
+        own = {study.looks[label]: ranks.sel(variable=name).values for label, ranks in found.items()}
+        alt = "; ".join(f"{look.label}: {100 * (f[0] + f[-1]):.0f} % of the truth outside" for look, f in own.items())
+        panels.append(Panel(name, partial(draw_ranks, histograms=own), alt, own, height=2.3))
     return [panels] if panels else []
 
 

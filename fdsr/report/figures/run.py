@@ -32,22 +32,16 @@ def draw_run(figure: Figure, ds: xr.Dataset, scores: xr.Dataset, name: str) -> N
     columns = maps.draw_maps(figure, ds, name, more="spectrum" in scores)
     if "spectrum" not in scores:
         return
-    axes, bands, looks = columns[:, 0], band_near_45(scores), {}
+    axes, bands, powers = columns[:, 0], band_near_45(scores), dict[Look, xr.DataArray]()
     for ax, variable in zip(axes, map(str, ds.variable.values), strict=True):
         band = bands.sel(variable=variable)
         if int(ds.attrs["members"]) == 1:
-            curves = {"prediction": (band.spectrum, Look(1))}
+            powers = {Look("prediction", 1): band.spectrum}
         else:
-            curves = {
-                "members": (band.spectrum, Look(1)),
-                "error of the mean": (band.spectrum_error, Look(0, dashes="--")),
-            }
-        curves["truth"] = (band.spectrum_reference, TRUTH)
-        draw_power(ax, list(curves.values()), str(ds.units.sel(variable=variable).item()))
-        looks = {label: look for label, (_, look) in curves.items()}
+            powers = {Look("members", 1): band.spectrum, Look("error of the mean", 0, dashes="--"): band.spectrum_error}
+        powers[TRUTH] = band.spectrum_reference
+        draw_power(ax, powers, str(ds.units.sel(variable=variable).item()))
         if ax is not axes[-1]:
             ax.set_xlabel("")
     axes[0].set_title(f"spectra{where(bands)}")
-    figure.legend(
-        handles=[look.sample(label) for label, look in looks.items()], loc="outside lower right", ncols=len(looks)
-    )
+    figure.legend(handles=[look.sample for look in powers], loc="outside lower right", ncols=len(powers))

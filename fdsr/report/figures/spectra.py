@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -39,19 +39,19 @@ def where(band: xr.Dataset) -> str:
     return f" at {latitude:.0f}°" if np.isfinite(latitude) else ""
 
 
-def draw_power_ratios(ax: Axes, ratios: Mapping[str, Curve], looks: Mapping[str, Look]) -> None:
-    """Label → wavelengths and decibels; see `power_ratio`."""
-    for label, (wavelength, decibel) in ratios.items():
-        ax.plot(wavelength, np.maximum(decibel, _LOWEST), marker=looks[label].marker, **looks[label].line)
+def draw_power_ratios(ax: Axes, ratios: Mapping[Look, Curve]) -> None:
+    """Wavelengths and decibels; see `power_ratio`."""
+    for look, (wavelength, decibel) in ratios.items():
+        ax.plot(wavelength, np.maximum(decibel, _LOWEST), marker=look.marker, **look.line)
     ax.axhline(0, color=ink(), lw=0.8)
     wavelength_axis(ax)
     ax.set_ylim(_LOWEST, max(4.0, *(1.1 * float(np.max(d, initial=0.0)) for _, d in ratios.values())))
     ax.set_ylabel("power against truth (dB)")
 
 
-def draw_power(ax: Axes, curves: Sequence[tuple[xr.DataArray, Look]], unit: str) -> None:
+def draw_power(ax: Axes, powers: Mapping[Look, xr.DataArray], unit: str) -> None:
     """Power densities (ring) with their wavenumbers, of fields in `unit`."""
-    for power, look in curves:
+    for look, power in powers.items():
         wavenumber = power.wavenumber.values
         keep = np.isfinite(wavenumber) & (wavenumber > 0)
         ax.plot(1 / wavenumber[keep], power.values[keep], **look.line)
@@ -62,26 +62,19 @@ def draw_power(ax: Axes, curves: Sequence[tuple[xr.DataArray, Look]], unit: str)
 
 
 def _rows(study: Study) -> Rows:
-    opened = {e.label: ds for e in study.entries if (ds := e.scores("spectrum")) is not None}
-    bands = {label: band_near_45(ds) for label, ds in opened.items()}
+    opened = {study.looks[e.label]: ds for e in study.entries if (ds := e.scores("spectrum")) is not None}
+    bands = {look: band_near_45(ds) for look, ds in opened.items()}
     ratios, spectra = [], []
     for name in study.variables if bands else ():
-        own = {label: band.sel(variable=name) for label, band in bands.items()}
-        found = {label: power_ratio(band) for label, band in own.items()}
+        own = {look: band.sel(variable=name) for look, band in bands.items()}
         first = next(iter(own.values()))
-        alt = "; ".join(f"{label}: {d[-1]:+.1f} dB at {w[-1]:.0f} km" for label, (w, d) in found.items() if len(w))
-        ratios.append(
-            Panel(
-                f"{name}{where(first)}: power ratio", partial(draw_power_ratios, ratios=found, looks=study.looks), alt
-            )
-        )
-        curves = [
-            *((band.spectrum, study.looks[label]) for label, band in own.items()),
-            (first.spectrum_reference, TRUTH),
-        ]
-        draw = partial(draw_power, curves=curves, unit=study.unit(name) or "unit")
-        alt = f"spectra of {', '.join(own)}, and of the truth (dotted)"
-        spectra.append(Panel(f"{name}{where(first)}: power", draw, alt))
+        found = {look: power_ratio(band) for look, band in own.items()}
+        ends = (f"{look.label}: {d[-1]:+.1f} dB at {w[-1]:.0f} km" for look, (w, d) in found.items() if len(w))
+        title, draw = f"{name}{where(first)}: power", partial(draw_power_ratios, ratios=found)
+        ratios.append(Panel(f"{title} ratio", draw, "; ".join(ends), found))
+        powers = {look: band.spectrum for look, band in own.items()} | {TRUTH: first.spectrum_reference}
+        alt = f"spectra of {', '.join(look.label for look in own)}, and of the truth (dotted)"
+        spectra.append(Panel(title, partial(draw_power, powers=powers, unit=study.unit(name) or "unit"), alt, powers))
     return [row for row in (ratios, spectra) if row]
 
 
@@ -91,5 +84,4 @@ SPECTRA = Figure(
     "truth dotted. Averages over members, not the spectrum of the mean.",
     _rows,
     file="spectra",
-    also={"truth": TRUTH},
 )

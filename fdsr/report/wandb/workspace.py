@@ -154,14 +154,14 @@ def _study(study: Study) -> Chapter:
 def _markdown(study: Study, variable: str) -> str:
     """One table of the page; the best values of a column are bold."""
     table = study_table(study, variable)
-    lines = [["method", *(column["heading"] for column in table["columns"])]]
+    lines = [["method", *(heading for heading, _ in table["columns"])]]
     lines.append(["---"] * len(lines[0]))
     for row in table["rows"]:
         cells = []
         for cell in row["cells"]:
-            text = cell["value"] + (f" ± {cell['spread']}" if cell["spread"] else "")
-            text = f"**{text}**" if cell["best"] else text
-            cells.append(f"{text} {cell['mark']}".strip())
+            text = cell.value + (f" ± {cell.spread}" if cell.spread else "")
+            text = f"**{text}**" if cell.best else text
+            cells.append(f"{text} {cell.mark}".strip())
         lines.append([row["label"].replace("|", "\\|"), *cells])
     return "\n".join([table["caption"] + ".", "", *("| " + " | ".join(line) + " |" for line in lines)])
 
