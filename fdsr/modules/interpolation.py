@@ -17,7 +17,7 @@ class InterpolationModule(DownscalingModule):
     """Interpolation of the coarse field, in transformed values. Deterministic; nothing to train.
 
     Args:
-        method: how.
+        method: how the coarse field is interpolated.
     """
 
     def __init__(self, method: InterpolationName = "bicubic") -> None:

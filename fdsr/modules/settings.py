@@ -36,7 +36,10 @@ def plain(value: Any, what: str) -> Any:
         if isinstance(value, kind):
             return kind(value)  # numpy's numbers are no plain ones
     if isinstance(value, Mapping):
-        return {str(k): plain(v, f"{what}.{k}") for k, v in value.items()}
+        values = {str(k): plain(v, f"{what}.{k}") for k, v in value.items()}
+        return (
+            {**values, "init_args": {}} if list(values) == ["class_path"] else values
+        )  # as of an object without arguments
     if isinstance(value, list | tuple):
         return [plain(v, what) for v in value]
     cls = type(value)

@@ -38,7 +38,7 @@ class RobustSpectralLoss(ErrorLoss):
 
     Args:
         epsilon: where the Charbonnier penalty turns from square to absolute value.
-        penalty: ρ.
+        penalty: ρ, Charbonnier's or the absolute value.
     """
 
     epsilon: float = 1e-3
