@@ -14,6 +14,7 @@ from synthetic import TINY_DDGAN, TINY_UNET
 from tiny_images import SPEC, TinyImages
 
 from fdsr.callbacks import EMACallback, TrainingGuard
+from fdsr.diffusion import Ancestral
 from fdsr.errors import FdsrError
 from fdsr.modules import DDGANModule, DDPMModule, load_module
 
@@ -21,7 +22,7 @@ MakeTrainer = Callable[..., L.Trainer]
 
 
 def ddpm() -> DDPMModule:
-    return DDPMModule(backbone_args=TINY_UNET, timesteps=10, steps=2)
+    return DDPMModule(backbone_args=TINY_UNET, timesteps=10, sampler=Ancestral(2))
 
 
 def ddgan(**arguments: Any) -> DDGANModule:

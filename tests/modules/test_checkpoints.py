@@ -125,6 +125,52 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, form: str) -> None:
         assert trace.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("DDPMModule", "written by an earlier version of fdsr (method 'DDPMModule'); train it again"),
+        (
+            "nolab.methods.Mine",
+            "'nolab.methods.Mine' cannot be imported (No module named 'nolab'); start Python where 'nolab.meth",
+        ),
+        ("fdsr.modules.OldModule", "written by 'fdsr.modules.OldModule', which is no method here"),
+        ("fdsr.errors.FdsrError", "written by 'fdsr.errors.FdsrError', which is no method here"),
+    ],
+)
+def test_methods_that_are_not_here(
+    checkpoint: Callable[[str], tuple], program: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    name: str, words: str,
+) -> None:  # fmt: skip
+    """A checkpoint and a model folder whose method has no path, as once, or one that leads nowhere: one line, no traceback."""
+    module, path = checkpoint("DDPMModule")
+    torch.save(torch.load(path, weights_only=True) | {"fdsr_class": name}, path)
+    folder = save_pretrained(module, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"class": name}))
+    for place in (path, folder):
+        with pytest.raises(FdsrError) as caught:
+            load_module(place)
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert program("export", path, tmp_path / "shared") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert words in line and not (tmp_path / "shared").exists()
+
+
+def test_a_setting_that_is_not_here(checkpoint: Callable[[str], tuple]) -> None:
+    """A checkpoint of other settings than this version has, or of a class that cannot be imported."""
+    _, path = checkpoint("DDPMModule")
+    saved = torch.load(path, weights_only=True)
+    for changes, words in (
+        ({"mode": "weighted"}, "mode"),
+        ({"sampler": "dpmsolver++"}, r"sampler.*dpmsolver\+\+"),
+        ({"noise": {"class_path": "nolab.Pink", "init_args": {}}}, "nolab"),
+    ):
+        torch.save(saved | {"hyper_parameters": saved["hyper_parameters"] | changes}, path)
+        with pytest.raises(FdsrError, match=words) as caught:
+            load_module(path)
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(FdsrError, match="does not exist"):
         load_module(tmp_path / "none.ckpt")
