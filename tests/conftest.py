@@ -31,6 +31,25 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 os.environ["WANDB_MODE"] = "disabled"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips", action="store_true", help="fail if a test is skipped: all that tests can use is there"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")  # workers have none
+    if reporter and session.config.getoption("no_skips") and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    if skipped and config.getoption("no_skips"):
+        terminalreporter.write_line(f"--no-skips: {skipped} skipped, as listed above, where none may be", red=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes a second fails before what takes a minute begins."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

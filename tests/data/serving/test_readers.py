@@ -169,17 +169,20 @@ def test_damaged_chunks_are_named(tmp_path: Path, codec: Any, damage: str) -> No
     array = write(tmp_path / "store.zarr", fields(), compressors=codec)
     path = tmp_path / "store.zarr" / "high" / "c" / "3" / "0" / "0" / "0"
     content = path.read_bytes()
-    if codec is not None and damage == "long":
-        pytest.skip("what follows a compressed frame is ignored")
     path.write_bytes(
         {"short": content[:-40], "empty": b"", "garbage": bytes(len(content)), "long": content + bytes(4)}[damage]
     )
+    if isinstance(codec, GzipCodec) and damage == "long":  # what follows its end is ignored
+        assert same_bits(read(array, "direct", [3]), fields()[[3]])
+        return
     if codec is None and damage == "garbage":
         assert not read(array, "direct", [3]).any()  # zeros are as good as any numbers
         return
     with pytest.raises(FdsrError, match=r"high/c/3/0/0/0' is damaged .* prepare the store anew") as error:
         read(array, "direct", [2, 3, 4])
     assert "\n" not in str(error.value)
+    if codec is not None and damage == "long":  # the libraries' decoders differ
+        return
     with pytest.raises(FdsrError, match="cannot be read"):
         read(array, "tensorstore", [2, 3, 4])
     if not (isinstance(codec, BloscCodec) and damage == "short"):  # zarr-python does not notice that
