@@ -13,7 +13,8 @@ from fdsr.records import RunFolder
 
 RUNS = Path("runs/demo")
 METHODS = ("bicubic", "bicubic_dressed", "regression", "fourier_sr")  # in the order of the table
-LAST_WORDS = f"""ensemble: {RUNS / "fourier_sr" / "prediction.zarr"} (xarray.open_zarr opens it)
+FOURIER = RunFolder(RUNS / "fourier_sr")
+LAST_WORDS = f"""ensemble: {FOURIER.prediction} (xarray.open_zarr opens it)
 
 Next: look at the figure, open the page in a browser, then
   . .venv/bin/activate
@@ -34,11 +35,10 @@ def steps() -> list[tuple[list[str], Path]]:
             resume = ["--ckpt_path", "last"] if folder.last_checkpoint.exists() else []
             out.append((["fit", *common, *resume], folder.fitted.path))
         out.append((["test", *common], folder.table.path))
-    fourier = RunFolder(RUNS / "fourier_sr")
     # one time: the test has made the others already
-    predict = ["predict", "--config", "experiments/fourier_sr.yaml", "--run", str(fourier)]
-    predict += ["--output", str(fourier.prediction), "--trainer.limit_predict_batches", "1"]
-    out.append((predict, fourier.prediction))
+    predict = ["predict", "--config", "experiments/fourier_sr.yaml", "--run", str(FOURIER)]
+    predict += ["--output", str(FOURIER.prediction), "--trainer.limit_predict_batches", "1"]
+    out.append((predict, FOURIER.prediction))
     return out
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.network import NetworkModule
 
 Program = Callable[..., int]
@@ -51,13 +50,15 @@ def test_ctrl_c_ends_a_fit_that_can_go_on(
     assert torch.load(last, weights_only=True)["global_step"] == 6
 
 
-@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+@pytest.mark.parametrize(
+    ("verb", "step"), [("validate", "validation_step"), ("test", "test_step"), ("predict", "predict_step")]
+)
 def test_ctrl_c_ends_every_verb(
-    program: Program, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str,
+    program: Program, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, step: str,
     capfd: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     config, fitted = trained
-    stop_at(monkeypatch, DownscalingModule, "on_after_batch_transfer", 2, signal.SIGINT)
+    stop_at(monkeypatch, NetworkModule, step, 2, signal.SIGINT)
     run = tmp_path / "run"
     assert program(verb, "--config", config, "--ckpt_path", fitted / "checkpoints" / "last.ckpt", "--run", run) == 130
     assert capfd.readouterr().err.splitlines() == ["fdsr: interrupted; finished work is kept"]
