@@ -39,7 +39,7 @@ def show_ticks(ax: Axes, which: Literal["x", "y"], ticks: Sequence[float], label
 
 def step_axis(ax: Axes, label: str) -> None:
     """Steps of a training, or images that it has seen."""
-    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel(label)
 
