@@ -15,9 +15,9 @@ import zarr
 from lightning.pytorch.callbacks import Callback
 from zarr.codecs import BloscCodec
 
-from fdsr.callbacks.spec_metrics import horizontal_coordinates
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
+from fdsr.grids.cf import coordinates, mapped
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.records import code_version
 
@@ -66,7 +66,7 @@ class PredictionWriter(Callback):
             coords={
                 "time": ("time", times, {"standard_name": "time", "axis": "T"}),
                 "member": ("member", np.arange(module.members), {"standard_name": "realization", "axis": "E"}),
-                **horizontal_coordinates(spec),
+                **coordinates(spec.grid),
             },
             attrs={
                 "Conventions": "CF-1.11",
@@ -76,7 +76,7 @@ class PredictionWriter(Callback):
             },
         ).to_zarr(self.partial, mode="w", zarr_format=3, consolidated=False)
         group = zarr.open_group(str(self.partial), mode="r+")
-        mapped = {"grid_mapping": "crs", "coordinates": "latitude longitude"} if spec.projected else {}
+        places = {"coordinates": "latitude longitude"} if spec.grid.projected else {}
         for name in spec.high_channels:
             group.create_array(
                 name,
@@ -85,8 +85,8 @@ class PredictionWriter(Callback):
                 dtype="float32",
                 fill_value=float("nan"),
                 compressors=BloscCodec(cname="zstd", shuffle="shuffle"),
-                dimension_names=["time", "member", *(("y", "x") if spec.projected else ("lat", "lon"))],
-                attributes=spec.attributes.get(name, {}) | mapped,
+                dimension_names=["time", "member", *spec.grid.names],
+                attributes=spec.attributes.get(name, {}) | mapped(spec.grid) | places,
             )
 
     def on_predict_batch_end(

@@ -104,9 +104,7 @@ class ScoreRecorder(Callback):
 
 def _require_finite(spec: FieldSpec, prediction: torch.Tensor, truth: torch.Tensor, times: torch.Tensor) -> None:
     """FdsrError with the place of the first value of (B, M, C, H, W) or (B, C, H, W) that cannot be scored."""
-    rows, columns = spec.lat.numpy(), spec.lon.numpy()
-    axes = ("y", "x") if spec.projected else ("lat", "lon")
     for b, seconds in enumerate(times.tolist()):
         for c, name in enumerate(spec.high_channels):
             time = str(np.datetime64(int(seconds), "s"))
-            require_scorable(prediction[b, :, c], truth[b, c], name, time, rows, columns, axes)
+            require_scorable(prediction[b, :, c], truth[b, c], name, time, spec.grid)

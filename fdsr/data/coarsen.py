@@ -1,31 +1,11 @@
-"""Area-conservative coarsening on the sphere."""
+"""Area-conservative coarsening."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdsr.errors import FdsrError
-from fdsr.geometry import FloatArray
-
-
-def rows_kept(latitude: FloatArray, factor: int) -> tuple[int, int]:
-    """(rows used, rows dropped) of a north-first latitude axis under the pole rule.
-
-    A pole-to-pole axis of k·factor + 1 rows loses its southernmost row (ERA5 has 181 or 721). Any other remainder is an
-    error.
-    """
-    n = latitude.size
-    remainder = n % factor
-    if remainder == 0:
-        return n, 0
-    pole_to_pole = abs(abs(latitude[0]) - 90) < 1e-6 and abs(abs(latitude[-1]) - 90) < 1e-6
-    if remainder == 1 and pole_to_pole:
-        return n - 1, 1
-    raise FdsrError(
-        f"the latitude axis has {n} rows, not divisible by the factor {factor}; "
-        f"crop it (--crop LAT_MIN,LAT_MAX,LON_MIN,LON_MAX) to a multiple, for instance {n - remainder} rows"
-    )
+from fdsr.grids.cells import FloatArray
 
 
 def coarsen(field: NDArray, row_weights: FloatArray, factor: tuple[int, int]) -> NDArray[np.float32]:
@@ -50,8 +30,3 @@ def coarsen(field: NDArray, row_weights: FloatArray, factor: tuple[int, int]) ->
     weights = weights / weights.sum(axis=1, keepdims=True)
     means = np.asarray(field).reshape(*lead, h // fy, fy, w // fx, fx).mean(axis=-1, dtype=np.float64)
     return np.asarray((means * weights[:, :, None]).sum(axis=-2), dtype=np.float32)
-
-
-def block_means(axis: FloatArray, factor: int) -> FloatArray:
-    """Centres of blocks of `factor` evenly spaced points."""
-    return axis.reshape(-1, factor).mean(axis=1)

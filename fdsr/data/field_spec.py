@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +12,20 @@ from torch import Tensor
 
 from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.errors import FdsrError
-from fdsr.geometry import FloatArray, is_periodic_longitude, latitude_weights
+from fdsr.grids import Grid
+from fdsr.grids.cf import read_coordinates
 
 STATISTICS = ("high_mean", "high_std", "low_mean", "low_std", "residual_std", "power_field", "power_residual")
+_GRID = "grid."  # before the names of its grid's values in a checkpoint
 
 
 @dataclass
 class FieldSpec:
-    """Channels, grids, static fields and train-block statistics of a pair store.
+    """Channels, grid, static fields and train-block statistics of a pair store.
 
-    Shapes: C high channels, D low channels, S static channels, fine grid (H, W), coarse grid (h, w). Statistics are of
-    *transformed* values; those of the residual (fine minus interpolated coarse) are in units of the channel's standard
-    deviation. Saved in every checkpoint, so that a model can be used with the coarse fields alone.
-
-    On a projected grid `lat` and `lon` hold y and x in the projection's unit, `mapping` its CF attributes, and `latitude`,
-    `longitude` the true places of the fine points; on a latitude-longitude grid these three are None.
+    Shapes: C high channels, D low channels, S static channels, fine grid (H, W). Statistics are of *transformed* values;
+    those of the residual (fine minus interpolated coarse) are in units of the channel's standard deviation. Saved in every
+    checkpoint, so that a model can be used with the coarse fields alone.
 
     Where values may be missing (a *masked* store) `present` says which fine points any train step has.
     """
@@ -37,10 +37,7 @@ class FieldSpec:
     low_transforms: list[ValueTransform]
     factor: tuple[int, int]
     interpolation: str
-    lat: Tensor  # (H,) degrees, north first, float64
-    lon: Tensor  # (W,)
-    lat_low: Tensor  # (h,)
-    lon_low: Tensor  # (w,)
+    grid: Grid  # the fine one
     static_channels: list[str]
     static: Tensor  # (S, H, W) in physical units
     high_mean: Tensor  # (C,)
@@ -51,21 +48,16 @@ class FieldSpec:
     power_field: Tensor  # (C, K_y, K_x) mean square orthonormal cosine coefficient of the standardised field
     power_residual: Tensor  # (C, K_y, K_x) likewise of the residual divided by its standard deviation
     fingerprint: str
-    mapping: dict[str, object] | None = None
-    latitude: Tensor | None = None  # (H, W) degrees
-    longitude: Tensor | None = None  # (H, W)
     present: Tensor | None = None  # (C, H, W) bool; None: nothing is ever missing
 
     @classmethod
-    def from_dataset(cls, ds: xr.Dataset, attributes: dict) -> FieldSpec:
-        """The specification of an opened pair store, from its variables and its root's attributes."""
+    def from_dataset(cls, ds: xr.Dataset, attributes: dict, where: str) -> FieldSpec:
+        """The specification of a pair store opened at `where`, from its variables and its root's attributes."""
         config = attributes["config"]
         transforms = {k: make_transform(v) for k, v in config["transforms"].items()}
         high, low, static = (
             [str(v) for v in ds[name].values] for name in ("high_channel", "low_channel", "static_channel")
         )
-        projected = "crs" in ds.variables
-        rows, columns = ("y", "x") if projected else ("lat", "lon")
 
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(ds[name].values.copy())
@@ -78,34 +70,28 @@ class FieldSpec:
             low_transforms=[transforms.get(n, Identity()) for n in low],
             factor=tuple(config["factor"]),
             interpolation=config["interpolation"],
-            lat=tensor(rows),
-            lon=tensor(columns),
-            lat_low=tensor(f"{rows}_low"),
-            lon_low=tensor(f"{columns}_low"),
+            grid=read_coordinates(ds, where),
             static_channels=static,
             static=tensor("static"),
             **{n: tensor(n) for n in STATISTICS},
             fingerprint=attributes["fingerprint"],
-            mapping={str(k): _plain(v) for k, v in ds["crs"].attrs.items()} if projected else None,
-            latitude=tensor("latitude") if projected else None,
-            longitude=tensor("longitude") if projected else None,
             present=tensor("present").bool() if "present" in ds.variables else None,
         )
 
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W) of the fine grid."""
-        return self.lat.numel(), self.lon.numel()
+        return self.grid.shape
 
     @property
     def periodic(self) -> bool:
-        """Whether a row of longitudes closes the circle."""
-        return not self.projected and is_periodic_longitude(self.lon.numpy())
+        """Whether a row of the fine grid closes the circle of longitude."""
+        return self.grid.periodic
 
     @property
-    def projected(self) -> bool:
-        """Whether the rows and columns are those of a map projection."""
-        return self.mapping is not None
+    def low_grid(self) -> Grid:
+        """The coarse grid."""
+        return self.grid.coarse(self.factor)
 
     @property
     def synthetic(self) -> bool:
@@ -119,14 +105,6 @@ class FieldSpec:
         return self.present is not None
 
     @property
-    def row_weights(self) -> FloatArray:
-        """Areas of the cells of each row (H,), up to a factor: what coarsening weighs by."""
-        rotated = self.mapping is not None and self.mapping.get("grid_mapping_name") == "rotated_latitude_longitude"
-        if self.projected and not rotated:
-            return np.ones(self.shape[0])
-        return latitude_weights(self.lat.numpy())
-
-    @property
     def base_index(self) -> list[int]:
         """For each high channel the low channel of the same name, or −1."""
         return [self.low_channels.index(n) if n in self.low_channels else -1 for n in self.high_channels]
@@ -137,10 +115,7 @@ class FieldSpec:
         The unit vector (cos φ cos λ, cos φ sin λ, sin φ) has no seam at the date line and no singular pole. A masked store
         adds `present`, as 0 and 1: (S + 3 + C, H, W); missing static values then count as their field's mean.
         """
-        if self.latitude is not None and self.longitude is not None:
-            lat, lon = torch.deg2rad(self.latitude), torch.deg2rad(self.longitude)
-        else:
-            lat, lon = torch.deg2rad(self.lat)[:, None], torch.deg2rad(self.lon)[None, :]
+        lat, lon = (torch.deg2rad(torch.from_numpy(x.copy())) for x in self.grid.places)
         position = torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin().expand(-1, lon.shape[-1])])
         static = self.static.double()
         if self.present is None:
@@ -159,11 +134,24 @@ class FieldSpec:
         out["factor"] = list(self.factor)
         for key in ("high_transforms", "low_transforms"):
             out[key] = [t.to_dict() for t in out[key]]
+        for key, value in out.pop("grid").to_dict().items():
+            out[_GRID + key] = torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
         return out
 
     @classmethod
     def from_dict(cls, data: dict) -> FieldSpec:
-        values = dict(data)
+        """What `to_dict` gave. Raises FdsrError for what an earlier version of fdsr wrote."""
+        values = {k: v for k, v in data.items() if not k.startswith(_GRID)}
+        grid: dict[str, Any] = {
+            k.removeprefix(_GRID): v.numpy() if isinstance(v, Tensor) else v
+            for k, v in data.items()
+            if k.startswith(_GRID)
+        }
+        if set(values) | {"grid", "present"} != {f.name for f in fields(cls)}:
+            raise FdsrError(
+                "the model was saved by an earlier version of fdsr, whose grids had no units; train it anew"
+            )
+        values["grid"] = Grid(**grid)
         values["factor"] = tuple(values["factor"])
         for key in ("high_transforms", "low_transforms"):
             values[key] = [make_transform(t) for t in values[key]]
@@ -171,45 +159,31 @@ class FieldSpec:
 
     def differences(self, other: FieldSpec) -> list[str]:
         """What makes a model trained on `self` unfit for `other`, one short phrase each; empty if nothing does."""
-        found = []
-        for name, label in (("mapping", "projection"), ("high_channels", "variables"), ("low_channels", "coarse variables"),
-                            ("factor", "factor"),
+        different = []
+        for name, label in (("high_channels", "variables"), ("low_channels", "coarse variables"), ("factor", "factor"),
                             ("interpolation", "interpolation"), ("static_channels", "static fields"),
                             ("high_transforms", "transforms")):  # fmt: skip
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
-                found.append(f"{label} {mine} against {theirs}")
+                different.append(f"{label} {mine} against {theirs}")
         if self.masked != other.masked:
             kinds = [("without", "with")[spec.masked] for spec in (self, other)]
-            found.append(f"trained {kinds[0]} missing values, data {kinds[1]} them")
-        for name, label in (("lat", "latitudes"), ("lon", "longitudes")):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine.shape != theirs.shape or not torch.allclose(mine, theirs, atol=1e-6):
-                found.append(f"{label} {_axis(mine)} against {_axis(theirs)}")
-        if not found:
+            different.append(f"trained {kinds[0]} missing values, data {kinds[1]} them")
+        different += self.grid.differences(other.grid)
+        if not different:
             # not by the fingerprint: interpolation rounds differently on other processors, and that is no other store
             for name in ("high_mean", "high_std", "low_mean", "low_std", "residual_std"):
                 scale = self.high_std if name.startswith("high") else self.low_std if name.startswith("low") else 1.0
                 if not bool(((getattr(self, name) - getattr(other, name)).abs() <= 1e-3 * scale).all()):
                     prints = f"{self.fingerprint} against {other.fingerprint}"
-                    found.append(f"{name} of the training block (fingerprint {prints}: other statistics or splits)")
+                    different.append(f"{name} of the training block (fingerprint {prints}: other statistics or splits)")
                     break
-        return found
+        return different
 
     def require_same(self, other: FieldSpec, where: str) -> None:
         """Raise FdsrError naming what differs between a checkpoint (`self`) and a store (`other`)."""
-        found = self.differences(other)
-        if found:
+        different = self.differences(other)
+        if different:
             raise FdsrError(
-                f"checkpoint does not match the store '{where}': {'; '.join(found)}; use the store it was trained on"
+                f"checkpoint does not match the store '{where}': {'; '.join(different)}; use the store it was trained on"
             )
-
-
-def _plain(value: object) -> object:
-    """An attribute as a number, string or list of numbers, which checkpoints may hold."""
-    return np.asarray(value).tolist() if not isinstance(value, str) else value
-
-
-def _axis(values: Tensor) -> str:
-    v = values.numpy().astype(np.float64)
-    return f"{v[0]:g}…{v[-1]:g} ({v.size})"

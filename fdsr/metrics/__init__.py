@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fdsr.metrics.boxes import Band, ZonalBand, latlon_bands, projected_bands, zonal_bands
+from fdsr.metrics.boxes import Band, ZonalBand, spectral_bands, zonal_bands
 from fdsr.metrics.consistency import CoarseConsistency
 from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.field_metric import CellMean, FieldMetric, weighted_sum
@@ -54,12 +54,11 @@ __all__ = [
     "ZonalScores",
     "energy_spectrum",
     "evaluate",
-    "latlon_bands",
     "power_density",
-    "projected_bands",
     "rapsd",
     "read_thresholds",
     "require_scorable",
+    "spectral_bands",
     "weighted_sum",
     "zonal_bands",
 ]

@@ -9,22 +9,31 @@ import numpy as np
 import xarray as xr
 
 from fdsr.errors import FdsrError
+from fdsr.grids import Grid
+from fdsr.grids.names import DEGREES, KILOMETRES, LATITUDE, LONGITUDE, MEMBER, TIME, X, Y, axis_unit
 
-TIME = ("time", "valid_time")
-MEMBER = ("member", "number", "realization", "ensemble")
-ROWS = ("lat", "latitude", "rlat", "y")
-COLUMNS = ("lon", "longitude", "rlon", "x")
+AXES = {
+    "time": TIME.usual,
+    "member": MEMBER.usual,
+    "row": (*LATITUDE.usual, *Y.usual),
+    "column": (*LONGITUDE.usual, *X.usual),
+}
 # the dimension that holds the variables of a DataArray with several
 CHANNEL = ("variable", "channel", "high_channel", "low_channel")
 
 
 @dataclass(frozen=True)
 class Fields:
-    """A dataset with its axes named time, member, row, column, and what they were called before."""
+    """A dataset with its axes named time, member, row, column; the unit of the last two is degrees or km."""
 
     what: str
     data: xr.Dataset
-    projected: bool
+    units: str
+
+    @property
+    def grid(self) -> Grid:
+        """The grid it lies on."""
+        return Grid(self.coordinate("row"), self.coordinate("column"), self.units)
 
     def coordinate(self, axis: str) -> np.ndarray:
         if axis not in self.data.coords:
@@ -46,7 +55,7 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
         )
     dims = [str(d) for d in data.dims]
     names: dict[Hashable, str] = {}
-    for axis, aliases in {"time": TIME, "member": MEMBER, "row": ROWS, "column": COLUMNS}.items():
+    for axis, aliases in AXES.items():
         # on the low-resolution side of a pair store the axes are lat_low and lon_low
         coarse = [f"{a}_low" for a in aliases] if what == "low" else []
         candidates = [a for a in (*coarse, *aliases) if a in dims]
@@ -54,32 +63,30 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
             names[candidates[0]] = axis
         elif axis in ("row", "column"):
             raise FdsrError(f"{what} has no {' or '.join(aliases)} dimension, only {', '.join(dims) or 'none'}")
-    # a rotated pole has y and x in degrees: latitudes and longitudes about another pole
-    projected = any(
-        str(old).split("_")[0] == "y" and not _in_degrees(data, old) for old, new in names.items() if new == "row"
-    )
     fields = [v for v in data.data_vars if {"row", "column"} <= {names.get(d, d) for d in data[v].dims}]
     # names only: coordinates over other axes go, as do grid mappings
     data = data[fields].rename({old: new for old, new in names.items() if old != new})
     if "time" not in data.dims:
         data = data.expand_dims("time")
-    if projected:
-        data = data.assign_coords({axis: _kilometres(data, axis, what) for axis in ("row", "column")})
-    return Fields(what, data, projected)
+    rows = next(str(old) for old, new in names.items() if new == "row").removesuffix("_low")
+    # a rotated pole has y and x in degrees: latitudes and longitudes about another pole
+    if rows in LATITUDE.usual or _unit(data, "row") == DEGREES:
+        return Fields(what, data, DEGREES)
+    return Fields(what, data.assign_coords({axis: _kilometres(data, axis, what) for axis in ("row", "column")}), "km")
 
 
-def _in_degrees(data: xr.Dataset, axis: Hashable) -> bool:
-    return axis in data.coords and str(data[axis].attrs.get("units", "")).startswith("degree")
+def _unit(data: xr.Dataset, axis: str) -> str | None:
+    return axis_unit(str(data[axis].attrs.get("units", ""))) if axis in data.coords else None
 
 
 def _kilometres(data: xr.Dataset, axis: str, what: str) -> tuple[str, np.ndarray]:
     if axis not in data.coords:
         raise FdsrError(f"{what} has no {axis} coordinate")
-    units = str(data[axis].attrs.get("units", ""))
-    scale = {"km": 1.0, "m": 1e-3, "metre": 1e-3, "meter": 1e-3, "metres": 1e-3, "meters": 1e-3}.get(units)
-    if scale is None:
-        raise FdsrError(f"{what}: the {axis} coordinate of a projected grid needs units m or km, got {units!r}")
-    return axis, np.asarray(data[axis].values, dtype=np.float64) * scale
+    unit = _unit(data, axis)
+    if unit not in KILOMETRES:
+        said = data[axis].attrs.get("units", "")
+        raise FdsrError(f"{what}: the {axis} coordinate of a projected grid needs units m or km, got {said!r}")
+    return axis, np.asarray(data[axis].values, dtype=np.float64) * KILOMETRES[unit]
 
 
 def check_dims(fields: Fields, name: str, allowed: Sequence[str]) -> None:
@@ -109,32 +116,29 @@ def _reorder(fields: Fields, wanted: dict[str, np.ndarray], tolerance: float) ->
     """The fields in the order of the `wanted` coordinates of row and column; None if they lie elsewhere."""
     data = fields.data
     for axis, values in wanted.items():
-        circle = axis == "column" and not fields.projected
+        circle = axis == "column" and fields.units == DEGREES
         index = _nearest(values, fields.coordinate(axis), circle, tolerance)
         if index is None:
             return None
         if (index != np.arange(index.size)).any():
             data = data.isel({axis: index})
-    return Fields(fields.what, data, fields.projected)
+    return Fields(fields.what, data, fields.units)
 
 
 def match_grid(fine: Fields, reference: Fields) -> Fields:
     """`fine` with rows and columns in the order of `reference`. Raises FdsrError where the grids differ."""
     wanted = {axis: reference.coordinate(axis) for axis in ("row", "column")}
-    matched = _reorder(fine, wanted, 1e-3) if fine.projected == reference.projected else None
+    matched = _reorder(fine, wanted, 1e-3) if fine.units == reference.units else None
     if matched is None:
         raise FdsrError(
-            f"{fine.what} and {reference.what} are on different grids: {_describe(fine)} and {_describe(reference)}"
+            f"{fine.what} and {reference.what} are on different grids: {_extent(fine)}, and {_extent(reference)}"
         )
     return matched
 
 
-def _describe(fields: Fields) -> str:
-    parts = []
-    for axis in ("row", "column"):
-        values = fields.coordinate(axis)
-        parts.append(f"{values.size} from {values[0]:g} to {values[-1]:g}")
-    return " × ".join(parts)
+def _extent(fields: Fields) -> str:
+    rows, columns = (fields.coordinate(axis) for axis in ("row", "column"))
+    return f"{rows.size} × {columns.size} points from {rows[0]:g}, {columns[0]:g} to {rows[-1]:g}, {columns[-1]:g}"
 
 
 def match_times(fields: Fields, other: Fields) -> tuple[list[str], list[int]]:
@@ -176,5 +180,5 @@ def match_low(low: Fields, reference: Fields, names: Sequence[str]) -> tuple[Fie
         wanted[axis] = fine.astype(np.float64).reshape(n, -1).mean(1)
     matched = _reorder(low, wanted, 0.5)
     if matched is None:
-        raise FdsrError(f"low is not a coarser version of truth's grid: {_describe(low)} and {_describe(reference)}")
+        raise FdsrError(f"low is not a coarser version of truth's grid: {_extent(low)}, and {_extent(reference)}")
     return matched, (factors[0], factors[1])

@@ -3,7 +3,7 @@
 On a latitude–longitude grid a spectrum in kilometres only has a meaning where the grid is nearly a plane, so the field
 is cut into latitude bands at most 15° tall, each tiled by boxes about square in km, with the spacing of the band's mean
 latitude φ̄: dy = a Δφ, dx = a cos φ̄ Δλ. Bands with |φ̄| > 75° are left out: a box there covers most of a circle round
-the pole and has no local plane. Boxes neither overlap nor wrap around. A projected grid is one box.
+the pole and has no local plane. Boxes neither overlap nor wrap around. A plane is one box.
 
 Where the longitudes close the circle, a row is periodic and has an exact spectrum of its own: zonal bands hold the rows
 of at most 15°, with the circumference at φ̄, again for |φ̄| ≤ 75°.
@@ -11,14 +11,14 @@ of at most 15°, with the circumference at φ̄, again for |φ̄| ≤ 75°.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fdsr.geometry import is_periodic_longitude, latitude_weights, spacing_km
+from fdsr.grids import Grid
+from fdsr.grids.cells import is_even, mean_step
+from fdsr.grids.grid import UNEVEN
 from fdsr.metrics.spectra import MIN_POINTS, Rings, make_rings, make_zonal_rings
 
 MAX_HEIGHT_DEGREES = 15.0
@@ -29,7 +29,7 @@ MAX_LATITUDE = 75.0
 class Band:
     """Rows start … stop tiled by `n_boxes` boxes of `width` columns from column 0 on.
 
-    spacing: (dy, dx) in km; latitude: mean of the rows in degrees, NaN on a projected grid; area: weight of the band
+    spacing: (dy, dx) in km; latitude: mean of the rows in degrees, NaN on a plane; area: weight of the band
     among all bands, in any common unit.
     """
 
@@ -81,59 +81,51 @@ class ZonalBand:
         return make_zonal_rings(self.width, self.dx)
 
 
-def latlon_bands(latitude: ArrayLike, longitude: ArrayLike) -> list[Band]:
-    """Bands of a grid with the given latitudes (H,) and longitudes (W,) in degrees, evenly spaced, in either order.
+def spectral_bands(grid: Grid) -> list[Band]:
+    """Bands of a grid, whose rows may run in either order; none where the spacing is uneven, or fewer than 8 rows or columns.
 
-    The rows are shared out evenly over the fewest bands that are at most 15° tall. Each band is cut into
-    round(W / w) boxes, w = rows · dy/dx (but at least `rows`) the width of a square box, all of one width; the columns
-    left over, fewer than there are boxes, are not used. A field smaller than that is one box. On grids coarser than
+    A plane is one box. On the sphere rows are shared out evenly over the fewest bands that are at most 15° tall. Each band is
+    cut into round(W / w) boxes, w = rows · dy/dx (but at least `rows`) the width of a square box, all of one width; the
+    columns left over, fewer than there are boxes, are not used. A field smaller than that is one box. On grids coarser than
     1.875° fifteen degrees hold too few rows for a spectrum: bands are then at least 8 rows tall, and their spectra only
     indicative.
-    A field with fewer than 8 rows or columns has no bands.
     """
-    lat, lon = np.asarray(latitude, dtype=np.float64), np.asarray(longitude, dtype=np.float64)
-    height, width = lat.size, lon.size
-    if min(height, width) < MIN_POINTS:
+    height, width = grid.shape
+    if min(height, width) < MIN_POINTS or not (is_even(grid.rows, UNEVEN) and is_even(grid.columns, UNEVEN)):
         return []
-    weights = latitude_weights(lat)
-    step = abs(lat[-1] - lat[0]) / (height - 1)
-    rows = max(MIN_POINTS, int(np.floor(MAX_HEIGHT_DEGREES / step + 1e-6)))
+    if not grid.spherical:
+        return [Band(0, height, width, 1, grid.spacing, float("nan"), 1.0)]
+    rows = max(MIN_POINTS, int(np.floor(MAX_HEIGHT_DEGREES / mean_step(grid.rows) + 1e-6)))
     n_bands = min(-(-height // rows), height // MIN_POINTS)
     bands = []
-    for part in np.array_split(np.arange(height), n_bands):
-        start, stop = int(part[0]), int(part[-1]) + 1
-        mean = float(lat[start:stop].mean())
+    for index in np.array_split(np.arange(height), n_bands):
+        start, stop = int(index[0]), int(index[-1]) + 1
+        part = grid.part(slice(start, stop))
+        mean = float(part.rows.mean())
         if abs(mean) > MAX_LATITUDE:
             continue
-        dy, dx = spacing_km(lat[start:stop], lon)
+        dy, dx = part.spacing
         ideal = max(stop - start, round((stop - start) * dy / dx))
         n_boxes = max(1, round(width / ideal))
         if width // n_boxes < MIN_POINTS:
             n_boxes = 1
-        area = float(weights[start:stop].sum())
+        area = float(grid.row_areas[start:stop].sum())
         bands.append(Band(start, stop, width // n_boxes, n_boxes, (dy, dx), mean, area))
     return bands
 
 
-def zonal_bands(latitude: ArrayLike, longitude: ArrayLike) -> list[ZonalBand]:
-    """Zonal bands of a grid with latitudes (H,) and longitudes (W,) in degrees; none unless they close the circle."""
-    lat, lon = np.asarray(latitude, dtype=np.float64), np.asarray(longitude, dtype=np.float64)
-    if not is_periodic_longitude(lon):
+def zonal_bands(grid: Grid) -> list[ZonalBand]:
+    """Zonal bands of a grid; none unless its columns close the circle of longitude."""
+    if not grid.periodic:
         return []
-    weights = latitude_weights(lat)
-    height = float(np.ptp(lat)) * lat.size / max(1, lat.size - 1)
+    n, width = grid.shape
+    height = float(np.ptp(grid.rows)) * n / max(1, n - 1)
     bands = []
-    for part in np.array_split(np.arange(lat.size), max(1, int(np.ceil(height / MAX_HEIGHT_DEGREES - 1e-6)))):
-        if part.size == 0 or abs(mean := float(lat[part].mean())) > MAX_LATITUDE:
+    for index in np.array_split(np.arange(n), max(1, int(np.ceil(height / MAX_HEIGHT_DEGREES - 1e-6)))):
+        if index.size == 0:
             continue
-        dx = spacing_km(lat[part], lon)[1]
-        bands.append(ZonalBand(int(part[0]), int(part[-1]) + 1, lon.size, dx, mean, float(weights[part].sum())))
+        start, stop = int(index[0]), int(index[-1]) + 1
+        part = grid.part(slice(start, stop))
+        if abs(mean := float(part.rows.mean())) <= MAX_LATITUDE:
+            bands.append(ZonalBand(start, stop, width, part.spacing[1], mean, float(grid.row_areas[start:stop].sum())))
     return bands
-
-
-def projected_bands(shape: Sequence[int], spacing: tuple[float, float]) -> list[Band]:
-    """The one box of a projected field of `shape` (H, W) and spacing (dy, dx) in km; none if it is below 8 points."""
-    height, width = shape
-    if min(height, width) < MIN_POINTS:
-        return []
-    return [Band(0, height, width, 1, spacing, float("nan"), 1.0)]

@@ -67,7 +67,7 @@ class CoarseConsistency(FieldMetric):
         index = [task.low_names.index(name) if name in task.low_names else None for name in task.names]
         if task.factor is None or all(i is None for i in index):
             return None
-        return cls(task.grid.weights(), task.factor, len(index), index)
+        return cls(task.weights, task.factor, len(index), index)
 
     def take(self, sample: Sample) -> None:
         if sample.low is None:

@@ -150,7 +150,7 @@ class RankHistogram(FieldMetric):
 
     @classmethod
     def for_task(cls, task: Task) -> Self | None:
-        return None if task.members is None else cls(task.grid.weights(), task.members, len(task.names), task.seed)
+        return None if task.members is None else cls(task.weights, task.members, len(task.names), task.seed)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add times: (B, M, C, H, W) and (B, C, H, W), M as given at construction."""

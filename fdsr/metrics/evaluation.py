@@ -82,8 +82,7 @@ def evaluate_datasets(
         check_dims(fine, name, ("time", "member", "row", "column"))
     fine = match_grid(fine, reference)
     times, steps = match_times(fine, reference)
-    rows, columns = reference.coordinate("row"), reference.coordinate("column")
-    axes = ("y", "x") if reference.projected else ("lat", "lon")
+    grid = reference.grid
 
     coarse, factor, coarse_steps = None, None, steps
     if low is not None:
@@ -95,12 +94,10 @@ def evaluate_datasets(
     members = fine.data.sizes.get("member", 1)
     scored = {
         name: FieldMetrics(
-            rows,
-            columns,
+            grid,
             [name],
             factor if coarse is not None and name in coarse.data else None,
             members=members,
-            projected=reference.projected,
             seed=seed,
             thresholds=asked,
             scales=scales,
@@ -115,7 +112,7 @@ def evaluate_datasets(
             if counts is not None:
                 y = torch.where(counts.at(i), y, torch.nan)
             x = _load(fine, name, i)
-            require_scorable(x, y[0], name, time, rows, columns, axes)
+            require_scorable(x, y[0], name, time, grid)
             z = _load(coarse, name, coarse_steps[i])[None] if coarse is not None and name in coarse.data else None
             if z is not None and bool(z.isinf().any()):
                 raise FdsrError(f"low: {name} is infinite at time {time}")

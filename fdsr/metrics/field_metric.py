@@ -23,7 +23,7 @@ class FieldMetric(ScoreMetric):
 
     Args:
         weights: area of the cells, (H,) for rows of equal longitudes or (H, W), in any unit
-            (`fdsr.geometry.latitude_weights`).
+            (`fdsr.grids.Grid.cell_areas`).
         n_variables: C.
 
     Subclasses implement `accumulate`, which sees one time and a block of rows.
@@ -44,7 +44,7 @@ class FieldMetric(ScoreMetric):
 
     @classmethod
     def for_task(cls, task: Task) -> Self | None:
-        return cls(task.grid.weights(), len(task.names))
+        return cls(task.weights, len(task.names))
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add times. Shapes (B, M, C, H, W) and (B, C, H, W), physical units; B may be anything, also 0."""

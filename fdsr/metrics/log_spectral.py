@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdsr.metrics.boxes import Band, ZonalBand
+from fdsr.metrics.boxes import Band, ZonalBand, spectral_bands, zonal_bands
 from fdsr.metrics.score_metric import ScoreMetric, Task, Variable, sum_of_members
 from fdsr.metrics.spectra import Rings, half_power_density, ring_mean
 from fdsr.scores import Score
@@ -114,7 +114,7 @@ class SpectralScores(ScoreMetric):
 
     @classmethod
     def for_task(cls, task: Task) -> Self | None:
-        return cls(task.grid.bands(), len(task.names))
+        return cls(spectral_bands(task.grid), len(task.names))
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
@@ -268,7 +268,7 @@ class ZonalScores(SpectralScores):
 
     @classmethod
     def for_task(cls, task: Task) -> Self | None:
-        bands = task.grid.zonal_bands()
+        bands = zonal_bands(task.grid)
         return cls(bands, len(task.names)) if bands else None
 
 

@@ -161,7 +161,7 @@ class ExceedanceScores(FieldMetric):
         if not any(len(own) for own in thresholds):
             return None
         grid = task.grid
-        return cls(grid.weights(), thresholds, task.scales, grid.dy, grid.dx, grid.columns.size, grid.periodic)
+        return cls(task.weights, thresholds, task.scales, grid.dy, grid.dx, grid.columns.size, grid.periodic)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.grid import Grid
+from fdsr.grids import Grid
 from fdsr.metrics.sum_metric import SumMetric, working_dtype
 from fdsr.scores import Score
 
@@ -43,6 +43,11 @@ class Task:
     seed: int = 0
     thresholds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     scales: Sequence[float] | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """Area of the cells, (H,) or (H, W), in an arbitrary unit."""
+        return torch.from_numpy(self.grid.cell_areas)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.grid import Grid
+from fdsr.grids import Grid
 from fdsr.metrics.registry import DEFAULT, MetricNames, find_metrics
 from fdsr.metrics.score_metric import Sample, ScoreMetric, Task
 from fdsr.scores import Score
@@ -24,13 +22,12 @@ class FieldMetrics(nn.Module):
     are not part of the state dict. `metrics["spectral"]` is one of its metrics.
 
     Args:
-        latitude, longitude: (H,) and (W,) in degrees; y and x in km when `projected`.
+        grid: of truth and prediction.
         names: the C variables, in the order of the tensors' channels.
         factor: rows and columns of fine cells in a coarse one (or one number for both); None: no coarse consistency.
         low_names: variables of the low-resolution input, in order, if they are not `names`; a variable without a
             low-resolution counterpart has coarse consistency NaN.
         members: M, to keep rank histograms as well; None: none are kept.
-        projected: whether the grid is a projected one; the area of a cell is then dy · dx.
         seed: of the draws that break ties in ranks.
         thresholds: variable → thresholds in its unit, for the variables that want scores of events (precipitation).
         scales: km, of the fractions skill score; None: 3, 9 and 27 rows.
@@ -40,14 +37,12 @@ class FieldMetrics(nn.Module):
 
     def __init__(
         self,
-        latitude: ArrayLike,
-        longitude: ArrayLike,
+        grid: Grid,
         names: Sequence[str],
         factor: int | tuple[int, int] | None = None,
         *,
         low_names: Sequence[str] | None = None,
         members: int | None = None,
-        projected: bool = False,
         seed: int = 0,
         thresholds: Mapping[str, Sequence[float]] | None = None,
         scales: Sequence[float] | None = None,
@@ -57,7 +52,6 @@ class FieldMetrics(nn.Module):
         super().__init__()
         self.names = tuple(names)
         low = self.names if low_names is None else tuple(low_names)
-        grid = Grid(np.asarray(latitude, dtype=np.float64), np.asarray(longitude, dtype=np.float64), projected)
         task = Task(grid, self.names, factor, low, members, seed, thresholds or {}, scales)
         built = {metric.name: metric.for_task(task) for metric in find_metrics(metrics, default)}
         self.metrics = nn.ModuleDict({name: metric for name, metric in built.items() if metric is not None})

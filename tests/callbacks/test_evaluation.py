@@ -59,7 +59,7 @@ def expected_scores(
 ) -> dict[str, float]:
     """Every metric of the weights in `module` on times of the validation block, by the metrics' own front door."""
     fields, spec = data.fields("val"), module.spec
-    metrics = FieldMetrics(spec.lat.numpy(), spec.lon.numpy(), spec.high_channels)
+    metrics = FieldMetrics(spec.grid, spec.high_channels)
     for i in times:
         batch = default_collate([fields[i]])
         metrics.update(module.generate(batch, members, module.seed), batch["high"])

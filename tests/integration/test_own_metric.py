@@ -15,7 +15,7 @@ import xarray as xr
 import yaml
 from wandb_spec import referenced
 
-from fdsr.geometry import latitude_weights
+from fdsr.grids.cells import latitude_weights
 from fdsr.metrics import evaluate
 from fdsr.report.runs import read_run
 from fdsr.report.studies import make_studies

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdsr.geometry import latitude_weights
+from fdsr.grids import Grid
 
 
 def synthesise(n: int, slope: float, seed: int) -> np.ndarray:
@@ -22,13 +22,18 @@ def crops(slope: float, n: int = 16) -> Tensor:
     return torch.from_numpy(np.stack([synthesise(384, slope, seed)[20:148, 30:222] for seed in range(n)]))
 
 
-def grid(height: int = 24, width: int = 36) -> tuple[np.ndarray, np.ndarray]:
+def grid(height: int = 24, width: int = 36) -> Grid:
     """A regional grid at 0.5°, descending latitudes from 60° N."""
-    return 60.0 - 0.5 * np.arange(height), 0.5 * np.arange(width)
+    return Grid(60.0 - 0.5 * np.arange(height), 0.5 * np.arange(width))
+
+
+def plane(shape: tuple[int, int], spacing: tuple[float, float]) -> Grid:
+    """A projected grid of shape (H, W) and spacing (dy, dx) in km."""
+    return Grid(spacing[0] * np.arange(shape[0]), spacing[1] * np.arange(shape[1]), "km")
 
 
 def weights(height: int = 24) -> Tensor:
-    return torch.from_numpy(latitude_weights(grid(height)[0]))
+    return torch.from_numpy(grid(height).row_areas)
 
 
 def sample(

@@ -4,7 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdsr.metrics import latlon_bands, projected_bands
+from fdsr.grids import Grid
+from fdsr.metrics import spectral_bands
+
+from .fields import plane
 
 
 @settings(deadline=None, max_examples=60)
@@ -21,7 +24,7 @@ def test_bands_cover_the_grid_once(step: float, height: int, width: int, south: 
     if lat.size < 8:
         return
     lat = lat[::-1] if descending else lat
-    bands = latlon_bands(lat, step * np.arange(width))
+    bands = spectral_bands(Grid(lat, step * np.arange(width)))
     seen = np.zeros((lat.size, width), dtype=int)
     index = torch.arange(lat.size * width).reshape(lat.size, width)
     for band in bands:
@@ -43,7 +46,7 @@ def test_bands_cover_the_grid_once(step: float, height: int, width: int, south: 
 
 
 def test_global_one_degree() -> None:
-    bands = latlon_bands(np.arange(180) - 89.5, np.arange(360.0))
+    bands = spectral_bands(Grid(np.arange(180) - 89.5, np.arange(360.0)))
     # 12 bands of 15°, the two at the poles (82.5°) left out
     assert [b.latitude for b in bands] == pytest.approx(np.arange(-67.5, 70.0, 15.0).tolist())
     assert {b.shape[0] for b in bands} == {15}
@@ -52,18 +55,18 @@ def test_global_one_degree() -> None:
 
 
 def test_boxes_do_not_wrap_and_keep_their_columns_together() -> None:
-    band = latlon_bands(np.arange(20) - 10.0, np.arange(50.0))[0]
+    band = spectral_bands(Grid(np.arange(20) - 10.0, np.arange(50.0)))[0]
     field = torch.arange(50.0).expand(20, 50)
     for i, box in enumerate(band.cut(field)):
         np.testing.assert_array_equal(box[0], np.arange(i * band.width, (i + 1) * band.width))
 
 
 def test_small_coarse_polar_and_projected_fields() -> None:
-    small = latlon_bands(50 - 0.25 * np.arange(32), 0.25 * np.arange(48))
+    small = spectral_bands(Grid(50 - 0.25 * np.arange(32), 0.25 * np.arange(48)))
     assert [(b.shape, b.n_boxes) for b in small] == [((32, 48), 1)]
-    assert latlon_bands(np.arange(7.0), np.arange(40.0)) == []
-    assert latlon_bands(np.arange(80.0, 90.0, 1.0), np.arange(40.0)) == []
-    assert {b.shape[0] for b in latlon_bands(np.linspace(87, -87, 32), 5.625 * np.arange(64))} == {8}
-    (whole,) = projected_bands((100, 80), (2.5, 2.5))
+    assert spectral_bands(Grid(np.arange(7.0), np.arange(40.0))) == []
+    assert spectral_bands(Grid(np.arange(80.0, 90.0, 1.0), np.arange(40.0))) == []
+    assert {b.shape[0] for b in spectral_bands(Grid(np.linspace(87, -87, 32), 5.625 * np.arange(64)))} == {8}
+    (whole,) = spectral_bands(plane((100, 80), (2.5, 2.5)))
     assert whole.shape == (100, 80)
-    assert projected_bands((1, 80), (2.5, 2.5)) == []
+    assert spectral_bands(plane((1, 80), (2.5, 2.5))) == []

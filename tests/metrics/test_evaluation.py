@@ -5,7 +5,7 @@ import torch
 import xarray as xr
 
 from fdsr.errors import FdsrError
-from fdsr.geometry import latitude_weights
+from fdsr.grids.cells import latitude_weights
 from fdsr.metrics import FieldMetrics, evaluate, rapsd
 
 from .fields import grid, sample
@@ -13,7 +13,7 @@ from .fields import grid, sample
 NAMES = ["t2m", "u10"]
 POINTWISE = ("rmse", "mae", "bias", "crps", "crps_biased", "spread_skill", "q1_error", "q99_error", "rank_histogram")
 TIMES = pd.date_range("2020-01-01", periods=3, freq="6h")
-LAT, LON = grid()
+LAT, LON = grid().rows, grid().columns
 
 
 def datasets() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
@@ -35,7 +35,7 @@ def expected() -> FieldMetrics:
         torch.from_numpy(np.stack([d[n].values for n in NAMES], axis=axis))
         for d, axis in zip(datasets(), (2, 1, 1), strict=True)
     )
-    metrics = FieldMetrics(LAT, LON, NAMES, 4, members=5)
+    metrics = FieldMetrics(grid(), NAMES, 4, members=5)
     metrics.update(prediction, truth, low)
     return metrics
 

@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from fdsr.metrics import SpectralScores, latlon_bands, projected_bands, rapsd
+from fdsr.grids import Grid
+from fdsr.metrics import SpectralScores, rapsd, spectral_bands
 
-from .fields import crops, sample
+from .fields import crops, plane, sample
 
-BANDS = latlon_bands(np.arange(48) * 0.5 + 20.0, np.arange(72) * 0.5)
+BANDS = spectral_bands(Grid(np.arange(48) * 0.5 + 20.0, np.arange(72) * 0.5))
 
 
 def fields(seed: int = 0, members: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +65,7 @@ def test_cubic_interpolation_is_not_called_perfect(slope: float) -> None:
     truth = crops(slope)[:, None]
     coarse = interpolate(truth, scale_factor=1 / 8, mode="area")
     blurred = interpolate(coarse, scale_factor=8, mode="bicubic", align_corners=False)
-    metric = SpectralScores(projected_bands((128, 192), (1.0, 1.0)))
+    metric = SpectralScores(spectral_bands(plane((128, 192), (1.0, 1.0))))
     metric.update(blurred[:, None], truth)
     assert metric.compute()["lsd"].item() > 10.0
 
@@ -93,7 +94,7 @@ def lowpassed(y: torch.Tensor, wavenumber: float, factor: float) -> torch.Tensor
 @pytest.mark.parametrize(("edge", "gain"), [(0.12, 0.5), (0.12, 3.0), (0.4, 0.5)])
 def test_the_fine_distance_sees_the_upper_half_of_the_wavenumbers(edge: float, gain: float) -> None:
     y = torch.randn(20, 1, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    metric = SpectralScores(projected_bands((64, 96), (2.0, 2.0)))
+    metric = SpectralScores(spectral_bands(plane((64, 96), (2.0, 2.0))))
     metric.update(lowpassed(y, edge, gain)[:, None], y)
     result, rings = metric.compute(), metric.rings[0]
     decibels = (10 * torch.log10(result["power"] / result["reference"]))[0, 0].numpy()
@@ -108,7 +109,7 @@ def test_the_fine_distance_sees_the_upper_half_of_the_wavenumbers(edge: float, g
 def test_effective_resolution_ends_where_the_power_is_wrong_by_two(factor: float, resolved: bool) -> None:
     # white noise, its scales below 8 points damped or raised to factor²
     y = torch.randn(20, 1, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    metric = SpectralScores(projected_bands((64, 96), (2.0, 2.0)))
+    metric = SpectralScores(spectral_bands(plane((64, 96), (2.0, 2.0))))
     metric.update(lowpassed(y, 1 / 8, factor)[:, None], y)
     found = metric.compute()["effective_resolution"].item()
     # 16 km where the power breaks; the taper blurs the edge by a few rings; else the cut at two cells
@@ -119,7 +120,7 @@ def test_resolved_scale_is_where_the_error_has_half_the_power() -> None:
     y = torch.randn(20, 1, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for gain, resolved in ((0.5, True), (0.2, False)):
         # error power (1 − gain)² beyond the edge: ¼ and 0.64 of the truth's
-        metric = SpectralScores(projected_bands((64, 96), (2.0, 2.0)))
+        metric = SpectralScores(spectral_bands(plane((64, 96), (2.0, 2.0))))
         metric.update(lowpassed(y, 1 / 8, gain)[:, None], y)
         found = metric.compute()["resolved_scale"].item()
         assert found == pytest.approx(4.0, rel=1e-9) if resolved else 13.0 < found < 22.0

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fdsr.errors import FdsrError
-from fdsr.geometry import latitude_weights
+from fdsr.grids.cells import latitude_weights
 from fdsr.metrics import MAE, RMSE, Bias
 
 from .fields import sample, weights

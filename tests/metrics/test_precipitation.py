@@ -10,7 +10,7 @@ from fdsr.errors import FdsrError
 from fdsr.metrics import ExceedanceScores, FieldMetrics, read_thresholds
 from fdsr.metrics.precipitation import Neighbourhood
 
-from .fields import synthesise
+from .fields import plane, synthesise
 
 
 def rain(times: int = 3, members: int = 4, size: int = 40, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,7 +151,7 @@ def test_degenerate_events() -> None:
 
 def test_a_variable_asks_and_others_do_not() -> None:
     p, y = rain()
-    metrics = FieldMetrics(np.arange(40) * 2.0, np.arange(48) * 2.0, ["t2m", "tp"], projected=True,
+    metrics = FieldMetrics(plane((40, 48), (2.0, 2.0)), ["t2m", "tp"],
                            thresholds={"tp": (0.5, 2.0)}, scales=[6.0])  # fmt: skip
     metrics.update(torch.cat([p, p], 2), torch.cat([y, y], 1))
     found = metrics.compute()

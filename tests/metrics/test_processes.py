@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from fdsr.grids import Grid
 from fdsr.metrics import FieldMetrics
 
 # times of each process; a process without any has to take part all the same
@@ -18,8 +19,7 @@ SHARES = {1: [[0, 1, 2, 3, 4]], 2: [[0, 2, 3, 4], [1]], 3: [[3, 0], [], [4, 1, 2
 
 def build() -> FieldMetrics:
     return FieldMetrics(
-        np.linspace(78.75, -78.75, 16),
-        11.25 * np.arange(32),
+        Grid(np.linspace(78.75, -78.75, 16), 11.25 * np.arange(32)),
         ["t2m", "tp"],
         4,
         members=3,

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from fdsr.grids import Grid
 from fdsr.metrics import FieldMetrics, SpectralScores, zonal_bands
 
 LAT, LON = np.linspace(85.0, -85.0, 35), 5.0 * np.arange(72)  # 5° cells
+GLOBE = Grid(LAT, LON)
 
 
 def fields(members: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -15,19 +17,19 @@ def fields(members: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_bands_cover_the_circles_below_75_degrees() -> None:
-    bands = zonal_bands(LAT, LON)
+    bands = zonal_bands(GLOBE)
     rows = [r for band in bands for r in range(band.start, band.stop)]
     assert rows == list(range(rows[0], rows[-1] + 1))
     assert all((band.stop - band.start) * 5.0 <= 15.0 and abs(band.latitude) <= 75.0 for band in bands)
     middle = min(bands, key=lambda band: abs(band.latitude))
     assert middle.dx == pytest.approx(6371.0 * np.deg2rad(5.0) * np.cos(np.deg2rad(middle.latitude)))
-    assert zonal_bands(LAT, LON[:-1]) == []  # the circle is open
-    assert len(zonal_bands([45.0], LON)) == 1
+    assert zonal_bands(Grid(LAT, LON[:-1])) == []  # the circle is open
+    assert len(zonal_bands(Grid([45.0], LON))) == 1
 
 
 def test_parseval_row_by_row() -> None:
     p, y = fields()
-    bands = zonal_bands(LAT, LON)
+    bands = zonal_bands(GLOBE)
     metric = SpectralScores(bands, 2)
     metric.update(p, y)
     spectra = metric.spectra()
@@ -46,7 +48,7 @@ def test_parseval_row_by_row() -> None:
 def test_a_wave_has_all_its_power_at_its_wavenumber() -> None:
     # amplitude 3 at m = 5: variance 4.5, in one mode
     y = (3.0 * torch.cos(torch.deg2rad(5.0 * torch.from_numpy(LON)) + 0.3)).expand(1, 1, 35, 72) + 280.0
-    metric = SpectralScores(zonal_bands(LAT, LON))
+    metric = SpectralScores(zonal_bands(GLOBE))
     metric.update(2.0 * y[:, None] - 280.0, y)
     spectra = metric.spectra()
     step = spectra.wavenumber[:, 0]
@@ -57,7 +59,7 @@ def test_a_wave_has_all_its_power_at_its_wavenumber() -> None:
 
 def test_only_circles_have_zonal_scores() -> None:
     p, y = fields()
-    around, part = FieldMetrics(LAT, LON, ["a", "b"]), FieldMetrics(LAT, LON[:60], ["a", "b"])
+    around, part = FieldMetrics(GLOBE, ["a", "b"]), FieldMetrics(Grid(LAT, LON[:60]), ["a", "b"])
     around.update(2.0 * y[:, None] - 280.0, y)
     part.update(p[..., :60], y[..., :60])
     scores = around.compute()
@@ -70,7 +72,7 @@ def test_only_circles_have_zonal_scores() -> None:
 def test_a_row_with_a_masked_cell_is_left_out() -> None:
     p, y = fields()
     y[:, 0, 17, 3] = torch.nan
-    bands = zonal_bands(LAT, LON)
+    bands = zonal_bands(GLOBE)
     i = next(i for i, band in enumerate(bands) if band.start <= 17 < band.stop)
     masked, plain = SpectralScores(bands, 2), SpectralScores(bands, 2)
     masked.update(p, y)

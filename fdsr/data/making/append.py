@@ -25,6 +25,7 @@ from fdsr.data.making.sources import source_identity
 from fdsr.data.making.writing import Layout, create_store
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
+from fdsr.grids.cf import read_coordinates
 
 
 def stored_attributes(target: Path) -> dict[str, Any]:
@@ -169,12 +170,11 @@ def _require_settings(stored: PrepareConfig, expected: Mapping[str, Any], target
 
 def _same_grid(pairs: Pairs, target: Path, source: str) -> None:
     with xr.open_zarr(target, chunks=None, consolidated=False) as ds:
-        for axis, name in zip(("lat", "lon"), pairs.grid.names, strict=True):
-            have, want = getattr(pairs.grid, axis), ds[name].values if name in ds else np.zeros(0)
-            if have.shape != want.shape or not np.allclose(have, want, atol=1e-6 * max(1.0, abs(want).max())):
-                raise FdsrError(
-                    f"'{source}' has other values of {name} than '{target}'; append only what lies on the same grid"
-                )
+        stored = read_coordinates(ds, str(target))
+    if not pairs.grid.fine.in_units(stored.units).lies_on(stored, 1e-3):
+        raise FdsrError(
+            f"'{source}' has other values of {' or '.join(stored.names)} than '{target}'; append only what lies on the same grid"
+        )
 
 
 def _old_times(target: Path) -> tuple[NDArray, dict[str, Any]]:

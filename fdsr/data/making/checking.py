@@ -107,10 +107,10 @@ def _problems(store: PairStore, found: ArraySummary, name: str) -> Iterable[str]
 
 def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
     spec, times, config = store.spec, store.times, attributes["config"]
-    rows, columns = ("y", "x") if spec.projected else ("lat", "lon")
-    (height, width), (fy, fx) = spec.shape, spec.factor
-    kind = f"projected ({(spec.mapping or {}).get('grid_mapping_name')})" if spec.projected else "latitude-longitude"
-    axes = f"{rows} {_span(spec.lat.numpy())}, {columns} {_span(spec.lon.numpy())}"
+    grid, (fy, fx) = spec.grid, spec.factor
+    (height, width), (rows, columns) = grid.shape, grid.names
+    kind = f"projected ({grid.projection}, {grid.units})" if grid.projected else "latitude-longitude"
+    axes = f"{rows} {_span(grid.rows)}, {columns} {_span(grid.columns)}"
     inside = sum(last - first for first, last in store.splits.values())
     # the bytes on disk matter where there is a disk
     size = sum(f.stat().st_size for f in Path(store.path).rglob("*") if f.is_file()) if Path(store.path).exists() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,11 @@ from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid, pair_grid
 from fdsr.data.making.reading import ChannelReader, PairReader
 from fdsr.data.making.regrid import regridding
-from fdsr.data.making.sources import crop_region
 from fdsr.data.making.sources.oriented import open_source
 from fdsr.data.making.static import static_fields
 from fdsr.data.making.statistics import Measure
 from fdsr.errors import FdsrError
+from fdsr.grids.axes import crop_region, grid_of
 
 BLOCK_BYTES = 32 * 2**20  # what a block of time steps should take in memory
 CHUNK_BYTES = 256 * 2**20  # what it may take where the source's chunks hold many steps, so that none is read twice
@@ -49,13 +50,13 @@ class Pairs:
             [low.index(n) if n in low else -1 for n in self.high_channels],
             self.grid.factor,
             config.interpolation,
-            self.grid.periodic,
+            self.grid.fine.periodic,
             masked=config.missing == "mask",
         )
 
     def block_length(self) -> int:
         """Time steps read at once: bounded in memory, whole chunks of the source where these are not too large."""
-        fields = 4 * self.grid.shape[0] * self.grid.shape[1] * len(self.high_channels)
+        fields = 4 * math.prod(self.grid.fine.shape) * len(self.high_channels)
         per_step = max(self.reader.high.bytes_per_step(), fields)
         length = max(1, min(64, BLOCK_BYTES // per_step))
         chunk = self.reader.high.chunk_steps()
@@ -69,24 +70,24 @@ def plan_pairs(config: PrepareConfig) -> Pairs:
         raise FdsrError(
             f"'{config.source}' has no time axis; variables such as '{config.channels[0].variable}' need one"
         )
-    grid = pair_grid(source, config.factors)
-    source = source.isel(lat=slice(0, grid.shape[0]))
+    grid = pair_grid(grid_of(source), config.factors)
+    source = source.isel(row=slice(grid.fine.shape[0]))
     steps = _chosen(source, config.source, config.time_range)
     low, to_low, low_steps = None, None, steps
     if config.low_source:
         low = _open(config.low_source, config)
-        to_low = regridding(low, grid.lat_low, grid.lon_low, config.low_source)
+        to_low = regridding(grid_of(low), grid.low, config.low_source)
         steps, low_steps = _paired(source, low, steps, config)
-    high_reader = ChannelReader(source, config.channels, steps, config.source, config.missing, grid.periodic)
+    high_reader = ChannelReader(source, config.channels, steps, config.source, config.missing, grid.fine.periodic)
     low_reader = None
     if low is not None:
         low_reader = ChannelReader(
-            low, config.low_channels, low_steps, str(config.low_source), config.missing, grid.periodic
+            low, config.low_channels, low_steps, str(config.low_source), config.missing, grid.fine.periodic
         )
         _same_units(high_reader, low_reader)
     statics = _open(config.static_source, config) if config.static_source else source
     static, static_attributes = static_fields(
-        statics, list(config.static), grid, config.static_source or config.source, config.missing
+        statics, list(config.static), grid.fine, config.static_source or config.source, config.missing
     )
     attributes = (low_reader.attributes if low_reader else {}) | high_reader.attributes | static_attributes
     times = source.time.values[steps] if "time" in source.coords else steps

@@ -47,7 +47,7 @@ class ChannelReader:
             variable, axis, index = resolve(self.ds, channel, self.where)
             if "time" not in self.ds[variable].dims:
                 raise FdsrError(
-                    f"'{self.where}': variable '{variable}' has dimensions {self.ds[variable].dims}; time, lat, lon are needed"
+                    f"'{self.where}': variable '{variable}' has no time axis; list it among the static fields instead"
                 )
             # a chunk holds all levels as a rule: they are read together
             read = found.setdefault(variable, _Read(variable, axis, [], []))
@@ -80,7 +80,7 @@ class ChannelReader:
         steps = self.steps[first:last]
         following = bool((np.diff(steps) == 1).all())
         when = slice(int(steps[0]), int(steps[-1]) + 1) if following else steps
-        out = np.empty((len(steps), len(self.channels), self.ds.sizes["lat"], self.ds.sizes["lon"]), np.float32)
+        out = np.empty((len(steps), len(self.channels), self.ds.sizes["row"], self.ds.sizes["column"]), np.float32)
         for read in self._reads:
             loaded = patiently(partial(self._load, read, when), self.where)
             order = sorted(set(read.levels))
@@ -99,7 +99,7 @@ class ChannelReader:
         array = self.ds[read.variable].isel(time=when)
         if read.axis is not None:
             array = array.isel({read.axis: sorted(set(read.levels))})
-        array = array.transpose("time", ..., "lat", "lon")
+        array = array.transpose("time", ..., "row", "column")
         # another thread pool inside this one's thread would only contend for the same cores
         values = np.asarray(array.compute(scheduler="synchronous").values)
         return values.reshape(len(values), -1, *values.shape[-2:])
@@ -123,7 +123,7 @@ class PairReader:
         high, filled = self.high.read(first, last)
         if self.low is None or self.to_low is None:
             # a step at a time: the sums are in float64
-            low = np.stack([coarsen(step, self.grid.row_weights, self.grid.factor) for step in high])
+            low = np.stack([coarsen(step, self.grid.fine.row_areas, self.grid.factor) for step in high])
             return high, low, np.concatenate([filled, np.zeros_like(filled)])
         coarse, filled_low = self.low.read(first, last)
         return high, np.stack([self.to_low(step) for step in coarse]), np.concatenate([filled, filled_low])

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from fdsr.data.making.sources.axes import is_projected
 from fdsr.errors import FdsrError
-from fdsr.geometry import FloatArray, cell_edges, is_periodic_longitude
+from fdsr.grids import Grid
+from fdsr.grids.cells import FloatArray, cell_edges, mean_step
 
 
 @dataclass(frozen=True)
@@ -40,23 +39,24 @@ class Regridding:
         return np.asarray(np.einsum("wW,...hW->...hw", self.columns, out))
 
 
-def regridding(ds: xr.Dataset, lat: FloatArray, lon: FloatArray, where: str) -> Regridding:
-    """How fields of a normalised `ds` come to the cells around `lat` (north first) and `lon` (west to east).
+def regridding(source: Grid, target: Grid, where: str) -> Regridding:
+    """How fields of `source`, which `where` holds, come to the cells of `target`; both north first and west to east.
 
     Along an axis where the source is as fine as the target or finer, cells are averaged by the area they share with the
     target's (first-order conservative); where it is coarser, values are interpolated linearly. Raises FdsrError if the
-    source does not reach all of the target.
+    source has another projection, or does not reach all of the target.
     """
-    have_lat, have_lon = (ds[axis].values.astype(np.float64) for axis in ("lat", "lon"))
-    if have_lat.shape == lat.shape and have_lon.shape == lon.shape:
-        step = abs(lat[1] - lat[0]) if lat.size > 1 else 1.0
-        if np.allclose(have_lat, lat, atol=1e-3 * step) and np.allclose(have_lon, lon, atol=1e-3 * step):
-            return Regridding(np.eye(0), np.eye(0), identity=True)
-    sphere = not is_projected(ds)
-    periodic = sphere and is_periodic_longitude(have_lon)
-    rows = _row_matrix(lat, have_lat, sphere)
-    columns = _column_matrix(lon, have_lon, periodic, sphere)
-    for matrix, axis, have, want in ((rows, "lat", have_lat, lat), (columns, "lon", have_lon, lon)):
+    if source.projection != target.projection:
+        raise FdsrError(
+            f"'{where}' lies on {source.projection}, but is wanted on {target.projection}; regrid it to that first"
+        )
+    source = source.in_units(target.units)
+    if source.lies_on(target, 1e-3):
+        return Regridding(np.eye(0), np.eye(0), identity=True)
+    rows, columns = _row_matrix(target, source), _column_matrix(target, source)
+    for matrix, axis, have, want in zip(
+        (rows, columns), target.names, (source.rows, source.columns), (target.rows, target.columns), strict=True
+    ):
         if not np.allclose(matrix.sum(1), 1):
             raise FdsrError(
                 f"'{where}' covers {axis} {have.min():g}…{have.max():g}, not all of {want.min():g}…{want.max():g}; "
@@ -65,37 +65,30 @@ def regridding(ds: xr.Dataset, lat: FloatArray, lon: FloatArray, where: str) -> 
     return Regridding(rows, columns, identity=False)
 
 
-def _row_matrix(target: FloatArray, source: FloatArray, sphere: bool) -> FloatArray:
-    if _coarser(source, target):
+def _row_matrix(target: Grid, source: Grid) -> FloatArray:
+    if _coarser(source.rows, target.rows):
         # beyond the outermost rows (to the poles) the last value holds
-        reach = 0.5 * abs(source[1] - source[0]) if source.size > 1 else 0.0
-        return _linear(-target, -source, reach)
-    if not sphere:
-        return _shared(cell_edges(target), cell_edges(source))
-    target_edges, source_edges = (np.sin(np.deg2rad(cell_edges(a, -90.0, 90.0))) for a in (target, source))
-    return _shared(target_edges, source_edges)
+        return _linear(-target.rows, -source.rows)
+    return _shared(target.row_edges, source.row_edges)
 
 
-def _column_matrix(target: FloatArray, source: FloatArray, periodic: bool, sphere: bool) -> FloatArray:
-    if periodic:
-        # three turns of the source, of which the target sees what it needs; turns are folded back into one
-        n = source.size
-        turns = np.concatenate([source - 360.0, source, source + 360.0])
-        shift = 360.0 * np.round((source.mean() - target.mean()) / 360.0)
-        matrix = _column_matrix(target + shift, turns, periodic=False, sphere=sphere)
-        return matrix.reshape(target.size, 3, n).sum(1)
-    if sphere:
-        target = target + 360.0 * np.round((source.mean() - target.mean()) / 360.0)
-    if _coarser(source, target):
-        reach = 0.5 * abs(source[1] - source[0]) if source.size > 1 else 0.0
-        return _linear(target, source, reach)
-    return _shared(cell_edges(target), cell_edges(source))
+def _column_matrix(target: Grid, source: Grid) -> FloatArray:
+    have, want = source.columns, target.columns
+    if source.spherical:
+        want = want + 360.0 * np.round((have.mean() - want.mean()) / 360.0)
+    if not source.periodic:
+        return _along_columns(want, have)
+    # three turns of the source, of which the target sees what it needs; turns are folded back into one
+    turns = np.concatenate([have - 360.0, have, have + 360.0])
+    return _along_columns(want, turns).reshape(want.size, 3, have.size).sum(1)
+
+
+def _along_columns(target: FloatArray, source: FloatArray) -> FloatArray:
+    return _linear(target, source) if _coarser(source, target) else _shared(cell_edges(target), cell_edges(source))
 
 
 def _coarser(source: FloatArray, target: FloatArray) -> bool:
-    if source.size < 2 or target.size < 2:
-        return False
-    return bool(abs(source[1] - source[0]) > 1.001 * abs(target[1] - target[0]))
+    return min(source.size, target.size) > 1 and mean_step(source) > 1.001 * mean_step(target)
 
 
 def _shared(target: FloatArray, source: FloatArray) -> FloatArray:
@@ -107,8 +100,9 @@ def _shared(target: FloatArray, source: FloatArray) -> FloatArray:
     return np.where(covered < 1e-12, 0.0, covered)
 
 
-def _linear(target: FloatArray, source: FloatArray, reach: float) -> FloatArray:
-    """Linear interpolation at ascending `target` from ascending `source`; the end values hold up to `reach` beyond."""
+def _linear(target: FloatArray, source: FloatArray) -> FloatArray:
+    """Linear interpolation at ascending `target` from ascending `source`; the end values hold half a cell beyond."""
+    reach = 0.5 * mean_step(source)
     matrix = np.zeros((target.size, source.size))
     inside = (target >= source[0] - reach - 1e-9) & (target <= source[-1] + reach + 1e-9)
     position = np.interp(target, source, np.arange(source.size))

@@ -19,7 +19,7 @@ from fdsr.data.making.partial import PartialStore, Progress
 from fdsr.data.making.prepare import written
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
-from fdsr.geometry import EARTH_RADIUS_KM, FloatArray
+from fdsr.grids.cells import EARTH_RADIUS_KM, FloatArray
 from fdsr.turbulence import Damping, Flow, SpectralPlane, Turbulence, find_flow
 
 CENTRE = (45.0, 0.0)  # latitude and longitude of the plane's centre: a place is needed, none is meant

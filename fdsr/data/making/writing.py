@@ -21,12 +21,8 @@ from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.statistics import STATISTICS, tile_size
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
-
-_GEOGRAPHIC = {
-    "lat": {"standard_name": "latitude", "units": "degrees_north"},
-    "lon": {"standard_name": "longitude", "units": "degrees_east"},
-}
-
+from fdsr.grids.cf import MAPPING, coordinates, low_coordinates, low_names, mapped
+from fdsr.grids.names import axis_names
 
 COMPRESSIONS: dict[str, BloscCodec | None] = {
     "lz4": BloscCodec(cname="lz4", shuffle="shuffle"),
@@ -88,48 +84,38 @@ def create_store(
 
     A projected grid has the axes y and x, with the true latitude and longitude of every point beside them.
     """
-    tile = tile_size(grid.shape)
-    rows, columns = grid.names
-    names = {"lat": rows, "lon": columns}
-    known = {axis: grid.axis_attributes.get(axis, _GEOGRAPHIC[axis]) for axis in ("lat", "lon")}
-    planes = np.stack(list(static.values())) if static else np.zeros((0, *grid.shape))
+    tile = tile_size(grid.fine.shape)
+    planes = np.stack(list(static.values())) if static else np.zeros((0, *grid.fine.shape))
     time = {"standard_name": "time", "axis": "T"}
-    coordinates: dict[str, Any] = {
+    coords: dict[str, Any] = {
         "time": ("time", times, time),
-        names["lat"]: (rows, grid.lat, known["lat"] | {"axis": "Y"}),
-        names["lon"]: (columns, grid.lon, known["lon"] | {"axis": "X"}),
-        f"{rows}_low": (f"{rows}_low", grid.lat_low, known["lat"]),
-        f"{columns}_low": (f"{columns}_low", grid.lon_low, known["lon"]),
+        **coordinates(grid.fine),
+        **low_coordinates(grid.low),
         "high_channel": ("high_channel", np.array(list(high_channels), dtype=object)),
         "low_channel": ("low_channel", np.array(list(low_channels), dtype=object)),
         "static_channel": ("static_channel", np.array(list(static), dtype=object)),
         "wavenumber_lat": ("wavenumber_lat", np.arange(tile[0]) / (2 * tile[0]), {"units": "cycles per point"}),
         "wavenumber_lon": ("wavenumber_lon", np.arange(tile[1]) / (2 * tile[1]), {"units": "cycles per point"}),
     }
-    if grid.mapping is not None:
-        coordinates["crs"] = ((), np.int32(0), grid.mapping)
-        coordinates["latitude"] = ((rows, columns), grid.latitude, _GEOGRAPHIC["lat"])
-        coordinates["longitude"] = ((rows, columns), grid.longitude, _GEOGRAPHIC["lon"])
     # seconds hold any time that is appended later, which hours since the first might not
     dated = np.issubdtype(times.dtype, np.datetime64)
     encoding = {"time": {"units": "seconds since 1970-01-01", "dtype": "int64"}} if dated else {}
-    xr.Dataset({"static": (("static_channel", rows, columns), planes.astype(np.float32))}, coords=coordinates).to_zarr(
+    xr.Dataset({"static": (("static_channel", *grid.fine.names), planes.astype(np.float32))}, coords=coords).to_zarr(
         path, mode="w", zarr_format=3, consolidated=False, encoding=encoding
     )
     group = zarr.open_group(str(path), mode="a")
     group.attrs["variables"] = {k: dict(v) for k, v in attributes.items()}
     for name, channels, shape, axes in (
-        ("high", high_channels, grid.shape, [rows, columns]),
-        ("low", low_channels, grid.low_shape, [f"{rows}_low", f"{columns}_low"]),
+        ("high", high_channels, grid.fine.shape, grid.fine.names),
+        ("low", low_channels, grid.low.shape, low_names(grid.low)),
     ):
-        mapped = {"grid_mapping": "crs"} if grid.mapping is not None else {}
         group.create_array(
             name,
             **layout.arguments((times.size, len(channels), *shape)),
             dtype="float32",
             fill_value=float("nan"),
             dimension_names=["time", f"{name}_channel", *axes],
-            attributes={"units": [attributes[n].get("units", "1") for n in channels], **mapped},
+            attributes={"units": [attributes[n].get("units", "1") for n in channels], **mapped(grid.fine)},
         )
 
 
@@ -156,8 +142,8 @@ def finish_store(
     """
     group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
     if present is not None:
-        whole = np.broadcast_to(present, (len(present), *grid.shape)).astype(np.int8)
-        names = ["high_channel", *grid.names]
+        whole = np.broadcast_to(present, (len(present), *grid.fine.shape)).astype(np.int8)
+        names = ["high_channel", *grid.fine.names]
         group.create_array("present", data=whole, dimension_names=names, overwrite=True)
     for name, values in statistics.items():
         group.create_array(name, data=values, dimension_names=STATISTICS[name], overwrite=True)
@@ -191,11 +177,10 @@ def fingerprint(
         described["independent_low"] = True
     blocks = {k: tuple(v) for k, v in blocks.items()}
     digest = hashlib.sha256(json.dumps([STORE_VERSION, described, blocks], sort_keys=True, default=str).encode())
-    rows, columns = ("y", "x") if "y" in group else ("lat", "lon")
-    for name in (rows, columns, "static", *(["present"] if "present" in group else [])):
+    for name in (*axis_names(MAPPING in group), "static", *(["present"] if "present" in group else [])):
         digest.update(np.ascontiguousarray(array_of(group, name)[:], dtype=np.float64).tobytes())
-    if "crs" in group:
-        digest.update(json.dumps(dict(array_of(group, "crs").attrs), sort_keys=True, default=str).encode())
+    if MAPPING in group:
+        digest.update(json.dumps(dict(array_of(group, MAPPING).attrs), sort_keys=True, default=str).encode())
     for name in sorted(statistics):
         # rounded: summation order may differ between machines in the last bits
         digest.update(np.char.mod("%.6e", statistics[name]).tobytes())

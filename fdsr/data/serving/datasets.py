@@ -18,12 +18,14 @@ from torch.utils.data import Dataset, get_worker_info
 from fdsr.data.coarsen import coarsen
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO, add_halo
-from fdsr.data.making.sources.oriented import normalise_axes, open_source, require_variables
+from fdsr.data.making.sources.channels import require_variables
+from fdsr.data.making.sources.oriented import open_source
 from fdsr.data.serving.augment import mirror_signs
 from fdsr.data.serving.cache import Step
 from fdsr.data.serving.patches import PatchKey
 from fdsr.data.serving.store import PairStore
 from fdsr.errors import FdsrError
+from fdsr.grids.axes import grid_of
 
 
 class WeatherBatch(TypedDict, total=False):
@@ -47,7 +49,7 @@ class PatchDataset(Dataset[WeatherBatch]):
     def __init__(self, store: PairStore, patch: tuple[int, int]) -> None:
         self.store, self.patch = store, patch
         self.conditioning = store.spec.conditioning().numpy()
-        self.row_weights = store.spec.row_weights
+        self.row_weights = store.spec.grid.row_areas
         spec, both = store.spec, (False, True)
         self._signs = {
             (rows, columns): tuple(
@@ -143,15 +145,13 @@ class CoarseDataset(Dataset[WeatherBatch]):
             spec.require_same(self.store.spec, path)
             self.times: NDArray = self.store.times
         else:
-            self.source = normalise_axes(open_source(path), path)
+            self.source = open_source(path)
             require_variables(self.source, spec.low_channels, path)
-            for axis, want in (("lat", spec.lat_low), ("lon", spec.lon_low)):
-                have = self.source[axis].values.astype(np.float64)
-                if have.shape != tuple(want.shape) or not np.allclose(have, want.numpy(), atol=1e-3):
-                    raise FdsrError(
-                        f"'{path}' has {have.size} {axis} points from {have[0]:g} to {have[-1]:g}; the model was trained for "
-                        f"{want.numel()} from {want[0]:g} to {want[-1]:g}; regrid the coarse fields"
-                    )
+            grid, wanted = grid_of(self.source), spec.low_grid
+            if not grid.in_units(wanted.units).lies_on(wanted, 1e-3):
+                raise FdsrError(
+                    f"'{path}' has {grid.extent}; the model was trained for {wanted.extent}; regrid the coarse fields"
+                )
             self.times = self.source.time.values
         self.conditioning = spec.conditioning()
 
@@ -205,7 +205,7 @@ def _is_pair_store(path: str) -> bool:
 def _read_fields(ds: Any, spec: FieldSpec, i: int, path: str) -> Tensor:
     names = spec.low_channels
     step = ds[names].isel(time=i).load()
-    planes = np.stack([step[n].transpose("lat", "lon").values for n in names]).astype(np.float32)
+    planes = np.stack([step[n].transpose("row", "column").values for n in names]).astype(np.float32)
     for name, plane in zip(names, planes, strict=True):
         if not (np.isfinite(plane) | (np.isnan(plane) & spec.masked)).all():
             raise FdsrError(f"'{path}': variable '{name}' has missing values at time {step.time.values}; fill them")

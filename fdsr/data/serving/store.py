@@ -69,7 +69,7 @@ class PairStore:
             )
         )
         self.times: NDArray = ds.time.values
-        self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs))
+        self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs), self.path)
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
         self.high: Reader = open_reader(array_of(self.group, "high"), reader, threads)
         self.low: Reader = open_reader(array_of(self.group, "low"), reader, threads)

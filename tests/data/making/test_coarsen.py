@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdsr.data.coarsen import block_means, coarsen, rows_kept
+from fdsr.data.coarsen import coarsen
+from fdsr.data.making.pair_grid import pair_grid
 from fdsr.errors import FdsrError
-from fdsr.geometry import latitude_weights
+from fdsr.grids import Grid
+from fdsr.grids.cells import latitude_weights
+
+LON = np.arange(8.0)
 
 
 def grids(blocks: int, factor: int) -> dict[str, np.ndarray]:
@@ -31,7 +35,7 @@ def grids(blocks: int, factor: int) -> dict[str, np.ndarray]:
 )  # fmt: skip
 def test_the_mean_over_the_area_is_kept(kind: str, blocks: int, factor: int, across: int, seed: int) -> None:
     latitude = grids(blocks, factor)[kind]
-    rows, _ = rows_kept(latitude, factor)
+    rows = pair_grid(Grid(latitude, LON), (factor, 1)).fine.shape[0]
     assert rows == blocks * factor + (1 if factor == 1 and kind == "pole to pole" else 0)
     weights = latitude_weights(latitude)[:rows]
     field = (
@@ -62,9 +66,15 @@ def test_the_cell_of_a_pole_is_a_cap() -> None:
 
 
 def test_pole_rule() -> None:
-    assert rows_kept(np.linspace(90, -90, 181), 4) == (180, 1)
-    assert rows_kept(np.linspace(90, -90, 25), 4) == (24, 1)
-    assert rows_kept(np.linspace(60, 30, 24), 4) == (24, 0)
+    for latitude, kept, dropped in (
+        (np.linspace(90, -90, 181), 180, 1), (np.linspace(90, -90, 25), 24, 1), (np.linspace(60, 30, 24), 24, 0),
+    ):  # fmt: skip
+        grid = pair_grid(Grid(latitude, LON), (4, 4))
+        assert grid.fine.shape == (kept, 8) and grid.dropped == dropped
+        # the cells of what is kept are what they were
+        np.testing.assert_allclose(grid.fine.row_areas, latitude_weights(latitude)[:kept], rtol=1e-12)
+        np.testing.assert_allclose(grid.low.rows, latitude[:kept].reshape(-1, 4).mean(1))
+        np.testing.assert_allclose(grid.low.columns, [1.5, 5.5])
 
 
 @pytest.mark.parametrize(
@@ -72,9 +82,5 @@ def test_pole_rule() -> None:
 )
 def test_any_other_remainder_names_crop(latitude: np.ndarray, factor: int) -> None:
     with pytest.raises(FdsrError, match=r"--crop") as caught:
-        rows_kept(latitude, factor)
+        pair_grid(Grid(latitude, LON), (factor, 4))
     assert str(latitude.size) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_block_means() -> None:
-    np.testing.assert_allclose(block_means(np.arange(8.0), 4), [1.5, 5.5])

@@ -20,7 +20,8 @@ from fdsr.data.making.checking import check_store
 from fdsr.data.making.regrid import regridding
 from fdsr.data.making.statistics import PowerSums, cosine_power
 from fdsr.errors import FdsrError
-from fdsr.geometry import latitude_weights
+from fdsr.grids import Grid
+from fdsr.grids.cells import latitude_weights
 
 RNG = np.random.default_rng(5)
 
@@ -66,11 +67,10 @@ def test_coarse_means_are_of_the_present_points() -> None:
 
 def test_remapping_leaves_gaps_out() -> None:
     lat, lon = 90 - 180 / 24 * (np.arange(24) + 0.5), 7.5 * np.arange(48)
-    ds = xr.Dataset(coords={"lat": lat, "lon": lon})
-    low_lat, low_lon = lat.reshape(6, 4).mean(1), lon.reshape(12, 4).mean(1)
+    grid = Grid(lat, lon)
     field = RNG.normal(size=(24, 48))
     field[2:12, 6:30] = np.nan
-    found = regridding(ds, low_lat, low_lon, "here")(field)
+    found = regridding(grid, grid.coarse((4, 4)), "here")(field)
     expected = coarsen(field, latitude_weights(lat), (4, 4))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -122,7 +122,7 @@ def test_the_store_keeps_what_is_missing(masked: PairStore) -> None:
     truth = np.stack([holed_source()[n] for n in ("t2m", "u10")], axis=1)
     truth[np.isinf(truth)] = np.nan
     np.testing.assert_array_equal(masked.group["high"][:], truth)
-    expected = coarsen(truth, latitude_weights(masked.spec.lat.numpy()), (4, 4))
+    expected = coarsen(truth, latitude_weights(masked.spec.grid.rows), (4, 4))
     np.testing.assert_array_equal(masked.group["low"][:], expected)
     assert (
         np.isnan(expected[0, 1]).sum() == 2

@@ -13,14 +13,9 @@ from synthetic import interpolate, make_source, pair_config, projected, write_so
 
 from fdsr.data import PairStore, WeatherDataModule, prepare
 from fdsr.data.making.regrid import regridding
-from fdsr.data.making.sources.oriented import normalise_axes
 from fdsr.errors import FdsrError
-from fdsr.geometry import latitude_weights
-
-
-def grid(lat: np.ndarray, lon: np.ndarray) -> xr.Dataset:
-    coordinates = {"lat": ("lat", lat, {"units": "degrees_north"}), "lon": ("lon", lon, {"units": "degrees_east"})}
-    return normalise_axes(xr.Dataset(coords=coordinates), "grid")
+from fdsr.grids import Grid
+from fdsr.grids.cells import latitude_weights
 
 
 def centred(n: int) -> np.ndarray:
@@ -38,7 +33,7 @@ def test_regridding_keeps_the_global_mean(
     lon = west + 360 / columns * np.arange(columns)
     to_lat, to_lon = centred(target[0]), 360 / target[1] * (np.arange(target[1]) + 0.5)
     field = np.random.default_rng(seed).normal(size=(rows, columns))
-    low = regridding(grid(lat, lon), to_lat, to_lon, "x")(field)
+    low = regridding(Grid(lat, lon), Grid(to_lat, to_lon), "x")(field)
     fine = latitude_weights(lat) @ field.mean(1) / 2
     coarse = latitude_weights(to_lat) @ low.astype(np.float64).mean(1) / 2
     assert latitude_weights(lat).sum() == pytest.approx(2) and coarse == pytest.approx(fine, abs=1e-6)
@@ -46,25 +41,28 @@ def test_regridding_keeps_the_global_mean(
 
 @given(st.integers(2, 30), st.integers(2, 30), st.floats(0, 360))
 def test_regridding_keeps_a_constant_and_finds_its_own_grid(rows: int, columns: int, west: float) -> None:
-    source = grid(centred(12), 30.0 * np.arange(12))
+    source = Grid(centred(12), 30.0 * np.arange(12))
     lat, lon = centred(rows), west + 360 / columns * np.arange(columns)
-    np.testing.assert_allclose(regridding(source, lat, lon, "x")(np.full((12, 12), 7.5)), 7.5, rtol=1e-6)
-    assert regridding(source, source.lat.values, source.lon.values, "x").identity
+    np.testing.assert_allclose(regridding(source, Grid(lat, lon), "x")(np.full((12, 12), 7.5)), 7.5, rtol=1e-6)
+    assert regridding(source, source, "x").identity
 
 
 def test_regridding_to_finer_cells_is_linear() -> None:
     lat, lon = centred(36), 5.0 * np.arange(72)
     fine_lat, fine_lon = np.linspace(60, -60, 97), np.linspace(10, 200, 153)
     field = lat[:, None] + 0 * lon
-    found = regridding(grid(lat, lon), fine_lat, fine_lon, "x")(field)
+    found = regridding(Grid(lat, lon), Grid(fine_lat, fine_lon), "x")(field)
     np.testing.assert_allclose(found, np.broadcast_to(fine_lat[:, None], found.shape), atol=1e-4)
 
 
 def test_a_source_that_does_not_reach() -> None:
+    target = Grid(centred(18), 20.0 * np.arange(18))
     with pytest.raises(FdsrError, match=r"covers lat .*--crop"):
-        regridding(grid(np.linspace(60, 30, 31), 1.0 * np.arange(360)), centred(18), 20.0 * np.arange(18), "x")
+        regridding(Grid(np.linspace(60, 30, 31), 1.0 * np.arange(360)), target, "x")
     with pytest.raises(FdsrError, match=r"covers lon .*--crop"):
-        regridding(grid(centred(180), 1.0 * np.arange(100)), centred(18), 20.0 * np.arange(18), "x")
+        regridding(Grid(centred(180), 1.0 * np.arange(100)), target, "x")
+    with pytest.raises(FdsrError, match="'x' lies on a plane, but is wanted on latitudes and longitudes; regrid it"):
+        regridding(Grid(centred(180), 1.0 * np.arange(360), "km"), target, "x")
 
 
 def coarse_archive(ds: xr.Dataset, rows: int = 6, columns: int = 12) -> xr.Dataset:
@@ -89,7 +87,7 @@ def test_two_archives_are_paired_by_time(tmp_path: Path, source_data: xr.Dataset
     np.testing.assert_array_equal(store.group["high"][:, 0], source_data.t2m[2::2])
     assert store.spec.low_channels == ["t2m", "msl"] and store.spec.base_index == [0, -1]
     upright = low.isel(latitude=slice(None, None, -1))
-    np.testing.assert_allclose(store.spec.lon_low, upright.longitude)
+    np.testing.assert_allclose(store.spec.low_grid.columns, upright.longitude)
     np.testing.assert_array_equal(store.group["low"][:, 0], upright.t2m[:8])
     np.testing.assert_array_equal(store.group["low"][:, 1], upright.msl[:8])
     assert store.spec.attributes["msl"]["units"] == "Pa"
@@ -119,7 +117,7 @@ def test_a_coarse_archive_on_a_grid_of_its_own_is_regridded(
     store = PairStore(prepare(config, tmp_path / "pairs.zarr"))
     assert store.group["low"].shape == (8, 1, 6, 12)
     fine = latitude_weights(low.latitude.values) @ low.t2m.values[0].astype(np.float64).mean(1)
-    coarse = latitude_weights(store.spec.lat_low.numpy()) @ store.group["low"][0, 0].astype(np.float64).mean(1)
+    coarse = latitude_weights(store.spec.low_grid.rows) @ store.group["low"][0, 0].astype(np.float64).mean(1)
     assert coarse == pytest.approx(fine, rel=1e-6)
 
 
@@ -153,18 +151,18 @@ def test_static_fields_from_a_finer_store(tmp_path: Path, source_path: str) -> N
     store = PairStore(prepare(config, tmp_path / "pairs.zarr"))
     assert store.spec.static_channels == ["height", "mask"] and store.spec.attributes["height"]["units"] == "m"
     fine = latitude_weights(relief.latitude.values) @ relief.orography.values.astype(np.float64).mean(1)
-    kept = latitude_weights(store.spec.lat.numpy()) @ store.spec.static[0].numpy().astype(np.float64).mean(1)
+    kept = latitude_weights(store.spec.grid.rows) @ store.spec.static[0].numpy().astype(np.float64).mean(1)
     assert kept == pytest.approx(fine, abs=1e-3)
     assert float(store.spec.static[1].min()) >= 0 and float(store.spec.static[1].max()) <= 1
 
 
 def test_static_fields_on_a_projected_grid(tmp_path: Path) -> None:
     lat, lon = centred(180), 1.0 * np.arange(360)
-    tilted = xr.Dataset({"height": (("lat", "lon"), lat[:, None] + 0 * lon)}, coords=grid(lat, lon).coords)
+    tilted = xr.Dataset({"height": (("lat", "lon"), lat[:, None] + 0 * lon)}, coords={"lat": lat, "lon": lon})
     config = pair_config(
         write_source(projected(), tmp_path / "s.zarr"),
         static=["height"],
         static_source=write_source(tilted, tmp_path / "g.zarr"),
     )
     store = PairStore(prepare(config, tmp_path / "pairs.zarr"))
-    np.testing.assert_allclose(store.spec.static[0], store.spec.latitude, atol=1e-4)
+    np.testing.assert_allclose(store.spec.static[0], store.spec.grid.latitude, atol=1e-4)

@@ -47,8 +47,8 @@ def assert_fields_match(ds: xr.Dataset, store: PairStore, rows: int, edges: np.n
     group = store.group
     np.testing.assert_array_equal(group["high"][:], kept)
     np.testing.assert_allclose(group["low"][:], expected, rtol=3e-7)
-    np.testing.assert_allclose(store.spec.lat_low, kept.latitude.coarsen(latitude=4).mean())
-    np.testing.assert_allclose(store.spec.lon_low, kept.longitude.coarsen(longitude=4).mean())
+    np.testing.assert_allclose(store.spec.low_grid.rows, kept.latitude.coarsen(latitude=4).mean())
+    np.testing.assert_allclose(store.spec.low_grid.columns, kept.longitude.coarsen(longitude=4).mean())
 
 
 def test_content(source_data: xr.Dataset, store: PairStore) -> None:

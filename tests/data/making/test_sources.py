@@ -14,9 +14,10 @@ from synthetic import make_source, pair_config, projected, write_source
 
 from fdsr.data import PairStore, PrepareConfig, prepare
 from fdsr.data.making.pairing import plan_pairs
-from fdsr.data.making.sources import Channel, crop_region, parse_channels, resolve, source_identity
+from fdsr.data.making.sources import Channel, parse_channels, resolve, source_identity
 from fdsr.data.making.sources.oriented import open_source
 from fdsr.errors import FdsrError
+from fdsr.grids.axes import crop_region
 
 
 def assert_same(found: PairStore, expected: PairStore) -> None:
@@ -170,7 +171,7 @@ def test_bad_levels(tmp_path: Path, variables: list[str], words: list[str]) -> N
 
 
 def test_a_variable_of_that_name_comes_before_a_level() -> None:
-    ds = pressure_levels().rename(latitude="lat", longitude="lon")
+    ds = pressure_levels().rename(latitude="row", longitude="column")
     ds["z500"] = ds.z.isel(plev=0, drop=True)
     assert resolve(ds, Channel("z500", "z500"), "x") == ("z500", None, None)
     assert resolve(ds, Channel("z850", "z850"), "x") == ("z", "plev", 1)
@@ -185,8 +186,8 @@ def test_a_projected_grid(tmp_path: Path) -> None:
     expected = upright.t2m.astype("float64").coarsen(y=4, x=4).mean()
     np.testing.assert_allclose(store.group["low"][:, 0], expected, rtol=1e-7)
     spec = store.spec
-    assert spec.projected and not spec.periodic and (spec.row_weights == 1).all()
-    np.testing.assert_array_equal(spec.lat, upright.y)
+    assert spec.grid.projected and not spec.periodic and (spec.grid.row_areas == 1).all()
+    np.testing.assert_array_equal(spec.grid.rows, upright.y)
     np.testing.assert_array_equal(spec.static[0], upright.orography)
     position = spec.conditioning()[-3:]
     np.testing.assert_allclose(position[2], np.sin(np.deg2rad(upright.lat)), atol=1e-6)
@@ -197,9 +198,14 @@ def test_a_projected_grid(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stored.latitude, upright.lat)
     # what a checkpoint carries
     again = type(spec).from_dict(spec.to_dict())
-    assert not spec.differences(again) and again.projected
+    assert (
+        not spec.differences(again)
+        and again.grid.projected
+        and again.grid.units == "m"
+        and again.grid.spacing == (25.0, 25.0)
+    )
     cut = plan_pairs(pair_config(str(tmp_path / "s.zarr"), crop=(100e3, 275e3, 0, 375e3)))
-    assert cut.grid.shape == (8, 16) and cut.grid.latitude.shape == (8, 16)
+    assert cut.grid.fine.shape == (8, 16) == cut.grid.fine.places[0].shape
 
 
 def test_a_rotated_pole(tmp_path: Path) -> None:
@@ -210,9 +216,11 @@ def test_a_rotated_pole(tmp_path: Path) -> None:
     )
     ds.lcc.attrs = {"grid_mapping_name": "rotated_latitude_longitude", "grid_north_pole_latitude": 39.25}
     store = PairStore(prepare(pair_config(write_source(ds, tmp_path / "s.zarr")), tmp_path / "pairs.zarr"))
-    weights = np.cos(np.deg2rad(store.spec.lat.numpy()))  # the areas of evenly spaced rows
-    np.testing.assert_allclose(store.spec.row_weights / store.spec.row_weights[0], weights / weights[0], rtol=1e-9)
-    np.testing.assert_allclose(store.spec.latitude.flip(0), ds.lat)
+    weights = np.cos(np.deg2rad(store.spec.grid.rows))  # the areas of evenly spaced rows
+    np.testing.assert_allclose(
+        store.spec.grid.row_areas / store.spec.grid.row_areas[0], weights / weights[0], rtol=1e-9
+    )
+    np.testing.assert_allclose(store.spec.grid.latitude[::-1], ds.lat)
 
 
 def test_a_curvilinear_grid_without_a_projection(tmp_path: Path) -> None:
@@ -225,9 +233,9 @@ def test_a_curvilinear_grid_without_a_projection(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("west", "east"), [(-60.0, 52.5), (300.0, 412.5), (-420, -307.5)])
 def test_a_region_across_the_seam(source_path: str, source_data: xr.Dataset, west: float, east: float) -> None:
     cut = crop_region(open_source(source_path), (-90, 90, west, east))
-    np.testing.assert_allclose(cut.lon, west + 7.5 * np.arange(16))
+    np.testing.assert_allclose(cut.column, west + 7.5 * np.arange(16))
     expected = np.concatenate([source_data.t2m[..., 40:], source_data.t2m[..., :8]], axis=-1)
-    np.testing.assert_array_equal(cut.t2m.transpose("time", "lat", "lon"), expected)
+    np.testing.assert_array_equal(cut.t2m.transpose("time", "row", "column"), expected)
 
 
 def test_a_time_range_takes_all_of_its_last_day(source_path: str) -> None:
@@ -235,7 +243,7 @@ def test_a_time_range_takes_all_of_its_last_day(source_path: str) -> None:
     pairs = plan_pairs(config)
     assert pairs.times[0] == np.datetime64("2020-01-02T00") and pairs.times[-1] == np.datetime64("2020-01-03T18")
     high, _, _ = pairs.reader.read(0, 1)
-    np.testing.assert_array_equal(high[0, 0], open_source(source_path).t2m.isel(time=4).transpose("lat", "lon"))
+    np.testing.assert_array_equal(high[0, 0], open_source(source_path).t2m.isel(time=4).transpose("row", "column"))
     with pytest.raises(FdsrError, match="no time in 1999"):
         plan_pairs(pair_config(source_path, time_range=("1999", "1999")))
     with pytest.raises(FdsrError, match="holds no date"):

@@ -13,11 +13,10 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 
 import fdsr.data.making.synthesis as synthesis
-from fdsr.callbacks.spec_metrics import spec_axes
 from fdsr.data import PairStore, PrepareConfig, prepare
 from fdsr.data.making.synthesis import SynthesisConfig, places, synthesise
 from fdsr.errors import FdsrError
-from fdsr.geometry import EARTH_RADIUS_KM
+from fdsr.grids.cells import EARTH_RADIUS_KM
 
 TINY = SynthesisConfig(size=16, runs=5, fields_per_run=3, spin_up=0.3, interval=0.2, batch=2, length=800.0)
 
@@ -93,8 +92,7 @@ def test_pairs_of_whole_runs(source: Path, tmp_path: Path) -> None:
     blocks = [set(runs[slice(*store.splits[name])]) for name in ("train", "val", "test")]
     assert blocks == [{0, 1, 2}, {3}, {4}]
     assert "synthetic" in store.spec.attributes["buoyancy"]["long_name"] and store.spec.synthetic
-    rows, columns, projected = spec_axes(store.spec)
-    assert projected and abs(columns[1] - columns[0]) == pytest.approx(50.0) == abs(rows[1] - rows[0])
+    assert store.spec.grid.units == "km" and store.spec.grid.spacing == pytest.approx((50.0, 50.0))
 
 
 def test_the_plane_lies_on_the_sphere_with_true_areas() -> None:

@@ -21,7 +21,7 @@ from fdsr.data.coarsen import coarsen
 from fdsr.data.interpolate import HALO
 from fdsr.data.serving.patches import PatchKey
 from fdsr.errors import FdsrError
-from fdsr.geometry import latitude_weights
+from fdsr.grids.cells import latitude_weights
 
 
 def rank(data: WeatherDataModule, r: int, world_size: int) -> None:
@@ -190,7 +190,10 @@ def test_predict_from_coarse_fields(tmp_path: Path, data: WeatherDataModule, sto
 def test_coarse_fields_of_another_grid(tmp_path: Path, store: PairStore, store_path: str, source_path: str) -> None:
     data = WeatherDataModule(low=coarse(store_path, tmp_path / "shifted.zarr", longitude=30 * np.arange(12.0)))
     data.spec = store.spec
-    with pytest.raises(FdsrError, match=r"12 lon points from 0 to 330; the model was trained for 12 from 11\.25"):
+    with pytest.raises(
+        FdsrError,
+        match=r"12 lon points from 0 to 330; the model was trained for 6 lat .* and 12 lon points from 11\.25",
+    ):
         data.predict_dataloader()
     data.low = source_path
     with pytest.raises(FdsrError, match="24 lat points"):
@@ -238,7 +241,7 @@ def test_shifted_patches_carry_their_own_coarse_fields(store_path: str) -> None:
     keys = list(data.train_dataloader().sampler)
     assert {k.row_shift for k in keys} == {0, 1, 2, 3} == {k.column_shift for k in keys}
     dataset = weather.PatchDataset(data.store, (8, 16))  # type: ignore[arg-type]
-    weights = latitude_weights(spec.lat.numpy())
+    weights = latitude_weights(spec.grid.rows)
     for key in keys[:40]:
         item = dataset[key]
         top = key.row + key.row_shift

@@ -1,6 +1,5 @@
-"""Sources: opening any gridded store, finding its axes, picking channels from it."""
+"""Sources: opening any gridded store, picking channels from it."""
 
-from fdsr.data.making.sources.axes import crop_region, is_projected, normalise_axes
 from fdsr.data.making.sources.channels import Channel, parse_channels, require_variables, resolve
 from fdsr.data.making.sources.identity import source_identity
 from fdsr.data.making.sources.opening import open_raw
@@ -8,9 +7,6 @@ from fdsr.data.making.sources.remote import patiently, reported
 
 __all__ = [
     "Channel",
-    "crop_region",
-    "is_projected",
-    "normalise_axes",
     "open_raw",
     "parse_channels",
     "patiently",

@@ -11,7 +11,7 @@ import xarray as xr
 
 from fdsr.errors import FdsrError
 
-_HORIZONTAL = ("time", "lat", "lon")
+_USUAL = ("time", "row", "column")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | No
     """(variable, level axis, index on it) of a channel of `ds`; the axis is None for a variable without levels.
 
     `z500` means level 500 of `z` where no variable is called z500. Raises FdsrError naming the variable or level that
-    the source lacks, or a dimension that is none of time, level, lat, lon.
+    the source lacks, or a dimension that is none of time, level, row, column.
     """
     variable, level = channel.variable, channel.level
     split = re.fullmatch(r"(.*?[^\d.])(\d+(?:\.\d+)?)", variable)
@@ -67,10 +67,10 @@ def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | No
         variable, level = split[1], float(split[2])
     require_variables(ds, [variable], where)
     array = ds[variable]
-    others = [str(d) for d in array.dims if d not in _HORIZONTAL]
-    if not set(array.dims) >= {"lat", "lon"} or len([d for d in others if array.sizes[d] > 1]) > 1:
+    others = [str(d) for d in array.dims if d not in _USUAL]
+    if not set(array.dims) >= {"row", "column"} or len([d for d in others if array.sizes[d] > 1]) > 1:
         raise FdsrError(
-            f"'{where}': variable '{variable}' has dimensions {array.dims}; time, lat, lon are needed, and one of levels"
+            f"'{where}': variable '{variable}' has dimensions {array.dims}; time, row and column are needed, and at most one of levels"
         )
     long = [d for d in others if array.sizes[d] > 1] or [d for d in others if level is not None and d in ds.coords]
     if not long:

@@ -11,9 +11,9 @@ from typing import Any
 
 import xarray as xr
 
-from fdsr.data.making.sources.axes import time_axis
 from fdsr.data.making.sources.remote import first_line, is_remote, patiently, require_protocol
 from fdsr.errors import FdsrError
+from fdsr.grids.axes import time_axis
 
 StorageOptions = Mapping[str, Any]
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import xarray as xr
 
-from fdsr.data.making.sources import crop_region, normalise_axes, open_raw, require_variables
-
-__all__ = ["crop_region", "normalise_axes", "open_source", "require_variables"]
+from fdsr.data.making.sources.opening import open_raw
+from fdsr.grids.axes import normalise_axes
 
 
 def open_source(path: str, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
-    """Open a Zarr, NetCDF or GRIB source lazily and rename its axes to time, lat, lon.
+    """Open a Zarr, NetCDF or GRIB source lazily and rename its axes to time, row, column.
 
-    Latitude is put north first and longitude ascending. Raises FdsrError if the path is missing or unreadable, or an
-    axis cannot be found.
+    Rows are put north first and columns west to east. Raises FdsrError if the path is missing or unreadable, or an axis
+    cannot be found.
     """
     return normalise_axes(open_raw(path, storage_options), path)

@@ -1,75 +1,66 @@
-"""Finding the axes of a source and bringing them into one orientation."""
+"""Finding the axes of a dataset and bringing them into one orientation under one set of names: time, row, column."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
 from fdsr.errors import FdsrError
+from fdsr.grids.cells import EARTH_RADIUS_KM
+from fdsr.grids.cf import plain_attributes
+from fdsr.grids.grid import Grid
+from fdsr.grids.names import DEGREES, KILOMETRES, LATITUDE, LONGITUDE, TIME, Axis, X, Y, axis_unit
 
-PROJECTION = "projection"  # name of the scalar coordinate that holds a normalised source's grid mapping
+PROJECTION = "projection"  # name of the scalar coordinate that holds a normalised dataset's grid mapping
 
-
-@dataclass(frozen=True)
-class _Axis:
-    """How an axis may be known: by its role in CF, by standard names, by usual names."""
-
-    title: str
-    role: str  # of cf-xarray's coordinates
-    standard_names: tuple[str, ...]
-    usual: tuple[str, ...]
+_GEOGRAPHIC = {"row": LATITUDE, "column": LONGITUDE}
+_PROJECTED = {"row": Y, "column": X}
 
 
-_AXES = {
-    "lat": _Axis("latitude", "latitude", ("latitude",), ("lat", "latitude", "nav_lat", "rlat")),
-    "lon": _Axis("longitude", "longitude", ("longitude",), ("lon", "longitude", "nav_lon", "rlon")),
-    "time": _Axis("time", "time", ("time",), ("time", "valid_time", "time_index", "forecast_time", "date", "t")),
-}
-_PROJECTED = {
-    "lat": _Axis("y", "Y", ("projection_y_coordinate", "grid_latitude"), ("y", "rlat", "yc", "south_north", "nj", "j")),
-    "lon": _Axis("x", "X", ("projection_x_coordinate", "grid_longitude"), ("x", "rlon", "xc", "west_east", "ni", "i")),
-}
-
-
-def is_projected(ds: xr.Dataset) -> bool:
-    """Whether a normalised source lies on a projected grid: its axes `lat` and `lon` then hold y and x."""
-    return PROJECTION in ds.coords
+def grid_of(ds: xr.Dataset) -> Grid:
+    """The grid of a normalised dataset."""
+    if PROJECTION not in ds.coords:
+        return Grid(ds.row.values, ds.column.values)
+    latitude, longitude = (
+        ds[n].transpose("row", "column").values.astype(np.float64) for n in ("latitude", "longitude")
+    )
+    mapping = plain_attributes(ds[PROJECTION])
+    return Grid(ds.row.values, ds.column.values, ds.row.attrs["units"], mapping, latitude, longitude)
 
 
 def normalise_axes(ds: xr.Dataset, where: str) -> xr.Dataset:
-    """Rename the axes of `ds` to time, lat and lon and orient them north first, west to east.
+    """Rename the axes of `ds` to time, row and column and orient them north first, west to east.
 
-    Axes are known by CF attributes first, then by usual names. A projected grid (y, x with a grid mapping) has its y and
-    x renamed to lat and lon too; its two-dimensional coordinates are then `latitude` and `longitude`, its mapping the
-    scalar coordinate `projection`. Raises FdsrError if an axis is missing or unevenly spaced, or the grid is curvilinear
-    without a projection.
+    Axes are known by CF attributes first, then by usual names. A projected grid (y, x with a grid mapping) has its true places
+    as two-dimensional coordinates `latitude` and `longitude`, its mapping as the scalar coordinate `projection`, and the
+    unit of its axes spelt m, km or degrees. Raises FdsrError if an axis is missing or unevenly spaced, the unit is none of
+    these, or the grid is curvilinear without a projection.
     """
-    if is_projected(ds):
-        return ds
-    names = {axis: name for axis, rule in _AXES.items() if (name := _find(ds, rule)) is not None}
-    plane = {axis: _two_dimensional(ds, _AXES[axis]) for axis in ("lat", "lon")}
-    if plane["lat"] and plane["lon"] and (set(names) & {"lat", "lon"} != {"lat", "lon"} or _rotated(ds, names)):
-        ds, names = _from_projection(ds, names, (plane["lat"], plane["lon"]), where)
-    for axis in ("lat", "lon"):
+    rules = {"time": TIME, **_GEOGRAPHIC}
+    names = {axis: name for axis, rule in rules.items() if (name := _find(ds, rule)) is not None}
+    plane = (_two_dimensional(ds, LATITUDE), _two_dimensional(ds, LONGITUDE))
+    if None not in plane and (set(names) & {"row", "column"} != {"row", "column"} or _rotated(ds, names)):
+        ds, names = _from_projection(ds, names, plane, where)
+    for axis, rule in _GEOGRAPHIC.items():
         if axis not in names:
-            rule = _AXES[axis]
             raise FdsrError(f"'{where}' has no {rule.title} axis; name it one of {', '.join(rule.usual)}")
     ds = _renamed(ds, names)
-    if ds.lat.size > 1 and ds.lat[0] < ds.lat[-1]:
-        ds = ds.isel(lat=slice(None, None, -1))
-    if ds.lon.size > 1 and ds.lon[0] > ds.lon[-1]:
-        ds = ds.isel(lon=slice(None, None, -1))
-    for axis in ("lat", "lon"):
+    if ds.row.size > 1 and ds.row[0] < ds.row[-1]:
+        ds = ds.isel(row=slice(None, None, -1))
+    if ds.column.size > 1 and ds.column[0] > ds.column[-1]:
+        ds = ds.isel(column=slice(None, None, -1))
+    for axis in ("row", "column"):
         steps = np.diff(ds[axis].values.astype(np.float64))
         if steps.size and not np.allclose(steps, steps.mean(), rtol=1e-3):
-            raise FdsrError(f"'{where}' has an unevenly spaced {axis} axis; regrid it to even spacing first")
+            raise FdsrError(f"'{where}' has an unevenly spaced axis '{names[axis]}'; regrid it to even spacing first")
+    if PROJECTION in ds.coords:
+        ds = _with_unit(ds, names, where)
     return _with_dates(ds, where)
 
 
-def _find(ds: xr.Dataset, rule: _Axis) -> str | None:
+def _find(ds: xr.Dataset, rule: Axis) -> str | None:
     """The one-dimensional coordinate, or the bare dimension, that `rule` describes."""
     import cf_xarray  # noqa: F401  it registers the accessor
 
@@ -83,10 +74,10 @@ def _find(ds: xr.Dataset, rule: _Axis) -> str | None:
 
 def time_axis(ds: xr.Dataset) -> str | None:
     """What a source that is not normalised calls its time axis; None if it has none."""
-    return _find(ds, _AXES["time"])
+    return _find(ds, TIME)
 
 
-def _two_dimensional(ds: xr.Dataset, rule: _Axis) -> str | None:
+def _two_dimensional(ds: xr.Dataset, rule: Axis) -> str | None:
     import cf_xarray  # noqa: F401
 
     known = [*ds.cf.coordinates.get(rule.role, []), *rule.usual, rule.usual[0].upper(), f"X{rule.title.upper()}"]
@@ -95,7 +86,7 @@ def _two_dimensional(ds: xr.Dataset, rule: _Axis) -> str | None:
 
 def _rotated(ds: xr.Dataset, names: dict[str, str]) -> bool:
     """Whether the axes found are those of a rotated pole, which are usual names but no true latitudes."""
-    return str(ds[names["lat"]].attrs.get("standard_name", names["lat"])) in ("grid_latitude", "rlat")
+    return str(ds[names["row"]].attrs.get("standard_name", names["row"])) in ("grid_latitude", "rlat")
 
 
 def _from_projection(
@@ -130,6 +121,33 @@ def _renamed(ds: xr.Dataset, names: dict[str, str]) -> xr.Dataset:
     return ds
 
 
+def _with_unit(ds: xr.Dataset, names: dict[str, str], where: str) -> xr.Dataset:
+    """`ds` of a projected grid with the unit of its axes in one spelling, found from the true places where it is not said."""
+    said = [str(ds[axis].attrs.get("units", "")) for axis in ("row", "column")]
+    units = {axis_unit(text) for text in said} if any(said) else {_measured_unit(ds)}
+    if len(units) != 1 or None in units:
+        raise FdsrError(
+            f"'{where}' has axes '{names['row']}' and '{names['column']}' in {' and '.join(repr(s) for s in said)}; give both the "
+            "attribute units: m, km, or degrees about a rotated pole"
+        )
+    (unit,) = units
+    axes = {axis: (axis, ds[axis].values, {**ds[axis].attrs, "units": unit}) for axis in ("row", "column")}
+    return ds.assign_coords(axes)
+
+
+def _measured_unit(ds: xr.Dataset) -> str | None:
+    """m or km, or degrees: what fits the way between the true places of the first and the last row."""
+    if ds[PROJECTION].attrs.get("grid_mapping_name") == "rotated_latitude_longitude":
+        return DEGREES
+    if ds.row.size < 2:
+        return None
+    ends = ds.isel(row=[0, -1], column=0)
+    lat, lon = (np.deg2rad(ends[n].values.astype(np.float64)) for n in ("latitude", "longitude"))
+    haversine = np.sin((lat[1] - lat[0]) / 2) ** 2 + np.cos(lat).prod() * np.sin((lon[1] - lon[0]) / 2) ** 2
+    measured = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(haversine)) / abs(float(ds.row[-1] - ds.row[0]))
+    return next((unit for unit, km in KILOMETRES.items() if 0.2 < measured / km < 5), None)
+
+
 def _with_dates(ds: xr.Dataset, where: str) -> xr.Dataset:
     """`ds` with times as datetime64; a calendar without some of our dates is refused."""
     if "time" not in ds.coords or ds.time.dtype != object:
@@ -154,9 +172,9 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     if crop is None:
         return ds
     lat_min, lat_max, lon_min, lon_max = crop
-    inside = np.flatnonzero((ds.lat.values >= lat_min - 1e-6) & (ds.lat.values <= lat_max + 1e-6))
-    longitude = ds.lon.values.astype(np.float64)
-    if not is_projected(ds) and lon_max - lon_min < 360:
+    inside = np.flatnonzero((ds.row.values >= lat_min - 1e-6) & (ds.row.values <= lat_max + 1e-6))
+    longitude = ds.column.values.astype(np.float64)
+    if PROJECTION not in ds.coords and lon_max - lon_min < 360:
         # the representative of each longitude that lies at lon_min or next east of it
         longitude = longitude + 360 * np.ceil((lon_min - 1e-6 - longitude) / 360)
     across = np.flatnonzero((longitude >= lon_min - 1e-6) & (longitude <= lon_max + 1e-6))
@@ -165,12 +183,12 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
         raise FdsrError(
             f"crop {tuple(crop)} leaves no grid point; give LAT_MIN,LAT_MAX,LON_MIN,LON_MAX in the source's degrees"
         )
-    cut = ds.isel(lat=_slice(inside), lon=_slice(across))
-    cut = cut.assign_coords(lon=("lon", longitude[across], ds.lon.attrs))
+    cut = ds.isel(row=_slice(inside), column=_slice(across))
+    cut = cut.assign_coords(column=("column", longitude[across], ds.column.attrs))
     step = np.diff(longitude[across])
     if step.size and not np.allclose(step, step[0], rtol=1e-3):
         raise FdsrError(
-            f"crop {tuple(crop)} crosses the source's edge at {ds.lon.values[-1]:g}°; crop within its region"
+            f"crop {tuple(crop)} crosses the source's edge at {ds.column.values[-1]:g}°; crop within its region"
         )
     return cut
 
