@@ -97,6 +97,17 @@ def test_other_data_are_refused_in_one_line(
     assert "\n" not in message and all(word in message for word in words), message
 
 
+def test_a_grid_without_units_is_an_earlier_versions(build: Build, tmp_path: Path) -> None:
+    saved: dict = {}
+    build("RegressionModule").on_save_checkpoint(saved)
+    spec = saved["fdsr_spec"]
+    assert spec.pop("grid.units") == "degrees" and {"grid.rows", "grid.columns"} <= set(spec)
+    for key in ("rows", "columns"):
+        spec[{"rows": "lat", "columns": "lon"}[key]] = spec.pop(f"grid.{key}")
+    with pytest.raises(FdsrError, match="saved by an earlier version of fdsr, whose grids had no units; train it anew"):
+        build("RegressionModule").on_load_checkpoint(saved)
+
+
 class Code:
     """Unpickles to a call that leaves a trace."""
 

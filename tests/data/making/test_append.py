@@ -99,7 +99,7 @@ def test_refused(tmp_path: Path, years: tuple[xr.Dataset, str, Path]) -> None:
     shifted = ds.assign_coords(longitude=ds.longitude + 1)
     for source, words in (
         (first, "no time after 2020-01-05T06"),
-        (write_source(shifted, tmp_path / "shifted.zarr"), "other values of lon"),
+        (write_source(shifted, tmp_path / "shifted.zarr"), "other values of lat or lon than"),
         (write_source(make_source(times=30, variables=("t2m",)), tmp_path / "less.zarr"), "no variable 'u10'"),
         (str(tmp_path / "none.zarr"), "does not exist"),
     ):
