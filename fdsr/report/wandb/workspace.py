@@ -15,8 +15,8 @@ import wandb_workspaces.workspaces as ws
 
 from fdsr.callbacks import logged_names as names
 from fdsr.records import RunFolder
-from fdsr.report.page import study_notes, study_table
 from fdsr.report.figures.quality import scores_against_cost
+from fdsr.report.page import study_notes, study_table
 from fdsr.report.runs import TestedRun
 from fdsr.report.studies import EVERY, Study
 from fdsr.report.sweep_table import NAMES, SweepTable
