@@ -1,0 +1,264 @@
+"""A method, networks, loss, sampler and noise of a user's own, in a package that only the working directory or PYTHONPATH knows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from synthetic import run_config
+
+from fdsr.data import WeatherBatch
+from fdsr.modules import load_module
+
+ROOT = Path(__file__).parents[2]
+# what pip installs as the command `fdsr`: Python puts the script's folder on the path, not the working directory
+SCRIPT = "import sys\n\nfrom fdsr.cli import main\n\nsys.exit(main())\n"
+PACKAGE = {
+    "methods": '''
+        from typing import Any
+
+        from fdsr.modules import DDGANModule, DDPMModule
+
+        class Patient(DDPMModule):
+            """DDPM that takes its time.
+
+            Args:
+                patience: factor of the loss.
+                kwargs: what DDPMModule takes.
+            """
+
+            def __init__(self, patience: float = 1.0, **kwargs: Any) -> None:
+                super().__init__(**kwargs)
+                self.patience = patience
+
+            def loss(self, batch, rng):
+                return self.patience * super().loss(batch, rng)
+
+        class Rival(DDGANModule):
+            """A GAN.
+
+            Args:
+                kwargs: what DDGANModule takes.
+            """
+
+            def __init__(self, **kwargs: Any) -> None:
+                super().__init__(**kwargs)
+        ''',
+    "nets": '''
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self, in_channels: int, out_channels: int, width: int = 8, latent_dim: int = 1) -> None:
+                super().__init__()
+                self.body = nn.Sequential(
+                    nn.Conv2d(in_channels + 1, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, out_channels, 3, padding=1)
+                )
+                self.latent = nn.Linear(latent_dim, 1)
+
+            def forward(self, x, t, *, wrap=False, z=None):
+                extra = torch.as_tensor(t, device=x.device).reshape(-1, 1) / 1000 + (0 if z is None else self.latent(z))
+                return self.body(torch.cat([x, extra[..., None, None].expand(len(x), 1, *x.shape[2:])], 1))
+
+        class Critic(nn.Module):
+            def __init__(self, in_channels: int, width: int = 8) -> None:
+                super().__init__()
+                self.body = nn.Sequential(nn.Conv2d(in_channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 1, 1))
+
+            def forward(self, x, t, *, wrap=False):
+                return self.body(x).mean((1, 2, 3))
+        ''',
+    "parts": '''
+        from dataclasses import dataclass
+
+        import torch
+
+        from fdsr.diffusion import ErrorLoss, Noise, Sampler, timesteps
+
+        @dataclass(frozen=True)
+        class Pink(Noise):
+            """Noise that falls with the wavenumber.
+
+            Args:
+                slope: how steeply.
+            """
+
+            slope: float = 1.0
+
+            def variance(self, spectrum, shape):
+                c = (spectrum.transform.wavenumber(shape) + 0.1) ** -self.slope
+                return (c / c.mean())[None]
+
+        @dataclass(frozen=True)
+        class Quartic(ErrorLoss):
+            """Mean fourth power.
+
+            Args:
+                scale: its factor.
+            """
+
+            scale: float = 1.0
+
+            def norm(self, error, process):
+                return self.scale * error.pow(4).mean()
+
+        @dataclass(frozen=True)
+        class Midway(Sampler):
+            """DDIM's step, each evaluated twice.
+
+            Args:
+                steps: steps.
+            """
+
+            steps: int = 2
+
+            def times(self, schedule):
+                return timesteps(schedule, self.steps)
+
+            def evaluations(self, schedule):
+                return 2 * self.steps
+
+            def __call__(self, denoise, noise, process):
+                x = noise()
+                for t, s in self.intervals(process):
+                    now, then = (torch.full((len(x),), v) for v in (t, s))
+                    x_0 = (denoise(x, now) + denoise(x, now)) / 2
+                    x = x_0 if s == 0 else process.q_sample(x_0, then, process.eps_from_x_0(x, now, x_0))
+                return x
+        ''',
+}  # fmt: skip
+OWN: dict[str, Any] = {
+    "patience": 0.5,
+    "backbone": "ownlab.nets.Net",
+    "backbone_args": {"width": 6},
+    "noise": {"class_path": "ownlab.parts.Pink", "init_args": {"slope": 0.5}},
+    "loss": {"class_path": "ownlab.parts.Quartic", "init_args": {"scale": 2.0}},
+    "sampler": {"class_path": "ownlab.parts.Midway", "init_args": {"steps": 3}},
+    "members": 2,
+}
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the package `ownlab` in it, which this process can import as well."""
+    package = tmp_path / "lab" / "ownlab"
+    package.mkdir(parents=True)
+    for name, code in PACKAGE.items():
+        (package / f"{name}.py").write_text(textwrap.dedent(code))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "fdsr").write_text(SCRIPT)
+    monkeypatch.syspath_prepend(package.parent)
+    yield package.parent
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ownlab"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def fdsr(lab: Path, world: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """fdsr(verb, …, how=…): the program as a user starts it, in the package's folder unless told otherwise."""
+    hows = {"module": ["-m", "fdsr.cli"], "command": [str(lab.parent / "bin" / "fdsr")]}
+
+    def run(
+        *arguments: object, how: str = "module", cwd: Path = lab, path: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), path))), "FDSR_CACHE": str(world / "cache"), "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        command = [sys.executable, *hows[how], *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
+
+    return run
+
+
+def written(path: Path, source: str, method: str, arguments: dict[str, Any]) -> Path:
+    """A configuration of `method` on the tiny source."""
+    config = run_config(source, method) | {"model": {"class_path": f"ownlab.methods.{method}", "init_args": arguments}}
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_verb_takes_a_users_own_parts(
+    fdsr: Callable[..., Any], lab: Path, source_path: str, field_batch: WeatherBatch, tmp_path: Path
+) -> None:
+    config = written(lab / "own.yaml", source_path, "Patient", OWN)
+    assert "factor of the loss. (type: float, default: 1.0)" in " ".join(
+        succeeded(fdsr("fit", "--model.help", "ownlab.methods.Patient", how="command")).split()
+    )
+    succeeded(fdsr("fit", "--config", config))
+    run, ckpt = lab / "runs" / "own", lab / "runs" / "own" / "checkpoints" / "last.ckpt"
+    succeeded(fdsr("test", "--config", config, how="command"))
+    rows = list(csv.DictReader((run / "test_metrics.csv").open()))
+    assert rows and {row["nfe"] for row in rows} == {"6"}  # as the sampler counts
+    succeeded(fdsr("predict", "--config", config, how="command"))
+    assert (run / "prediction.zarr").is_dir()
+
+    # what the checkpoint says of itself, and the module that comes back
+    saved = torch.load(ckpt, weights_only=True)
+    assert saved["fdsr_class"] == "ownlab.methods.Patient"
+    assert {k: saved["hyper_parameters"][k] for k in OWN} == OWN
+    module: Any = load_module(ckpt)
+    assert type(module).__name__ == "Patient" and module.patience == 0.5 and module.evaluations_per_member == 6
+    assert (module.noise.slope, module.objective.scale, type(module.network).__name__) == (0.5, 2.0, "Net")
+    expected = module.generate(field_batch, 2, 3)
+
+    # a folder to share is written from anywhere that knows the package, and nowhere else
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    lost = fdsr("export", ckpt, "shared", cwd=elsewhere)
+    assert lost.returncode == 2 and len(lost.stderr.splitlines()) == 1
+    assert "'ownlab.methods.Patient' cannot be imported" in lost.stderr and not (elsewhere / "shared").exists()
+    succeeded(fdsr("export", ckpt, "shared", cwd=elsewhere, path=str(lab), how="command"))
+    assert json.loads((elsewhere / "shared" / "config.json").read_text())["class"] == "ownlab.methods.Patient"
+    assert torch.equal(load_module(elsewhere / "shared").generate(field_batch, 2, 3), expected)
+
+    study = {
+        "table": "test_metrics",
+        "keys": {"slope": "model.init_args.noise.init_args.slope", "seed": "seed_everything"},
+        "fit": {"trainer.max_steps": 1},
+        "blocks": [{"method": "patient", "config": "own.yaml", "grid": {"slope": [0.0, 1.5], "seed": [0]}}],
+    }
+    (lab / "study.yaml").write_text(yaml.safe_dump(study))
+    succeeded(fdsr("sweep", "study.yaml", how="command"))
+    points = [f"patient-slope={slope}-seed=0" for slope in ("0.0", "1.5")]
+    slopes = [
+        torch.load(lab / "runs" / "study" / p / "checkpoints" / "last.ckpt", weights_only=True)["hyper_parameters"][
+            "noise"
+        ]
+        for p in points
+    ]
+    assert [noise["init_args"]["slope"] for noise in slopes] == [0.0, 1.5]
+    succeeded(fdsr("report", "runs/own", *(f"runs/study/{p}" for p in points), "--output", "page"))
+    assert all(p in (lab / "page" / "report.html").read_text() for p in ("own", *points))
+
+
+@pytest.mark.slow
+def test_a_users_own_discriminator(
+    fdsr: Callable[..., Any], lab: Path, source_path: str, field_batch: WeatherBatch
+) -> None:
+    own = {"backbone": "ownlab.nets.Net", "backbone_args": {"width": 4}, "discriminator": "ownlab.nets.Critic",
+           "discriminator_args": {"width": 5}, "latent_dim": 3, "timesteps": 2, "members": 2}  # fmt: skip
+    config = written(lab / "rival.yaml", source_path, "Rival", own)
+    succeeded(fdsr("fit", "--config", config, how="command"))
+    succeeded(fdsr("test", "--config", config))
+    module: Any = load_module(lab / "runs" / "rival" / "checkpoints" / "last.ckpt")
+    assert (type(module).__name__, type(module.discriminator).__name__) == ("Rival", "Critic")
+    assert module.discriminator.body[0].out_channels == 5 and module.generate(field_batch, 2, 0).isfinite().all()
+    foreign = fdsr("fit", "--config", config, "--run", "other", "--model.discriminator_args.depth=3")
+    assert foreign.returncode == 2 and len(foreign.stderr.splitlines()) == 1
+    assert "discriminator 'ownlab.nets.Critic' has no setting depth; it accepts: width" in foreign.stderr
