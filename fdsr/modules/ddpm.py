@@ -55,7 +55,8 @@ class DDPMModule(GenerativeModule):
         timesteps: T, the number of them.
         times: which of them a batch is trained at.
         prediction: what the network predicts: the noise, the clean field, or v (Salimans & Ho 2022).
-        sampler: the reverse process, its network evaluations and how they spread over T.
+        sampler: the reverse process, its network evaluations and how they spread over T. One that is named on the command line
+            keeps the steps and the spacing of the file's.
         reverse_variance: `posterior` (β̃_t) or `beta` (β_t), for the ancestral sampler.
         kwargs: what GenerativeModule takes.
     """

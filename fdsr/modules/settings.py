@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import jsonargparse
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, parser_reason
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def build(cls: type[T], values: Mapping[str, Any], what: str) -> T:
     try:
         built: T = parser.instantiate(parser.parse_object({"it": dict(values)})).it
     except (jsonargparse.ArgumentError, ValueError) as error:
-        raise FdsrError(f"{what}: {' '.join(str(error).split())[:400]}") from error
+        raise FdsrError(f"{what}: {parser_reason(str(error))}") from error
     return built
 
 

@@ -15,7 +15,7 @@
         config: ddpm_fashion.yaml
         grid: {T: [1000], seed: [0]}
         evaluations:                   # several tests of the one model that each point trains
-          - {method: ddpm, settings: {model.init_args.sampler: {class_path: Ancestral}}}
+          - {method: ddpm, settings: {model.init_args.sampler: {class_path: Ancestral, init_args: {steps: null, spacing: uniform}}}}
           - method: ddpm_ddim
             settings: {model.init_args.sampler: {class_path: DDIM}}
             grid: {nfe: [10, 50]}      # with `nfe: model.init_args.sampler.init_args.steps` among the keys

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonargparse
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, parser_reason
 
 
 @contextmanager
@@ -18,12 +18,12 @@ def refused_in_one_line() -> Iterator[None]:
     try:
         yield
     except (jsonargparse.ArgumentError, MisconfigurationException) as error:
-        raise FdsrError(f"configuration: {_one_line(str(error))}") from error
+        raise FdsrError(f"configuration: {parser_reason(str(error))}") from error
     except ValueError as error:
         # a constructor that refuses its arguments, as the parser wraps it
         if not str(error).startswith("Does not validate against"):
             raise
-        raise FdsrError(f"configuration: {_one_line(str(_first_cause(error)))}") from error
+        raise FdsrError(f"configuration: {parser_reason(str(_first_cause(error)))}") from error
     except RuntimeError as error:
         if "in loading state_dict" not in str(error):
             raise
@@ -43,8 +43,3 @@ def require_files(arguments: list[str]) -> None:
 
 def _first_cause(error: BaseException) -> BaseException:
     return error if error.__cause__ is None else _first_cause(error.__cause__)
-
-
-def _one_line(message: str) -> str:
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    return " ".join(lines)[:400] if lines else "not understood"

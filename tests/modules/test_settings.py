@@ -207,14 +207,13 @@ def test_bad_settings_are_refused_by_the_program(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_another_class_begins_with_its_own_settings(
-    program: Program, configure: Callable[..., Path], tmp_path: Path
-) -> None:
-    """`--model.sampler Ancestral` over a file's DPM-Solver++ of two steps takes all T, as Ancestral does by itself."""
+def test_another_sampler_keeps_what_both_take(program: Program, configure: Callable[..., Path], tmp_path: Path) -> None:
+    """`--model.sampler DDIM` over a file's DPM-Solver++ keeps steps and spacing, as the parser does with every class."""
     config, run = configure("DDPMModule", model__timesteps=5, trainer__max_steps=1), tmp_path / "run"
-    assert program("fit", "--config", config, "--run", run, "--model.sampler=Ancestral") == 0
+    assert program("fit", "--config", config, "--run", run, "--model.sampler=DDIM", "--model.sampler.eta=1") == 0
     found = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["hyper_parameters"]["sampler"]
-    assert found == plain(d.Ancestral(), "it")
+    before = yaml.safe_load(config.read_text())["model"]["init_args"]["sampler"]["init_args"]
+    assert found == plain(d.DDIM(**before, eta=1.0), "it")
 
 
 # -- the command line and Python agree ---------------------------------------------------------------------------------
