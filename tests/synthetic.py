@@ -26,6 +26,14 @@ def latitudes(rows: int, poles: bool = False) -> np.ndarray:
     return np.linspace(90, -90, rows) if poles else 90 - 180 / rows * (np.arange(rows) + 0.5)
 
 
+def latitude_weights(latitude: np.ndarray) -> np.ndarray:
+    """Areas of latitude rows (n,) on the unit sphere, ∫ cos φ dφ between the middles of neighbours, a pole's row to the pole."""
+    middles = 0.5 * (latitude[1:] + latitude[:-1])
+    ends = [1.5 * latitude[i] - 0.5 * latitude[j] for i, j in ((0, 1), (-1, -2))]
+    edges = np.concatenate([ends[:1], middles, ends[1:]]).clip(-90, 90)
+    return np.abs(np.diff(np.sin(np.deg2rad(edges))))
+
+
 def smooth_field(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
     """Random fields (..., H, W) of unit variance with a red spectrum, periodic in both axes."""
     k = np.hypot(np.fft.fftfreq(shape[-2])[:, None], np.fft.rfftfreq(shape[-1])[None, :])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import lightning as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fdsr.data.image_spec import ImageBatch, ImageSpec
@@ -72,3 +77,9 @@ class TinyImages(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         return self._loader(2 * self.batch_size, self.seed + 2)
+
+
+def write_idx(path: str | Path, values: NDArray[np.uint8]) -> None:
+    """Write an array of unsigned bytes as an IDX file, packed if the name ends in .gz."""
+    data = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes()
+    Path(path).write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)

@@ -68,8 +68,8 @@ class ImageSpec:
 
     def require_same(self, other: object, where: str) -> None:
         """Raise FdsrError naming what differs between a checkpoint (`self`) and a data set (`other`)."""
-        found = self.differences(other)
-        if found:
+        different = self.differences(other)
+        if different:
             raise FdsrError(
-                f"checkpoint does not match the images of '{where}': {'; '.join(found)}; use those it was trained on"
+                f"checkpoint does not match the images of '{where}': {'; '.join(different)}; use those it was trained on"
             )

@@ -37,6 +37,6 @@ def upsample_gaps(low: Tensor, factor: tuple[int, int], method: str) -> Tensor:
     """
     present = ~low.isnan()
     core = low[..., HALO:-HALO, HALO:-HALO]
-    own = core.repeat_interleave(factor[0], -2).repeat_interleave(factor[1], -1)
+    nearest = core.repeat_interleave(factor[0], -2).repeat_interleave(factor[1], -1)
     fine = upsample(torch.where(present, low, 0.0), factor, method)
-    return fine + (1 - upsample(present.to(low.dtype), factor, method)) * own
+    return fine + (1 - upsample(present.to(low.dtype), factor, method)) * nearest

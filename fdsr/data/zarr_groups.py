@@ -12,10 +12,10 @@ from fdsr.errors import FdsrError
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array:
     """The array `name` of `group`. Raises FdsrError if it is missing or a group."""
-    found = group.get(name)
-    if not isinstance(found, zarr.Array):
+    array = group.get(name)
+    if not isinstance(array, zarr.Array):
         raise FdsrError(f"store '{group.store}' has no array '{name}'; prepare it anew")
-    return found
+    return array
 
 
 def consolidate(path: str) -> None:

@@ -28,11 +28,6 @@ def latitude_edges(latitude: ArrayLike) -> FloatArray:
     return np.sin(np.deg2rad(cell_edges(latitude, -90.0, 90.0)))
 
 
-def latitude_weights(latitude: ArrayLike) -> FloatArray:
-    """Area of each latitude row, |sin φ_{j+½} − sin φ_{j−½}| at the cell edges (n,); latitude in degrees, any order."""
-    return np.abs(np.diff(latitude_edges(latitude)))
-
-
 def block_means(axis: FloatArray, factor: int) -> FloatArray:
     """Centres of blocks of `factor` evenly spaced points."""
     return axis.reshape(-1, factor).mean(axis=1)

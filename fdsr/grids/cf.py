@@ -19,16 +19,16 @@ _LONGITUDE = {"standard_name": "longitude", "units": "degrees_east"}
 def coordinates(grid: Grid) -> dict[str, Any]:
     """Coordinates as xarray takes them: lat and lon, or y, x and the mapping with true latitudes and longitudes."""
     (rows, columns), (of_rows, of_columns) = grid.names, _attributes(grid)
-    found: dict[str, Any] = {
+    axes: dict[str, Any] = {
         rows: (rows, grid.rows, of_rows | {"axis": "Y"}),
         columns: (columns, grid.columns, of_columns | {"axis": "X"}),
     }
     if grid.mapping is not None:
-        found[MAPPING] = ((), np.int32(0), dict(grid.mapping))
+        axes[MAPPING] = ((), np.int32(0), dict(grid.mapping))
     if grid.latitude is not None and grid.longitude is not None:
-        found["latitude"] = ((rows, columns), grid.latitude, _LATITUDE)
-        found["longitude"] = ((rows, columns), grid.longitude, _LONGITUDE)
-    return found
+        axes["latitude"] = ((rows, columns), grid.latitude, _LATITUDE)
+        axes["longitude"] = ((rows, columns), grid.longitude, _LONGITUDE)
+    return axes
 
 
 def low_names(grid: Grid) -> tuple[str, str]:

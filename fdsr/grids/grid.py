@@ -179,14 +179,14 @@ class Grid:
 
     def differences(self, other: Grid, tolerance: float = 1e-5) -> list[str]:
         """Where `other` lies elsewhere by more than this share of a coordinate, one short phrase each; empty if nowhere."""
-        found = []
+        different = []
         if self.mapping != other.mapping or self.units != other.units:
-            found.append(f"projection {self._about()} against {other._about()}")
+            different.append(f"projection {self._about()} against {other._about()}")
         for axis, plain in (("rows", "latitudes"), ("columns", "longitudes")):
             mine, theirs = getattr(self, axis), getattr(other, axis)
             if mine.shape != theirs.shape or not np.allclose(mine, theirs, rtol=tolerance, atol=1e-6):
-                found.append(f"{axis if self.projected else plain} {_span(mine)} against {_span(theirs)}")
-        return found
+                different.append(f"{axis if self.projected else plain} {_span(mine)} against {_span(theirs)}")
+        return different
 
     def _about(self) -> str:
         return f"{dict(self.mapping)} in {self.units}" if self.mapping is not None else f"none, {self.units}"

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from tiny_images import write_idx
 from torch import Tensor
 
 from fdsr.callbacks import EMACallback
 from fdsr.callbacks.fid import FIDCallback
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.data import FashionMNISTDataModule
-from fdsr.data.images.idx import write_idx
 from fdsr.errors import FdsrError
 from fdsr.metrics.frechet import frechet_distance
 from fdsr.metrics.images.features import ClassifierFeatures, quantise

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from synthetic import projected
+from synthetic import latitude_weights, projected
 
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 from fdsr.grids.axes import grid_of, normalise_axes
-from fdsr.grids.cells import latitude_weights
 from fdsr.grids.cf import coordinates, read_coordinates
 from fdsr.metrics import FieldMetrics, spectral_bands, zonal_bands
 

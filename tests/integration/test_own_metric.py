@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from synthetic import latitude_weights
 from wandb_spec import referenced
 
-from fdsr.grids.cells import latitude_weights
 from fdsr.metrics import evaluate
 from fdsr.report.runs import read_run
 from fdsr.report.studies import make_studies

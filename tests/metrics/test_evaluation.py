@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from synthetic import latitude_weights
 
 from fdsr.errors import FdsrError
-from fdsr.grids.cells import latitude_weights
 from fdsr.metrics import FieldMetrics, evaluate, rapsd
 
 from .fields import grid, sample

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from synthetic import latitude_weights
 
 from fdsr.errors import FdsrError
-from fdsr.grids.cells import latitude_weights
 from fdsr.metrics import MAE, RMSE, Bias
 
 from .fields import sample, weights

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from synthetic import TINY_DDGAN, TINY_UNET
-
-from fdsr.data.images.idx import write_idx
+from tiny_images import write_idx
 
 CALLBACK = "fdsr.callbacks.FIDCallback"
 STEPS, BATCH = 60, 20

@@ -40,9 +40,3 @@ def parse_idx(data: bytes, where: str | Path) -> NDArray[np.uint8]:
     if len(data) - header != int(np.prod(shape, dtype=np.int64)):
         raise FdsrError(f"'{where}' has {len(data) - header} values where its header says {shape}; fetch it again")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
-
-
-def write_idx(path: str | Path, values: NDArray[np.uint8]) -> None:
-    """Write an array of unsigned bytes as an IDX file, packed if the name ends in .gz."""
-    data = struct.pack(f">HBB{values.ndim}I", 0, _UNSIGNED_BYTE, values.ndim, *values.shape) + values.tobytes()
-    Path(path).write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)

@@ -19,7 +19,7 @@ from fdsr.data.choices import Missing
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore, Progress
-from fdsr.data.making.prepare import BlockWork, write_blocks, written
+from fdsr.data.making.prepare import BlockWork, write_blocks, write_errors_in_one_line
 from fdsr.data.making.running import open_runner
 from fdsr.data.making.sources import source_identity
 from fdsr.data.making.writing import Layout, create_store
@@ -86,7 +86,7 @@ def append(
         )
     partial = PartialStore(target)
     if (partial.folder / _COMMIT).exists():  # all was there, and the moving in was interrupted
-        with written(target), partial.locked():
+        with write_errors_in_one_line(target), partial.locked():
             return _move_in(partial)
     pairs = plan_pairs(config)
     _same_grid(pairs, target, source)
@@ -106,7 +106,7 @@ def append(
         "sources": [source_identity(s, config.storage_options) for s in config.sources()],
         "steps_per_block": length,
     }
-    with written(target), partial.locked(), open_runner(scheduler, threads) as runner:
+    with write_errors_in_one_line(target), partial.locked(), open_runner(scheduler, threads) as runner:
         if _old_times(target)[0].size != old.size:
             partial.discard()
             raise FdsrError(f"another process has just appended to '{target}'; run the command again for what is left")
@@ -119,13 +119,13 @@ def append(
             progress = Progress()
             partial.save(progress)
         write_blocks(BlockWork(pairs.reader, None, partial.store), partial, progress, runner, times.size, length)
-        said = {
+        added = {
             "source": config.to_dict()["source"],
             "first": str(times[0]),
             "last": str(times[-1]),
             "times": int(times.size),
         }
-        partial.note(_COMMIT, json.dumps({"old": int(old.size), "encoded": encoded.tolist(), "appended": said}))
+        partial.note(_COMMIT, json.dumps({"old": int(old.size), "encoded": encoded.tolist(), "appended": added}))
         return _move_in(partial)
 
 

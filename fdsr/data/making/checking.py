@@ -48,14 +48,14 @@ def check_store(path: str | Path) -> str:
     renewed = fingerprint(store.group, attributes["config"], attributes["splits"], stated)  # type: ignore[arg-type]
     if renewed != spec.fingerprint:
         problems.append(f"its fingerprint {spec.fingerprint} is not that of its contents, {renewed}")
-    for name, found, want in (
+    for name, measured, want in (
         ("high_mean", high.train.mean, spec.high_mean),
         ("high_std", high.train.std, spec.high_std),
         ("low_mean", low.train.mean, spec.low_mean),
         ("low_std", low.train.std, spec.low_std),
     ):
         scale = spec.high_std.numpy() if name.startswith("high") else spec.low_std.numpy()
-        if not (np.abs(found - want.numpy()) <= 1e-4 * scale).all():
+        if not (np.abs(measured - want.numpy()) <= 1e-4 * scale).all():
             problems.append(f"its {name} is not that of the train block")
     if PartialStore(Path(path)).folder.exists():
         problems.append("a preparation or an append beside it was interrupted: run that command again")
@@ -89,19 +89,19 @@ def _summary(group: zarr.Group, name: str, transforms: list[ValueTransform], tra
         if absent.all():
             unreadable.append(i)
         elif train[0] <= i < train[1]:
-            found = Moments.of(apply_forward(transforms, torch.from_numpy(step)).numpy())
-            moments = found if moments is None else moments + found
+            of_step = Moments.of(apply_forward(transforms, torch.from_numpy(step)).numpy())
+            moments = of_step if moments is None else moments + of_step
     empty = np.full(channels, np.nan)
     return ArraySummary(least, most, missing, moments or Moments(empty, empty, empty, empty, empty), unreadable)
 
 
-def _problems(store: PairStore, found: ArraySummary, name: str) -> Iterable[str]:
-    if found.unreadable:
-        yield f"{len(found.unreadable)} chunks of {name} are absent or damaged, the first at step {found.unreadable[0]}"
-    elif found.missing.any() and not store.spec.masked:
+def _problems(store: PairStore, summary: ArraySummary, name: str) -> Iterable[str]:
+    if summary.unreadable:
+        yield f"{len(summary.unreadable)} chunks of {name} are absent or damaged, the first at step {summary.unreadable[0]}"
+    elif summary.missing.any() and not store.spec.masked:
         channels = store.spec.high_channels if name == "high" else store.spec.low_channels
         yield "missing values in " + ", ".join(
-            f"{name} {c} ({m})" for c, m in zip(channels, found.missing, strict=True) if m
+            f"{name} {c} ({m})" for c, m in zip(channels, summary.missing, strict=True) if m
         )
 
 
@@ -136,7 +136,7 @@ def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
 def _channel_table(spec: FieldSpec, high: ArraySummary, low: ArraySummary, filled: dict[str, int]) -> list[str]:
     head = ("channel", "units", "transform", "mean", "std", "residual", "minimum", "maximum", "missing", "filled")
     rows: list[tuple[str, ...]] = [head]
-    for part, names, transforms, means, stds, found in (
+    for part, names, transforms, means, stds, summary in (
         ("high", spec.high_channels, spec.high_transforms, spec.high_mean, spec.high_std, high),
         ("low", spec.low_channels, spec.low_transforms, spec.low_mean, spec.low_std, low),
     ):
@@ -149,9 +149,9 @@ def _channel_table(spec: FieldSpec, high: ArraySummary, low: ArraySummary, fille
                     f"{float(means[i]):.6g}",
                     f"{float(stds[i]):.4g}",
                     f"{float(spec.residual_std[i]):.3f}" if part == "high" else "",
-                    f"{found.least[i]:.6g}",
-                    f"{found.most[i]:.6g}",
-                    str(int(found.missing[i])),
+                    f"{summary.least[i]:.6g}",
+                    f"{summary.most[i]:.6g}",
+                    str(int(summary.missing[i])),
                     str(filled.get(name, 0)),
                 )
             )

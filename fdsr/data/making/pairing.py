@@ -14,7 +14,7 @@ from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid, pair_grid
 from fdsr.data.making.reading import ChannelReader, PairReader
 from fdsr.data.making.regrid import regridding
-from fdsr.data.making.sources.oriented import open_source
+from fdsr.data.making.sources import open_source
 from fdsr.data.making.static import static_fields
 from fdsr.data.making.statistics import Measure
 from fdsr.errors import FdsrError

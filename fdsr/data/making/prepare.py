@@ -18,9 +18,9 @@ from fdsr.data.making.config import STORE_VERSION, PrepareConfig
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore, Progress
 from fdsr.data.making.reading import PairReader
-from fdsr.data.making.running import BLOCKS_PER_WORKER, Block, Runner, open_runner
+from fdsr.data.making.running import BLOCKS_PER_WORKER, Runner, open_runner
 from fdsr.data.making.sources import source_identity
-from fdsr.data.making.splits import split_blocks
+from fdsr.data.making.splits import Block, split_blocks
 from fdsr.data.making.statistics import Measure, PairSums
 from fdsr.data.making.writing import Layout, create_store, finish_store, write_block
 from fdsr.errors import FdsrError
@@ -71,7 +71,7 @@ def prepare(
         **layout.described(),
     }
     partial = PartialStore(target)
-    with written(target), partial.locked(), open_runner(scheduler, threads) as runner:
+    with write_errors_in_one_line(target), partial.locked(), open_runner(scheduler, threads) as runner:
         if target.exists():  # another process, which held the lock until now, has just made it
             partial.discard()
             return target
@@ -193,7 +193,7 @@ def finish(
 
 
 @contextmanager
-def written(target: Path) -> Iterator[None]:
+def write_errors_in_one_line(target: Path) -> Iterator[None]:
     """Turn failures to write into one line; a full disk keeps what is finished."""
     try:
         with warnings.catch_warnings():
@@ -204,4 +204,6 @@ def written(target: Path) -> Iterator[None]:
         mend = "choose a writable place"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             mend = "free some space and run the same command again: finished steps are kept"
-        raise FdsrError(f"pair store '{target}' cannot be written: {error.strerror or error}; {mend}") from error
+        raise FdsrError(
+            f"pair store '{target}' cannot be write_errors_in_one_line: {error.strerror or error}; {mend}"
+        ) from error

@@ -42,7 +42,7 @@ class ChannelReader:
     _reads: list[_Read] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        found: dict[str, _Read] = {}
+        reads: dict[str, _Read] = {}
         for i, channel in enumerate(self.channels):
             variable, axis, index = resolve(self.ds, channel, self.where)
             if "time" not in self.ds[variable].dims:
@@ -50,16 +50,16 @@ class ChannelReader:
                     f"'{self.where}': variable '{variable}' has no time axis; list it among the static fields instead"
                 )
             # a chunk holds all levels as a rule: they are read together
-            read = found.setdefault(variable, _Read(variable, axis, [], []))
+            read = reads.setdefault(variable, _Read(variable, axis, [], []))
             read.levels.append(index or 0)
             read.channels.append(i)
             attributes = self.ds[variable].attrs
             self.attributes[channel.name] = {
                 k: str(v) for k, v in attributes.items() if k in ("units", "standard_name", "long_name", "thresholds")
             }
-        self._reads = list(found.values())
+        self._reads = list(reads.values())
         # only what is read is kept, so that little is sent to other processes
-        self.ds = self.ds[list(found)]
+        self.ds = self.ds[list(reads)]
 
     def bytes_per_step(self) -> int:
         """Memory that decoding one time step takes, all levels that share a chunk included."""
@@ -79,24 +79,24 @@ class ChannelReader:
         """(fields (n, C, H, W) of steps first…last − 1, missing values filled a channel (C,))."""
         steps = self.steps[first:last]
         following = bool((np.diff(steps) == 1).all())
-        when = slice(int(steps[0]), int(steps[-1]) + 1) if following else steps
+        positions = slice(int(steps[0]), int(steps[-1]) + 1) if following else steps
         out = np.empty((len(steps), len(self.channels), self.ds.sizes["row"], self.ds.sizes["column"]), np.float32)
         for read in self._reads:
-            loaded = patiently(partial(self._load, read, when), self.where)
+            loaded = patiently(partial(self._load, read, positions), self.where)
             order = sorted(set(read.levels))
             for level, channel in zip(read.levels, read.channels, strict=True):
                 out[:, channel] = loaded[:, order.index(level)]
         filled = [
             POLICIES[self.missing](
-                out[:, i], c.name, lambda k: _when(self.ds.time.values[steps[k]]), self.where, self.periodic
+                out[:, i], c.name, lambda k: _time_text(self.ds.time.values[steps[k]]), self.where, self.periodic
             )
             for i, c in enumerate(self.channels)
         ]
         return out, np.array(filled, dtype=np.int64)
 
-    def _load(self, read: _Read, when: slice | NDArray) -> NDArray:
+    def _load(self, read: _Read, positions: slice | NDArray) -> NDArray:
         """Values (n, levels, H, W) of one variable, only the levels that are channels."""
-        array = self.ds[read.variable].isel(time=when)
+        array = self.ds[read.variable].isel(time=positions)
         if read.axis is not None:
             array = array.isel({read.axis: sorted(set(read.levels))})
         array = array.transpose("time", ..., "row", "column")
@@ -105,7 +105,7 @@ class ChannelReader:
         return values.reshape(len(values), -1, *values.shape[-2:])
 
 
-def _when(time: np.generic) -> str:
+def _time_text(time: np.generic) -> str:
     return np.datetime_as_string(time, unit="m") if isinstance(time, np.datetime64) else f"time {time}"
 
 

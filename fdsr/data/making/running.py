@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from fdsr.data.making.splits import Block
 from fdsr.errors import FdsrError
 
 R = TypeVar("R")
-Block = tuple[int, int]  # first time step, one past the last
 BLOCKS_PER_WORKER = 4  # in a wave: finished work is noted after each
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fdsr.errors import FdsrError
 
 SPLITS = ("train", "val", "test")
-Block = tuple[int, int]  # first snapshot, one past the last
+Block = tuple[int, int]  # first time step, one past the last
 
 
 def split_blocks(times: NDArray, split: Mapping[str, object], gap: int) -> dict[str, Block]:

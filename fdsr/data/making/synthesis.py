@@ -16,7 +16,7 @@ from tqdm import tqdm
 from zarr.codecs import BloscCodec
 
 from fdsr.data.making.partial import PartialStore, Progress
-from fdsr.data.making.prepare import written
+from fdsr.data.making.prepare import write_errors_in_one_line
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
 from fdsr.grids.cells import EARTH_RADIUS_KM, FloatArray
@@ -77,7 +77,7 @@ def synthesise(config: SynthesisConfig, target: str | Path, device: str | None =
     blocks of time that begin with a run share none with their neighbours (`run` and `model_time` say which and when). Runs
     on the GPU if there is one. Atomic and resumable, a batch of runs at a time.
 
-    Raises FdsrError if the target exists or cannot be written.
+    Raises FdsrError if the target exists or cannot be write_errors_in_one_line.
     """
     target = Path(target)
     if target.exists():
@@ -85,7 +85,7 @@ def synthesise(config: SynthesisConfig, target: str | Path, device: str | None =
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     turbulence = config.turbulence(device)
     partial = PartialStore(target)
-    with written(target), partial.locked():
+    with write_errors_in_one_line(target), partial.locked():
         plan = {"config": asdict(config), "device": device.split(":")[0]}
         progress = partial.resume(plan)
         if progress is None:

@@ -31,8 +31,8 @@ class StepCache:
     def get(self, steps: Iterable[int]) -> dict[int, Step]:
         """The steps asked for; those that are missing are decoded together and kept."""
         wanted = list(dict.fromkeys(steps))
-        found = self.kept(wanted)
-        missing = [i for i in wanted if i not in found]
+        decoded = self.kept(wanted)
+        missing = [i for i in wanted if i not in decoded]
         if missing:
             read = [
                 Step(np.empty(self.high.shape[1:], np.float32), np.empty(self.low.shape[1:], np.float32))
@@ -43,17 +43,17 @@ class StepCache:
             for step in read:
                 step.high.flags.writeable = step.low.flags.writeable = False
             new = dict(zip(missing, read, strict=True))
-            found |= new
+            decoded |= new
             with self._lock:
                 self._steps.update(new)
                 while len(self._steps) > self.capacity:
                     self._steps.popitem(last=False)
-        return found
+        return decoded
 
     def kept(self, steps: Iterable[int]) -> dict[int, Step]:
         """Those of `steps` that are in memory already."""
         with self._lock:
-            found = {i: self._steps[i] for i in steps if i in self._steps}
-            for i in found:
+            decoded = {i: self._steps[i] for i in steps if i in self._steps}
+            for i in decoded:
                 self._steps.move_to_end(i)
-        return found
+        return decoded

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, get_worker_info
 from fdsr.data.coarsen import coarsen
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO, add_halo
+from fdsr.data.making.sources import open_source
 from fdsr.data.making.sources.channels import require_variables
-from fdsr.data.making.sources.oriented import open_source
 from fdsr.data.serving.augment import mirror_signs
 from fdsr.data.serving.cache import Step
 from fdsr.data.serving.patches import PatchKey
@@ -49,7 +49,6 @@ class PatchDataset(Dataset[WeatherBatch]):
     def __init__(self, store: PairStore, patch: tuple[int, int]) -> None:
         self.store, self.patch = store, patch
         self.conditioning = store.spec.conditioning().numpy()
-        self.row_weights = store.spec.grid.row_areas
         spec, both = store.spec, (False, True)
         self._signs = {
             (rows, columns): tuple(
@@ -70,7 +69,7 @@ class PatchDataset(Dataset[WeatherBatch]):
         conditioning = _empty(len(keys), len(self.conditioning), h, w)
         for j, key in enumerate(keys):
             self._fill(key, steps[key.time], high[j].numpy(), low[j].numpy(), conditioning[j].numpy())
-        return {"low": low, "high": high, "conditioning": conditioning} | _when(
+        return {"low": low, "high": high, "conditioning": conditioning} | _stamps(
             self.store.times, [k.time for k in keys]
         )
 
@@ -103,7 +102,7 @@ class PatchDataset(Dataset[WeatherBatch]):
         fine_rows = (rows[:, None] * fy + key.row_shift + np.arange(fy)).ravel()
         fine_columns = (columns[:, None] * fx + key.column_shift + np.arange(fx)).ravel() % spec.shape[1]
         fine = step.high[:, fine_rows[:, None], fine_columns]
-        return coarsen(fine, self.row_weights[fine_rows], spec.factor)
+        return coarsen(fine, spec.grid.row_areas[fine_rows], spec.factor)
 
 
 class FieldDataset(Dataset[WeatherBatch]):
@@ -131,7 +130,7 @@ class FieldDataset(Dataset[WeatherBatch]):
             "low": add_halo(low, self.store.spec.periodic),
             "high": high,
             "conditioning": self.conditioning.expand(len(steps), -1, -1, -1),
-        } | _when(self.store.times, steps)
+        } | _stamps(self.store.times, steps)
 
 
 class CoarseDataset(Dataset[WeatherBatch]):
@@ -172,7 +171,7 @@ class CoarseDataset(Dataset[WeatherBatch]):
         return {
             "low": add_halo(low, self.spec.periodic),
             "conditioning": self.conditioning.expand(len(items), -1, -1, -1),
-        } | _when(self.times, items)
+        } | _stamps(self.times, items)
 
 
 def _empty(*shape: int) -> Tensor:
@@ -184,7 +183,7 @@ def _first(batch: WeatherBatch) -> WeatherBatch:
     return {name: value[0] for name, value in batch.items()}  # type: ignore[return-value, index]
 
 
-def _when(times: NDArray, steps: Sequence[int]) -> Any:
+def _stamps(times: NDArray, steps: Sequence[int]) -> Any:
     seconds = times[np.asarray(steps, dtype=np.int64)].astype("datetime64[s]").astype(np.int64)
     return {"time": torch.from_numpy(seconds), "index": torch.tensor(list(steps), dtype=torch.int64)}
 

@@ -101,14 +101,14 @@ class PairStore:
         What is in memory is copied; a store too large to be kept is read straight into place, and leaves the steps that
         patches are drawn from where they are.
         """
-        found = self.steps(steps) if self.resident else self._cache.kept(steps)
+        decoded = self.steps(steps) if self.resident else self._cache.kept(steps)
         for reader, out, part in ((self.high, high, 0), (self.low, low, 1)):
             if out is None:
                 continue
             for j, i in enumerate(steps):
-                if i in found:
-                    out[j] = found[i][part]
-            missing = [j for j, i in enumerate(steps) if i not in found]
+                if i in decoded:
+                    out[j] = decoded[i][part]
+            missing = [j for j, i in enumerate(steps) if i not in decoded]
             if len(missing) == len(steps):
                 reader.read(steps, out)
             elif missing:

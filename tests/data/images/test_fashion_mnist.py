@@ -17,10 +17,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tiny_images import write_idx
 
 import fdsr.data.images.files as files
 from fdsr.data import FashionMNISTDataModule
-from fdsr.data.images.idx import parse_idx, read_unpacked, write_idx
+from fdsr.data.images.idx import parse_idx, read_unpacked
 from fdsr.errors import FdsrError
 
 NAMES = tuple(files.SHA256)

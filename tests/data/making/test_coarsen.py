@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import latitude_weights
 
 from fdsr.data.coarsen import coarsen
 from fdsr.data.making.pair_grid import pair_grid
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
-from fdsr.grids.cells import latitude_weights
 
 LON = np.arange(8.0)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 from scipy.fft import dctn
-from synthetic import interpolate, make_source, pair_config, smooth_field, write_source
+from synthetic import interpolate, latitude_weights, make_source, pair_config, smooth_field, write_source
 
 from fdsr.data import PairStore, prepare
 from fdsr.data.coarsen import coarsen
@@ -21,7 +21,6 @@ from fdsr.data.making.regrid import regridding
 from fdsr.data.making.statistics import PowerSums, cosine_power
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
-from fdsr.grids.cells import latitude_weights
 
 RNG = np.random.default_rng(5)
 

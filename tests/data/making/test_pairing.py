@@ -9,13 +9,12 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import interpolate, make_source, pair_config, projected, write_source
+from synthetic import interpolate, latitude_weights, make_source, pair_config, projected, write_source
 
 from fdsr.data import PairStore, WeatherDataModule, prepare
 from fdsr.data.making.regrid import regridding
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
-from fdsr.grids.cells import latitude_weights
 
 
 def centred(n: int) -> np.ndarray:

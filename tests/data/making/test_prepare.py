@@ -12,7 +12,7 @@ from scipy.fft import dctn
 from synthetic import interpolate, make_source, pair_config, write_source
 
 from fdsr.data import PairStore, prepare
-from fdsr.data.making.sources.oriented import open_source
+from fdsr.data.making.sources import open_source
 from fdsr.data.values import Identity, SquareRoot
 from fdsr.errors import FdsrError
 

@@ -14,8 +14,7 @@ from synthetic import make_source, pair_config, projected, write_source
 
 from fdsr.data import PairStore, PrepareConfig, prepare
 from fdsr.data.making.pairing import plan_pairs
-from fdsr.data.making.sources import Channel, parse_channels, resolve, source_identity
-from fdsr.data.making.sources.oriented import open_source
+from fdsr.data.making.sources import Channel, open_source, parse_channels, resolve, source_identity
 from fdsr.errors import FdsrError
 from fdsr.grids.axes import crop_region
 

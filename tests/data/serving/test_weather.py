@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from synthetic import SPLIT, make_source, pair_config, write_source
+from synthetic import SPLIT, latitude_weights, make_source, pair_config, write_source
 
 import fdsr.data.making.prepare as making
 import fdsr.data.serving.weather as weather
@@ -21,7 +21,6 @@ from fdsr.data.coarsen import coarsen
 from fdsr.data.interpolate import HALO
 from fdsr.data.serving.patches import PatchKey
 from fdsr.errors import FdsrError
-from fdsr.grids.cells import latitude_weights
 
 
 def rank(data: WeatherDataModule, r: int, world_size: int) -> None:

@@ -2,12 +2,12 @@
 
 from fdsr.data.making.sources.channels import Channel, parse_channels, require_variables, resolve
 from fdsr.data.making.sources.identity import source_identity
-from fdsr.data.making.sources.opening import open_raw
+from fdsr.data.making.sources.opening import open_source
 from fdsr.data.making.sources.remote import patiently, reported
 
 __all__ = [
     "Channel",
-    "open_raw",
+    "open_source",
     "parse_channels",
     "patiently",
     "reported",

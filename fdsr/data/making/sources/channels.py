@@ -94,11 +94,11 @@ def _level_index(array: xr.DataArray, axis: str, level: float, where: str) -> in
     if axis not in array.coords:
         raise FdsrError(f"'{where}': axis '{axis}' of '{array.name}' has no values; levels cannot be found on it")
     present = _in_hectopascals(array[axis])
-    found = np.flatnonzero(np.isclose(present, level, rtol=1e-5))
-    if found.size != 1:
+    matches = np.flatnonzero(np.isclose(present, level, rtol=1e-5))
+    if matches.size != 1:
         listed = ", ".join(f"{v:g}" for v in present)
         raise FdsrError(f"'{where}': variable '{array.name}' has no level {level:g}; it has {listed}")
-    return int(found[0])
+    return int(matches[0])
 
 
 def _scalar_level(array: xr.DataArray, level: float) -> bool:

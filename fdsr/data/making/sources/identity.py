@@ -27,10 +27,10 @@ def source_identity(path: str, storage_options: Mapping[str, Any] | None = None)
 
 
 def _local_lines(path: str) -> Iterator[bytes]:
-    found = [path] if Path(path).exists() else sorted(glob(path))  # noqa: PTH207  the pattern may be absolute
-    if not found:
+    places = [path] if Path(path).exists() else sorted(glob(path))  # noqa: PTH207  the pattern may be absolute
+    if not places:
         yield b"missing"
-    for top in found:
+    for top in places:
         if Path(top).is_file():
             yield _file_line(top, Path(top).stat())
             continue

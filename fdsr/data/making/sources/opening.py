@@ -13,7 +13,7 @@ import xarray as xr
 
 from fdsr.data.making.sources.remote import first_line, is_remote, patiently, require_protocol
 from fdsr.errors import FdsrError
-from fdsr.grids.axes import time_axis
+from fdsr.grids.axes import normalise_axes, time_axis
 
 StorageOptions = Mapping[str, Any]
 
@@ -25,6 +25,15 @@ class Format:
     name: str
     endings: tuple[str, ...]
     open: Callable[[str, StorageOptions], xr.Dataset]
+
+
+def open_source(path: str, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
+    """Open a Zarr, NetCDF or GRIB source lazily and rename its axes to time, row, column.
+
+    Rows are put north first and columns west to east. Raises FdsrError if the path is missing or unreadable, or an axis
+    cannot be found.
+    """
+    return normalise_axes(open_raw(path, storage_options), path)
 
 
 def open_raw(path: str, storage_options: StorageOptions | None = None) -> xr.Dataset:
@@ -76,9 +85,9 @@ def _open_netcdf(path: str, options: StorageOptions) -> xr.Dataset:
         files, combine="by_coords", preprocess=note, data_vars="minimal", coords="minimal", compat="override",
         join="exact", combine_attrs="override", chunks={},
     )  # fmt: skip
-    for name, found in units.items():
-        if len(found) > 1:
-            said = ", ".join(f"'{unit}' in {Path(file).name}" for unit, file in found.items())
+    for name, files_by_unit in units.items():
+        if len(files_by_unit) > 1:
+            said = ", ".join(f"'{unit}' in {Path(file).name}" for unit, file in files_by_unit.items())
             raise FdsrError(
                 f"source '{path}': variable '{name}' has mixed units ({said}); convert them to one unit first"
             )
@@ -120,10 +129,10 @@ def _remote_glob(path: str, options: StorageOptions) -> list[str]:
     import fsspec
 
     fs, pattern = fsspec.core.url_to_fs(path, **options)
-    found = [fs.unstrip_protocol(p) for p in sorted(fs.glob(pattern))]
-    if not found:
+    matches = [fs.unstrip_protocol(p) for p in sorted(fs.glob(pattern))]
+    if not matches:
         raise FileNotFoundError(path)
-    return found
+    return matches
 
 
 FORMATS: tuple[Format, ...] = (

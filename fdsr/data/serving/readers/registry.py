@@ -38,11 +38,11 @@ def open_reader(array: zarr.Array, name: str = "auto", threads: int | None = Non
 
 def available_readers(array: zarr.Array) -> list[str]:
     """Names of the readers that can read `array`."""
-    found = []
+    fit = []
     for name, reader in READERS.items():
         try:
             reader(array, 1)
         except UnsuitableStoreError:
             continue
-        found.append(name)
-    return found
+        fit.append(name)
+    return fit
