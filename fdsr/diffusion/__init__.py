@@ -2,6 +2,7 @@
 
 from fdsr.diffusion.denoising_gan import Pair, fake_pair, r1_penalty, real_pair
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
+from fdsr.diffusion.ensemble_scores import BlockCRPS, CoefficientCRPS, ScoreTerm, fair_crps
 from fdsr.diffusion.losses import (
     ErrorLoss,
     FourierReferenceLoss,
@@ -14,7 +15,12 @@ from fdsr.diffusion.losses import (
 )
 from fdsr.diffusion.noise import ColouredNoise, Noise, WhiteNoise
 from fdsr.diffusion.parametrisation import PARAMETRISATIONS, Parametrisation
-from fdsr.diffusion.preconditioning import NoPreconditioning, Preconditioning
+from fdsr.diffusion.preconditioning import (
+    NoPreconditioning,
+    Preconditioning,
+    ScalarPreconditioning,
+    SpectralPreconditioning,
+)
 from fdsr.diffusion.process import REVERSE_VARIANCES, Gaussian, GaussianDiffusion
 from fdsr.diffusion.samplers import DDIM, Ancestral, DPMSolverPP, Sampler
 from fdsr.diffusion.schedules import SCHEDULES, Schedule, cosine_schedule, linear_schedule, vp_schedule
@@ -32,6 +38,8 @@ __all__ = [
     "SCHEDULES",
     "SPACINGS",
     "Ancestral",
+    "BlockCRPS",
+    "CoefficientCRPS",
     "ColouredNoise",
     "Cosine",
     "DPMSolverPP",
@@ -54,9 +62,12 @@ __all__ = [
     "RealFourier",
     "RobustSpectralLoss",
     "Sampler",
+    "ScalarPreconditioning",
     "Schedule",
+    "ScoreTerm",
     "SignalTimes",
     "SimpleLoss",
+    "SpectralPreconditioning",
     "SpectralWeight",
     "SpectralWeightedLoss",
     "Spectrum",
@@ -67,6 +78,7 @@ __all__ = [
     "WhiteNoise",
     "WhitenedLoss",
     "cosine_schedule",
+    "fair_crps",
     "fake_pair",
     "linear_schedule",
     "r1_penalty",

@@ -118,7 +118,7 @@ class GaussianDiffusion(nn.Module):
 
     def q_sample(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε (Ho et al. 2020, eq. 4); `noise` ε has covariance C already."""
-        signal, sigma = self._levels(x_0, t)
+        signal, sigma = self.levels(x_0, t)
         return signal * x_0 + sigma * noise
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor | None = None) -> Gaussian:
@@ -140,26 +140,26 @@ class GaussianDiffusion(nn.Module):
 
     def x_0_from_eps(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_0 = (x_t − √(1 − ᾱ_t) ε) / √ᾱ_t."""
-        signal, sigma = self._levels(x_t, t)
+        signal, sigma = self.levels(x_t, t)
         return (x_t - sigma * eps) / signal
 
     def eps_from_x_0(self, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
         """ε = (x_t − √ᾱ_t x_0) / √(1 − ᾱ_t)."""
-        signal, sigma = self._levels(x_t, t)
+        signal, sigma = self.levels(x_t, t)
         return (x_t - signal * x_0) / sigma
 
     def v(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022, §4)."""
-        signal, sigma = self._levels(x_0, t)
+        signal, sigma = self.levels(x_0, t)
         return signal * noise - sigma * x_0
 
     def x_0_from_v(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
         """x_0 = √ᾱ_t x_t − √(1 − ᾱ_t) v."""
-        signal, sigma = self._levels(x_t, t)
+        signal, sigma = self.levels(x_t, t)
         return signal * x_t - sigma * v
 
-    def _levels(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(√ᾱ_t, √(1 − ᾱ_t)), broadcast against x."""
+    def levels(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(√ᾱ_t, √(1 − ᾱ_t)) in the dtype of x, to broadcast against it."""
         a = self._at(self.alphas_cumprod, t)
         return _like(a.sqrt(), x), _like((1 - a).sqrt(), x)
 

@@ -1,5 +1,6 @@
 """LightningModules: every method of the comparison, sharing fields, evaluation and the backbone registry."""
 
+from fdsr.modules.crps import CRPSModule
 from fdsr.modules.ddgan import DDGANModule
 from fdsr.modules.ddpm import DDPMModule
 from fdsr.modules.downscaling import DownscalingModule
@@ -12,6 +13,7 @@ from fdsr.modules.pretrained import load_module, save_pretrained
 from fdsr.modules.regression import RegressionModule
 
 __all__ = [
+    "CRPSModule",
     "DDGANModule",
     "DDPMModule",
     "DownscalingModule",

@@ -1,0 +1,85 @@
+"""CRPSModule: an ensemble in one pass, trained by proper scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdsr.diffusion import CoefficientCRPS, ColouredNoise, RealFourier, ScoreTerm, Spectrum, Transform, fair_crps
+from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.masking import neutral, points_over_present
+
+
+class CRPSModule(GenerativeModule):
+    """A generator G(η, c) of one network evaluation a member, η ~ N(0, I), trained by two or more members a sample:
+
+        L = mean fairCRPS(G, x_0) + λ · term(G, x_0).
+
+    It is Fourier diffusion's joint loss in space and in coefficients with the square replaced by a proper score; and here the
+    term in coefficients is not redundant (see `CoefficientCRPS`). G starts as the climatologically dressed forecast: the
+    network sees noise with the target's spectrum, and adds to it.
+
+    Args:
+        draws: members a sample in training, each of which costs a network evaluation.
+        term: what is scored besides the values at points.
+        strength: λ of that term; 0 leaves it out.
+        transform: the basis f of the noise and of the term.
+        dressed: whether the network's output is added to the noise that it is given; otherwise it is the sample.
+        kwargs: what GenerativeModule takes.
+    """
+
+    def __init__(
+        self,
+        draws: int = 2,
+        term: ScoreTerm = CoefficientCRPS(),
+        strength: float = 1.0,
+        transform: Transform = RealFourier(),
+        dressed: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if draws < 2 or strength < 0:
+            raise FdsrError("model: draws must be at least 2, and strength not negative")
+        self.draws, self.term, self.strength = draws, term, strength
+        self.transform, self.dressed, self.noise = transform, dressed, ColouredNoise()
+        self.spectrum: Spectrum | None = None
+
+    def input_channels(self, codec: Codec) -> int:
+        return codec.channels
+
+    def prepare(self, codec: Codec) -> None:
+        self.spectrum = codec.spectrum(self.transform)
+
+    def draw(self, eta: Tensor, condition: Tensor) -> Tensor:
+        """x_0 (N, C, H, W) of white η like it, in float32."""
+        assert self.spectrum is not None
+        noise = self.noise.colour(eta, self.spectrum)
+        x = torch.cat([noise, condition], dim=1)
+        output: Tensor = self.network(x, None, wrap=self.codec.wraps(x)).float()
+        return noise + output if self.dressed else output
+
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        assert self.spectrum is not None
+        encoded, present = self.codec.encode(batch), self.codec.present(batch)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
+        eta = torch.randn(self.draws * len(x_0), *x_0.shape[1:], generator=rng, device=x_0.device)
+        members = self.draw(eta, encoded.condition.repeat(self.draws, 1, 1, 1)).unflatten(0, (self.draws, -1))
+        members = neutral(members, present)
+        with torch.autocast(x_0.device.type, enabled=False):
+            loss = fair_crps(members, x_0).mean()
+            if self.strength:
+                loss = loss + self.strength * self.term(members, x_0, self.spectrum)
+        return loss * points_over_present(present)
+
+    @property
+    def evaluations_per_member(self) -> int:
+        return 1
+
+    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
+        eta = torch.stack([torch.randn(shape, generator=rng, device=condition.device) for rng in rngs])
+        return self.codec.clip(self.draw(eta, condition))
