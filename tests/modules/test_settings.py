@@ -35,7 +35,7 @@ from fdsr.modules.field_codec import TARGETS
 from fdsr.modules.settings import accepted, build, plain
 
 Program = Callable[..., int]
-BASES = (d.Noise, d.Preconditioning, d.Loss, d.Transform, d.TimeSampling, d.Sampler, d.SpectralWeight)
+BASES = (d.Noise, d.Preconditioning, d.ScoreTerm, d.Loss, d.Transform, d.TimeSampling, d.Sampler, d.SpectralWeight)
 # every setting that the package offers, by its class
 PUBLIC = {
     value
@@ -58,7 +58,9 @@ transforms = st.recursive(
 SETTINGS: dict[type, st.SearchStrategy[Any]] = {
     d.WhiteNoise: st.just(d.WhiteNoise()),
     d.ColouredNoise: st.builds(d.ColouredNoise, shares, st.floats(1e-9, 1)),
-    d.NoPreconditioning: st.just(d.NoPreconditioning()),
+    **{c: st.just(c()) for c in (d.NoPreconditioning, d.ScalarPreconditioning, d.SpectralPreconditioning)},
+    d.CoefficientCRPS: st.just(d.CoefficientCRPS()),
+    d.BlockCRPS: st.builds(d.BlockCRPS, st.lists(st.integers(2, 16), min_size=1, max_size=4).map(tuple)),
     d.SimpleLoss: st.builds(d.SimpleLoss, counts),
     d.FourierReferenceLoss: st.just(d.FourierReferenceLoss()),
     d.SpectralWeightedLoss: st.builds(d.SpectralWeightedLoss, weights),
