@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -16,25 +16,18 @@ from fdsr.modules.downscaling import DownscalingModule, Ensemble
 
 
 class ScoringCallback(EvaluationCallback):
-    """An EvaluationCallback that logs the scores of metrics as `fdsr/{score}/{variable}`, in an ensemble those of a single
-    forecast left out and the other way round.
+    """An EvaluationCallback that logs the scores of metrics as `fdsr/{score}/{variable}`.
+
+    Of a deterministic method it leaves out those that take an ensemble.
 
     Args:
-        every_n_steps, on_validation, times, members: see EvaluationCallback.
-        metrics: which ones, names or paths of classes of your own; with a plus before a name, beside those of `default`.
+        metrics: which ones, names or paths of classes of your own; with a plus before a name, beside the default ones.
     """
 
     default: ClassVar[tuple[str, ...]]
 
-    def __init__(
-        self,
-        every_n_steps: int | None = None,
-        on_validation: bool = True,
-        times: int | None = 2,
-        members: int = 4,
-        metrics: list[str] | str | None = None,
-    ) -> None:
-        super().__init__(every_n_steps, on_validation, times, members)
+    def __init__(self, *args: Any, metrics: list[str] | str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.chosen = find_metrics(metrics, self.default)
         self.metrics: FieldMetrics | None = None
         self._members = 0  # of the ensembles that came
@@ -58,14 +51,18 @@ class ScoringCallback(EvaluationCallback):
 
 
 class SpectralErrorCallback(ScoringCallback):
-    """How far the spectra of the members are from the truth's, as they train: lsd, lsd_fine (dB), melr, effective_resolution and
-    resolved_scale (km), and on global grids zonal_lsd and zonal_melr. See ScoringCallback."""
+    """How far the spectra of the members are from the truth's, as they train.
+
+    By default lsd, lsd_fine, melr, effective_resolution and resolved_scale, and on global grids zonal_lsd and zonal_melr.
+    """
 
     default = ("spectral", "zonal")
 
 
 class EnsembleCallback(ScoringCallback):
-    """Fair CRPS, spread–skill ratio, and error of the ensemble mean, as they train: crps, crps_biased, spread_skill, rmse, mae and
-    bias; a deterministic method has none of the first three. See ScoringCallback."""
+    """Fair CRPS, spread–skill ratio, and error of the ensemble mean, as they train.
+
+    By default crps, crps_biased, spread_skill, rmse, mae and bias; a deterministic method has none of the first three.
+    """
 
     default = ("rmse", "mae", "bias", "crps", "spread_skill")

@@ -13,7 +13,7 @@ from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.field_metric import CellMean, FieldMetric, weighted_sum
 from fdsr.metrics.frechet import FrechetDistance
 from fdsr.metrics.images.kid import KernelDistance
-from fdsr.metrics.log_spectral import Spectra, SpectralScores, ZonalScores
+from fdsr.metrics.log_spectral import SpectralScores, ZonalScores
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
 from fdsr.metrics.precipitation import ExceedanceScores, read_thresholds
@@ -45,7 +45,6 @@ __all__ = [
     "Sample",
     "Score",
     "ScoreMetric",
-    "Spectra",
     "SpectralScores",
     "SpreadSkill",
     "Task",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ from fdsr.scores import Score
 ROUNDING = 1e-24
 # points transformed at once: what the cache holds
 CHUNK_POINTS = 2**17
-# of a dataset's spectra: suffix → attribute of Spectra, and in words
+# of a dataset's spectra: suffix → what compute calls it, and in words
 _SPECTRA = {
     "": ("power", "members, averaged over them"),
     "_reference": ("reference", "truth"),
@@ -29,26 +28,6 @@ _SPECTRA = {
 }
 # a wavenumber is resolved where the power is right to this factor, and where the mean's error is below its inverse
 RESOLVED = 2.0
-
-
-@dataclass(frozen=True)
-class Spectra:
-    """Spectra by variable, band and ring; rings a band does not have are NaN.
-
-    wavenumber (bands, rings) in cycles/km; scored (bands, rings), whether the ring enters LSD and MELR; latitude and
-    area (bands,); power, reference, error (variables, bands, rings) in unit² km² (zonal ones in unit² km): of the
-    members (mean over members), of the truth, and of the error of the ensemble mean; mean, the spectrum of the ensemble
-    mean itself, which is smoother than any member and not the model's spectrum.
-    """
-
-    wavenumber: np.ndarray
-    scored: np.ndarray
-    latitude: np.ndarray
-    area: np.ndarray
-    power: np.ndarray
-    reference: np.ndarray
-    error: np.ndarray
-    mean: np.ndarray
 
 
 class SpectralScores(ScoreMetric):
@@ -193,8 +172,12 @@ class SpectralScores(ScoreMetric):
         return tuple(self.power.shape) if name in ("power", "reference", "error", "mean") else (self.n_variables,)
 
     def values(self) -> dict[str, np.ndarray]:
+        """Scores by name, and spectra, in which rings that a band does not have are NaN."""
+        absent = np.isnan(self._by_ring(lambda rings: rings.wavenumber, np.nan))
         return {
-            f"{self.prefix}{name}" if len(self.shape_of(name)) == 1 else name: value
+            f"{self.prefix}{name}" if value.ndim == 1 else name: value
+            if value.ndim == 1
+            else np.where(absent, np.nan, value)
             for name, value in super().values().items()
         }
 
@@ -206,51 +189,32 @@ class SpectralScores(ScoreMetric):
         weight = area * (self.n_truths[:, used] / (boxes * self.n_times))
         return torch.where(weight > 0, values[:, used] * weight, 0.0).sum(1) / weight.sum(1)
 
-    def spectra(self) -> Spectra:
-        """The spectra as numpy arrays, of all processes together."""
-        shape, values = tuple(self.power.shape), self.values()
-        n_rings = shape[-1]
-
-        def pad(values: np.ndarray, fill: float | bool) -> np.ndarray:
-            return np.pad(values, (0, n_rings - values.size), constant_values=fill)
-
-        missing = np.array([pad(np.zeros(r.n, dtype=bool), True) for r in self.rings]).reshape(shape[1:])
-
-        def get(name: str) -> np.ndarray:
-            return np.where(missing, np.nan, values[name])
-
-        return Spectra(
-            wavenumber=np.array([pad(r.wavenumber, np.nan) for r in self.rings]).reshape(shape[1:]),
-            scored=np.array([pad(r.scored, False) for r in self.rings], dtype=bool).reshape(shape[1:]),
-            latitude=np.array([band.latitude for band in self.bands]),
-            area=np.array([band.area for band in self.bands]),
-            power=get("power"),
-            reference=get("reference"),
-            error=get("error"),
-            mean=get("mean"),
-        )
+    def _by_ring(self, of: Callable[[Rings], np.ndarray], absent: float) -> np.ndarray:
+        """(bands, rings) of what the rings of each band have, `absent` where it has fewer."""
+        shape = self.power.shape[1:]
+        rows = [np.pad(of(rings), (0, shape[1] - rings.n), constant_values=absent) for rings in self.rings]
+        return np.array(rows).reshape(shape)
 
     def arrays(self) -> dict[str, Variable]:
-        spectra, units = self.spectra(), f"variable's units squared times {self.per_wavenumber}"
+        values, units = self.values(), f"variable's units squared times {self.per_wavenumber}"
         return super().arrays() | {
             f"{self.prefix}spectrum{suffix}": (
                 ("variable", *self.dims),
-                getattr(spectra, attribute),
+                values[name],
                 {"long_name": f"power density of {what}", "units": units},
             )
-            for suffix, (attribute, what) in _SPECTRA.items()
+            for suffix, (name, what) in _SPECTRA.items()
         }
 
     def coordinates(self) -> dict[str, Variable]:
-        spectra, scored = self.spectra(), f"whether the ring enters {self.prefix}lsd and {self.prefix}melr"
+        wavenumber = self._by_ring(lambda rings: rings.wavenumber, np.nan)
+        scored = self._by_ring(lambda rings: rings.scored, False).astype(bool)
+        latitude = np.array([band.latitude for band in self.bands])
+        entered = f"whether the ring enters {self.prefix}lsd and {self.prefix}melr"
         return {
-            f"{self.prefix}wavenumber": (
-                self.dims,
-                spectra.wavenumber,
-                {"units": "km-1", "long_name": "cycles per km"},
-            ),
-            f"{self.prefix}scored": (self.dims, spectra.scored, {"long_name": scored}),
-            f"{self.dims[0]}_latitude": (self.dims[:1], spectra.latitude, {"units": "degrees_north"}),
+            f"{self.prefix}wavenumber": (self.dims, wavenumber, {"units": "km-1", "long_name": "cycles per km"}),
+            f"{self.prefix}scored": (self.dims, scored, {"long_name": entered}),
+            f"{self.dims[0]}_latitude": (self.dims[:1], latitude, {"units": "degrees_north"}),
         }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
-from fdsr.metrics.registry import DEFAULT, MetricNames, find_metrics
+from fdsr.metrics.registry import MetricNames, find_metrics
 from fdsr.metrics.score_metric import Sample, ScoreMetric, Task
 from fdsr.scores import Score
 
@@ -31,8 +31,7 @@ class FieldMetrics(nn.Module):
         seed: of the draws that break ties in ranks.
         thresholds: variable → thresholds in its unit, for the variables that want scores of events (precipitation).
         scales: km, of the fractions skill score; None: 3, 9 and 27 rows.
-        metrics: which ones, see `fdsr.metrics.registry.find_metrics`; None: those of `default`.
-        default: names of metrics.
+        metrics: which ones, see `fdsr.metrics.registry.find_metrics`.
     """
 
     def __init__(
@@ -47,13 +46,12 @@ class FieldMetrics(nn.Module):
         thresholds: Mapping[str, Sequence[float]] | None = None,
         scales: Sequence[float] | None = None,
         metrics: MetricNames | None = None,
-        default: Sequence[str] = DEFAULT,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
         low = self.names if low_names is None else tuple(low_names)
         task = Task(grid, self.names, factor, low, members, seed, thresholds or {}, scales)
-        built = {metric.name: metric.for_task(task) for metric in find_metrics(metrics, default)}
+        built = {metric.name: metric.for_task(task) for metric in find_metrics(metrics)}
         self.metrics = nn.ModuleDict({name: metric for name, metric in built.items() if metric is not None})
 
     def __iter__(self) -> Iterator[ScoreMetric]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from fdsr.grids import Grid
+from fdsr.metrics import SpectralScores
 
 
 def synthesise(n: int, slope: float, seed: int) -> np.ndarray:
@@ -43,3 +46,9 @@ def sample(
     generator = torch.Generator().manual_seed(seed)
     prediction = torch.randn(times, members, variables, height, width, generator=generator) + 280.0
     return prediction, torch.randn(times, variables, height, width, generator=generator) + 280.0
+
+
+def spectra(metric: SpectralScores) -> SimpleNamespace:
+    """power, reference, error and mean by variable, band and ring; wavenumber and scored by band and ring."""
+    coordinates = {name: values for name, (_, values, _) in metric.coordinates().items()}
+    return SimpleNamespace(**metric.values(), **coordinates)
