@@ -137,9 +137,7 @@ def expected_scores(module: Any, data: WeatherDataModule) -> dict[str, float]:
     """By the metrics' own front door, one process, float32."""
     found: dict[str, float] = {}
     for callback, members in ((SpectralErrorCallback, 2), (EnsembleCallback, 3)):
-        metrics = FieldMetrics(module.spec.grid, module.spec.high_channels)
-        for name in set(metrics.metrics) - set(callback.default):
-            del metrics.metrics[name]
+        metrics = FieldMetrics(module.spec.grid, module.spec.high_channels, metrics=callback.default)
         for i in range(len(data.fields("val"))):
             batch = default_collate([data.fields("val")[i]])
             metrics.update(module.generate(batch, members, module.seed), batch["high"])
