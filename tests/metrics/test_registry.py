@@ -68,7 +68,7 @@ def test_refused(names: MetricNames, message: str) -> None:
 
 
 def test_what_has_no_meaning_for_the_fields_is_left_out() -> None:
-    metrics = FieldMetrics(*grid(), ["t2m"], metrics="rmse zonal events rank_histogram coarse_consistency")
+    metrics = FieldMetrics(grid(), ["t2m"], metrics="rmse zonal events rank_histogram coarse_consistency")
     assert list(metrics.metrics) == ["rmse"]
     with pytest.raises(FdsrError, match="the metric 'zonal' is not kept; there is rmse"):
         metrics["zonal"]
