@@ -89,8 +89,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--gap", type=int, help="snapshots left out between blocks (default 1)")
     pairs.add_argument("--transform", action="append", type=transform, dest="transforms",
                        metavar="NAME=FUNCTION[,LOWER][,SETTING=VALUE]",
-                       help="function none, log1p, sqrt or cbrt, for instance tp=cbrt,0 or tp=log1p,scale=1e-4,lower=0; "
-                            "repeatable")  # fmt: skip
+                       help="function none, log1p, sqrt or cbrt, for instance tp=cbrt,0 or tp=log1p,scale=1e-4,lower=0, or "
+                            "the import path of a class of your own; repeatable")  # fmt: skip
     pairs.add_argument("--interpolation", choices=("bilinear", "bicubic"),
                        help="what residuals are measured against (default bicubic)")  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fdsr.errors import FdsrError
@@ -22,8 +23,8 @@ TRANSFORMS: dict[str, type[ValueTransform]] = {}
 class ValueTransform:
     """How one variable is made fit for a Gaussian: y = f(x / scale), and a lower bound (physical units) afterwards.
 
-    A subclass has `function` f and `function_inverse`, both monotone and written with methods of tensors, and is a dataclass where it
-    has settings of its own: `class Power(ValueTransform, name="power")`.
+    A subclass has `function` f and `function_inverse`, both monotone and written with methods of tensors, and is a dataclass
+    where it has settings of its own. One of a user's own module goes by its import path: `tp=mylab.Power,exponent=0.25`.
 
     Args:
         scale: a usual value, in the variable's unit
@@ -36,10 +37,10 @@ class ValueTransform:
     scale: float = 1.0
     lower: float | None = None
 
-    def __init_subclass__(cls, name: str, **kwargs: Any) -> None:
+    def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.name = name
-        TRANSFORMS[name] = cls
+        cls.name = name or f"{cls.__module__}.{cls.__qualname__}"
+        TRANSFORMS[cls.name] = cls
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", float(self.scale))
@@ -122,8 +123,16 @@ def make_transform(described: ValueTransform | Mapping[str, Any]) -> ValueTransf
         return described
     settings = dict(described)
     name = settings.pop("name", "none")
+    if name not in TRANSFORMS and "." in name:
+        try:
+            import_module(name.rpartition(".")[0])
+        except ImportError as error:
+            raise FdsrError(f"transform '{name}' cannot be imported: {error}") from error
     if name not in TRANSFORMS:
-        raise FdsrError(f"transform '{name}' is unknown; choose one of {', '.join(TRANSFORMS)}")
+        ours = ", ".join(own for own in TRANSFORMS if "." not in own)
+        raise FdsrError(
+            f"transform '{name}' is unknown; choose one of {ours}, or the import path of a class of your own"
+        )
     known = [f.name for f in fields(TRANSFORMS[name])]
     for setting in settings:
         if setting not in known:

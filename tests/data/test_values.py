@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,6 @@ from fdsr.data.values import (
     Identity,
     Log1p,
     SquareRoot,
-    ValueTransform,
     apply_forward,
     apply_inverse,
     make_transform,
@@ -66,23 +66,36 @@ def test_channels_keep_their_own_transform() -> None:
     torch.testing.assert_close(back, torch.stack([x[:, 0], x[:, 1], x[:, 2].clamp(min=1)], dim=1))
 
 
-def test_a_new_transform_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdsr.data.values.TRANSFORMS", dict(TRANSFORMS))
+POWER = """
+from dataclasses import dataclass
+from fdsr.data import ValueTransform
 
-    @dataclass(frozen=True)
-    class Power(ValueTransform, name="power"):
-        exponent: float = 0.25
+@dataclass(frozen=True)
+class Power(ValueTransform):
+    exponent: float = 0.25
 
-        def function(self, x: torch.Tensor) -> torch.Tensor:
-            return x**self.exponent
+    def function(self, x):
+        return x**self.exponent
 
-        def function_inverse(self, y: torch.Tensor) -> torch.Tensor:
-            return y ** (1 / self.exponent)
+    def function_inverse(self, y):
+        return y ** (1 / self.exponent)
+"""
 
-    name, described = option("tp=power,exponent=0.5,lower=0")
+
+def test_a_new_transform_is_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mylab.py").write_text(POWER)
+    monkeypatch.syspath_prepend(tmp_path)
+    name, described = option("tp=mylab.Power,exponent=0.5,lower=0")
     transform = PrepareConfig("source", ["tp"], transforms={name: described}).transforms["tp"]
-    assert transform == Power(lower=0.0, exponent=0.5) == make_transform(transform.to_dict())
-    assert transform.inverse(transform.forward(torch.tensor([4.0]))).tolist() == [4.0]
+    assert transform.to_dict() == {"name": "mylab.Power", "scale": 1.0, "lower": 0.0, "exponent": 0.5}
+    assert transform.forward(torch.tensor([9.0])).tolist() == [3.0] and not transform.signed
+    assert transform.inverse(torch.tensor([3.0])).tolist() == [9.0]
+    # where a store or a checkpoint names it, in a process that has not seen it yet
+    TRANSFORMS.pop("mylab.Power")
+    sys.modules.pop("mylab")
+    assert make_transform(transform.to_dict()).to_dict() == transform.to_dict()
+    TRANSFORMS.pop("mylab.Power")
+    sys.modules.pop("mylab")
 
 
 def test_settings_on_the_command_line_and_in_files() -> None:
@@ -101,7 +114,8 @@ def test_settings_on_the_command_line_and_in_files() -> None:
 @pytest.mark.parametrize(
     ("described", "words"),
     [
-        ({"name": "log"}, "log1p, sqrt, cbrt"),
+        ({"name": "log"}, "log1p, sqrt, cbrt, or the import path of a class of your own"),
+        ({"name": "nolab.Power"}, "transform 'nolab.Power' cannot be imported"),
         ({"name": "sqrt", "scale": 0.0}, "positive"),
         ({"name": "sqrt", "exponent": 2}, "no setting 'exponent'; it has scale, lower"),
         ({"name": "sqrt", "lower": "low"}, "cannot take"),
