@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fdsr.data.field_spec import FieldSpec
-from fdsr.metrics import FieldMetrics, read_thresholds
+from fdsr.metrics import FieldMetrics, Task, read_thresholds
 from fdsr.metrics.registry import MetricNames
 
 
@@ -11,7 +11,5 @@ def spec_metrics(spec: FieldSpec, metrics: MetricNames | None, members: int | No
     """FieldMetrics of a store's fields, with scores of events for variables whose attribute `thresholds` asks for them."""
     asking = {name: spec.attributes.get(name, {}).get("thresholds") for name in spec.high_channels}
     thresholds = {name: read_thresholds(text) for name, text in asking.items() if text is not None}
-    return FieldMetrics(
-        spec.grid, spec.high_channels, spec.factor,
-        low_names=spec.low_channels, members=members, thresholds=thresholds, metrics=metrics,
-    )  # fmt: skip
+    task = Task(spec.grid, spec.high_channels, spec.factor, spec.low_channels, members, thresholds=thresholds)
+    return FieldMetrics(task, metrics)

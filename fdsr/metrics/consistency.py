@@ -64,7 +64,8 @@ class CoarseConsistency(FieldMetric):
     @classmethod
     def for_task(cls, task: Task) -> Self | None:
         """None without a coarse input, or where it has none of the variables."""
-        index = [task.low_names.index(name) if name in task.low_names else None for name in task.names]
+        low = list(task.names if task.low_names is None else task.low_names)
+        index = [low.index(name) if name in low else None for name in task.names]
         if task.factor is None or all(i is None for i in index):
             return None
         return cls(task.weights, task.factor, len(index), index)

@@ -16,6 +16,7 @@ from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.precipitation import read_thresholds
 from fdsr.metrics.registry import MetricNames
 from fdsr.metrics.results import scores_dataset
+from fdsr.metrics.score_metric import Task
 from fdsr.metrics.suite import FieldMetrics
 
 Data = xr.Dataset | xr.DataArray
@@ -92,19 +93,14 @@ def evaluate_datasets(
     asked = _thresholds(thresholds, reference, names)
 
     members = fine.data.sizes.get("member", 1)
-    scored = {
-        name: FieldMetrics(
-            grid,
-            [name],
-            factor if coarse is not None and name in coarse.data else None,
-            members=members,
-            seed=seed,
-            thresholds=asked,
-            scales=scales,
-            metrics=metrics,
+    tasks = [
+        Task(
+            grid, [name], factor if coarse is not None and name in coarse.data else None,
+            members=members, seed=seed, thresholds=asked, scales=scales,
         )
         for name in names
-    }
+    ]  # fmt: skip
+    scored = {name: FieldMetrics(task, metrics) for name, task in zip(names, tasks, strict=True)}
     # silent where nobody watches
     for i, time in enumerate(tqdm(times, "evaluate", unit="time", disable=None)):
         for name, metric in scored.items():

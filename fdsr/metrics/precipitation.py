@@ -186,26 +186,23 @@ class ExceedanceScores(FieldMetric):
         w = (weights * valid)[0]
         event = torch.stack([(y_filled[0] >= t).to(p.dtype) * valid[0] for t in self.thresholds[c]])
         p = p[:, 0]
+        own = slice(len(event))
         self._add_to("area", w.sum(), c)
-        self._add_to("prediction_area", weighted_sum(p, w), c)
-        self._add_to("truth_area", weighted_sum(event, w), c)
-        self._add_to("brier", weighted_sum((p - event).square(), w), c)
+        self._add_to("prediction_area", weighted_sum(p, w), c, own)
+        self._add_to("truth_area", weighted_sum(event, w), c, own)
+        self._add_to("brier", weighted_sum((p - event).square(), w), c, own)
         for i, window in enumerate(self.windows):
             cells = window.sum(valid[0])
             centre = w * window.inside.to(w.device)
             fractions = [torch.where(centre > 0, window.sum(x) / cells, 0.0) for x in (p, event)]
-            self._add_to("difference", weighted_sum((fractions[0] - fractions[1]).square(), centre), c, i)
-            self._add_to("sum_of_squares", weighted_sum(fractions[0].square() + fractions[1].square(), centre), c, i)
+            squares = weighted_sum(fractions[0].square() + fractions[1].square(), centre)
+            self._add_to("difference", weighted_sum((fractions[0] - fractions[1]).square(), centre), c, own, i)
+            self._add_to("sum_of_squares", squares, c, own, i)
 
-    def _add_to(self, name: str, value: Tensor, c: int, scale: int | None = None) -> None:
-        """Add the value () of variable c, or its values (T,) at one scale."""
-        state = getattr(self, name)
-        more = torch.zeros_like(state)
-        if value.ndim == 0:
-            more[c] = value
-        else:
-            (more[c] if scale is None else more[c, :, scale])[: len(value)] = value
-        setattr(self, name, state + more)
+    def _add_to(self, name: str, value: Tensor, *place: int | slice) -> None:
+        state = getattr(self, name).clone()
+        state[place] += value
+        setattr(self, name, state)
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         return tuple(self.difference.shape) if name == "fss" else tuple(self.brier.shape)

@@ -28,17 +28,17 @@ class Task:
     grid: of truth and prediction.
     names: the C variables, in the order of the tensors' channels.
     factor: rows and columns of fine cells in a coarse one (or one number for both); None: there is no coarse input.
-    low_names: variables of the low-resolution input, in order.
-    members: M; None where it is not known beforehand.
+    low_names: variables of the low-resolution input, in order, if they are not `names`.
+    members: M; None where it is not known beforehand, and then there are no rank histograms.
     seed: of the draws that break ties in ranks.
     thresholds: variable → thresholds in its unit, for the variables that want scores of events (precipitation).
     scales: km, of the fractions skill score; None: 3, 9 and 27 rows.
     """
 
     grid: Grid
-    names: tuple[str, ...]
+    names: Sequence[str]
     factor: int | tuple[int, int] | None = None
-    low_names: tuple[str, ...] = ()
+    low_names: Sequence[str] | None = None
     members: int | None = None
     seed: int = 0
     thresholds: Mapping[str, Sequence[float]] = field(default_factory=dict)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from fdsr.errors import FdsrError
-from fdsr.grids import Grid
 from fdsr.metrics.registry import MetricNames, find_metrics
 from fdsr.metrics.score_metric import Sample, ScoreMetric, Task
 from fdsr.scores import Score
@@ -22,35 +21,13 @@ class FieldMetrics(nn.Module):
     are not part of the state dict. `metrics["spectral"]` is one of its metrics.
 
     Args:
-        grid: of truth and prediction.
-        names: the C variables, in the order of the tensors' channels.
-        factor: rows and columns of fine cells in a coarse one (or one number for both); None: no coarse consistency.
-        low_names: variables of the low-resolution input, in order, if they are not `names`; a variable without a
-            low-resolution counterpart has coarse consistency NaN.
-        members: M, to keep rank histograms as well; None: none are kept.
-        seed: of the draws that break ties in ranks.
-        thresholds: variable → thresholds in its unit, for the variables that want scores of events (precipitation).
-        scales: km, of the fractions skill score; None: 3, 9 and 27 rows.
+        task: grid, variables, and what else there is to know.
         metrics: which ones, see `fdsr.metrics.registry.find_metrics`.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        names: Sequence[str],
-        factor: int | tuple[int, int] | None = None,
-        *,
-        low_names: Sequence[str] | None = None,
-        members: int | None = None,
-        seed: int = 0,
-        thresholds: Mapping[str, Sequence[float]] | None = None,
-        scales: Sequence[float] | None = None,
-        metrics: MetricNames | None = None,
-    ) -> None:
+    def __init__(self, task: Task, metrics: MetricNames | None = None) -> None:
         super().__init__()
-        self.names = tuple(names)
-        low = self.names if low_names is None else tuple(low_names)
-        task = Task(grid, self.names, factor, low, members, seed, thresholds or {}, scales)
+        self.names = tuple(task.names)
         built = {metric.name: metric.for_task(task) for metric in find_metrics(metrics)}
         self.metrics = nn.ModuleDict({name: metric for name, metric in built.items() if metric is not None})
 

@@ -19,7 +19,7 @@ from fdsr.callbacks.evaluation import EvaluationCallback, shares
 from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.data import PairStore, WeatherDataModule
 from fdsr.errors import FdsrError
-from fdsr.metrics import FieldMetrics
+from fdsr.metrics import FieldMetrics, Task
 from fdsr.modules import DownscalingModule, load_module
 
 Build = Callable[..., DownscalingModule]
@@ -59,7 +59,7 @@ def expected_scores(
 ) -> dict[str, float]:
     """Every metric of the weights in `module` on times of the validation block, by the metrics' own front door."""
     fields, spec = data.fields("val"), module.spec
-    metrics = FieldMetrics(spec.grid, spec.high_channels)
+    metrics = FieldMetrics(Task(spec.grid, spec.high_channels))
     for i in times:
         batch = default_collate([fields[i]])
         metrics.update(module.generate(batch, members, module.seed), batch["high"])

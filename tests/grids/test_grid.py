@@ -12,7 +12,7 @@ from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 from fdsr.grids.axes import grid_of, normalise_axes
 from fdsr.grids.cf import coordinates, read_coordinates
-from fdsr.metrics import FieldMetrics, spectral_bands, zonal_bands
+from fdsr.metrics import FieldMetrics, Task, spectral_bands, zonal_bands
 
 DEGREE_KM = 6371.0 * np.pi / 180
 
@@ -45,7 +45,7 @@ def test_uneven_columns_weigh_what_they_cover() -> None:
     grid = Grid(np.arange(3.0), np.array([0.0, 1.0, 2.0, 4.0, 6.0]), "km")
     np.testing.assert_allclose(grid.cell_areas, np.ones((3, 1)) * [1.0, 1.0, 1.5, 2.0, 2.0])
     assert spectral_bands(grid) == []
-    metrics = FieldMetrics(grid, ["a"])
+    metrics = FieldMetrics(Task(grid, ["a"]))
     p = torch.zeros(1, 1, 1, 3, 5)
     p[..., 4] = 7.5
     metrics.update(p, torch.zeros(1, 1, 3, 5))
@@ -113,7 +113,7 @@ def test_a_unit_that_is_none_of_length() -> None:
 @pytest.mark.parametrize("units", ["degrees", "km"])
 def test_a_single_row_or_column(shape: tuple[int, int], units: str) -> None:
     grid = Grid(10.0 + np.arange(shape[0]), np.arange(shape[1]), units)
-    metrics = FieldMetrics(grid, ["tp"], members=2, thresholds={"tp": [0.5]})
+    metrics = FieldMetrics(Task(grid, ["tp"], members=2, thresholds={"tp": [0.5]}))
     p = torch.ones(2, 2, 1, *shape)
     p[:, 1] = 2.0
     metrics.update(p, torch.zeros(2, 1, *shape))

@@ -20,7 +20,7 @@ from torch.utils.data import default_collate
 
 from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
 from fdsr.data import WeatherDataModule
-from fdsr.metrics import FieldMetrics
+from fdsr.metrics import FieldMetrics, Task
 from fdsr.modules import load_module
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
@@ -137,7 +137,7 @@ def expected_scores(module: Any, data: WeatherDataModule) -> dict[str, float]:
     """By the metrics' own front door, one process, float32."""
     found: dict[str, float] = {}
     for callback, members in ((SpectralErrorCallback, 2), (EnsembleCallback, 3)):
-        metrics = FieldMetrics(module.spec.grid, module.spec.high_channels, metrics=callback.default)
+        metrics = FieldMetrics(Task(module.spec.grid, module.spec.high_channels), callback.default)
         for i in range(len(data.fields("val"))):
             batch = default_collate([data.fields("val")[i]])
             metrics.update(module.generate(batch, members, module.seed), batch["high"])

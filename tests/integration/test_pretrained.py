@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fdsr.data import WeatherDataModule
-from fdsr.metrics import FieldMetrics
+from fdsr.metrics import FieldMetrics, Task
 from fdsr.modules import InterpolationModule, load_module
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_shipped_model_scores_as_on_its_card(tmp_path: Path) -> None:
     batch = next(iter(data.test_dataloader()))
     scores = []
     for module in (model, bicubic):
-        metrics = FieldMetrics(data.spec.grid, data.spec.high_channels)
+        metrics = FieldMetrics(Task(data.spec.grid, data.spec.high_channels))
         metrics.update(module.generate(batch, 2, 0), batch["high"])
         scores.append(metrics.compute())
     ours, theirs = scores

@@ -6,7 +6,7 @@ import xarray as xr
 from synthetic import latitude_weights
 
 from fdsr.errors import FdsrError
-from fdsr.metrics import FieldMetrics, evaluate, rapsd
+from fdsr.metrics import FieldMetrics, Task, evaluate, rapsd
 
 from .fields import grid, sample
 
@@ -35,7 +35,7 @@ def expected() -> FieldMetrics:
         torch.from_numpy(np.stack([d[n].values for n in NAMES], axis=axis))
         for d, axis in zip(datasets(), (2, 1, 1), strict=True)
     )
-    metrics = FieldMetrics(grid(), NAMES, 4, members=5)
+    metrics = FieldMetrics(Task(grid(), NAMES, 4, members=5))
     metrics.update(prediction, truth, low)
     return metrics
 

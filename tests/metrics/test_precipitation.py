@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scores.spatial import fss_2d
 
 from fdsr.errors import FdsrError
-from fdsr.metrics import ExceedanceScores, FieldMetrics, read_thresholds
+from fdsr.metrics import ExceedanceScores, FieldMetrics, Task, read_thresholds
 from fdsr.metrics.precipitation import Neighbourhood
 
 from .fields import plane, synthesise
@@ -151,8 +151,7 @@ def test_degenerate_events() -> None:
 
 def test_a_variable_asks_and_others_do_not() -> None:
     p, y = rain()
-    metrics = FieldMetrics(plane((40, 48), (2.0, 2.0)), ["t2m", "tp"],
-                           thresholds={"tp": (0.5, 2.0)}, scales=[6.0])  # fmt: skip
+    metrics = FieldMetrics(Task(plane((40, 48), (2.0, 2.0)), ["t2m", "tp"], thresholds={"tp": (0.5, 2.0)}, scales=[6.0]))  # fmt: skip
     metrics.update(torch.cat([p, p], 2), torch.cat([y, y], 1))
     found = metrics.compute()
     alone = equal_cells([0.5, 2.0], [6.0])

@@ -11,20 +11,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from fdsr.grids import Grid
-from fdsr.metrics import FieldMetrics
+from fdsr.metrics import FieldMetrics, Task
 
 # times of each process; a process without any has to take part all the same
 SHARES = {1: [[0, 1, 2, 3, 4]], 2: [[0, 2, 3, 4], [1]], 3: [[3, 0], [], [4, 1, 2]]}
 
 
 def build() -> FieldMetrics:
-    return FieldMetrics(
-        Grid(np.linspace(78.75, -78.75, 16), 11.25 * np.arange(32)),
-        ["t2m", "tp"],
-        4,
-        members=3,
-        thresholds={"tp": [0.5, 1.0]},
-    )
+    grid = Grid(np.linspace(78.75, -78.75, 16), 11.25 * np.arange(32))
+    return FieldMetrics(Task(grid, ["t2m", "tp"], 4, members=3, thresholds={"tp": [0.5, 1.0]}))
 
 
 def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

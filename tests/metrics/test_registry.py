@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fdsr.errors import FdsrError
-from fdsr.metrics import CRPS, MAE, RMSE, CellMean, FieldMetrics, Score, ScoreMetric, WeatherFrechet
+from fdsr.metrics import CRPS, MAE, RMSE, CellMean, FieldMetrics, Score, ScoreMetric, Task, WeatherFrechet
 from fdsr.metrics.registry import DEFAULT, METRICS, MetricNames, find_metrics
 
 from .fields import grid
@@ -68,7 +68,7 @@ def test_refused(names: MetricNames, message: str) -> None:
 
 
 def test_what_has_no_meaning_for_the_fields_is_left_out() -> None:
-    metrics = FieldMetrics(grid(), ["t2m"], metrics="rmse zonal events rank_histogram coarse_consistency")
+    metrics = FieldMetrics(Task(grid(), ["t2m"]), "rmse zonal events rank_histogram coarse_consistency")
     assert list(metrics.metrics) == ["rmse"]
     with pytest.raises(FdsrError, match="the metric 'zonal' is not kept; there is rmse"):
         metrics["zonal"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
-from fdsr.metrics import FieldMetrics
+from fdsr.metrics import FieldMetrics, Task
 
 from .fields import grid, plane, sample
 
@@ -23,7 +23,7 @@ SCORES = {
 
 
 def build(**kwargs: object) -> FieldMetrics:
-    return FieldMetrics(grid(), NAMES, 4, members=5, **kwargs)  # type: ignore[arg-type]
+    return FieldMetrics(Task(grid(), NAMES, 4, members=5, **kwargs))  # type: ignore[arg-type]
 
 
 def data(times: int = 5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -90,20 +90,20 @@ def test_low_names_pair_the_channels() -> None:
     consistency = paired.compute()["coarse_consistency"]
     assert math.isnan(consistency["t2m"])
     assert consistency["u10"] == pytest.approx(plain.compute()["coarse_consistency"]["u10"], rel=1e-12)
-    assert "coarse_consistency" not in FieldMetrics(grid(), NAMES, 4, low_names=["z500"]).compute()
+    assert "coarse_consistency" not in FieldMetrics(Task(grid(), NAMES, 4, low_names=["z500"])).compute()
 
 
 def test_degenerate_grids_have_defined_answers() -> None:
-    row = FieldMetrics(Grid([45.0], np.arange(10.0)), ["t2m"])
+    row = FieldMetrics(Task(Grid([45.0], np.arange(10.0)), ["t2m"]))
     row.update(torch.ones(1, 1, 1, 1, 10), torch.zeros(1, 1, 1, 10))
     scores = {metric: values["t2m"] for metric, values in row.compute().items()}
     assert scores["rmse"] == scores["mae"] == scores["bias"] == scores["crps"] == 1.0
     assert math.isnan(scores["spread_skill"]) and math.isnan(scores["lsd"]) and math.isnan(scores["melr"])
-    assert all(math.isnan(v["t2m"]) for v in FieldMetrics(grid(), ["t2m"], 4).compute().values())  # nothing seen
+    assert all(math.isnan(v["t2m"]) for v in FieldMetrics(Task(grid(), ["t2m"], 4)).compute().values())  # nothing seen
 
 
 def test_projected_cells_weigh_the_same() -> None:
-    metrics = FieldMetrics(plane((24, 36), (2.0, 2.0)), ["t2m"])
+    metrics = FieldMetrics(Task(plane((24, 36), (2.0, 2.0)), ["t2m"]))
     p = torch.zeros(1, 1, 1, 24, 36)
     p[..., 0, :] = 24.0
     metrics.update(p, torch.zeros(1, 1, 24, 36))
@@ -115,9 +115,9 @@ def test_errors() -> None:
     with pytest.raises(FdsrError, match="a prediction is"):
         build().update(torch.zeros(1, 2, 24, 36), torch.zeros(1, 2, 24, 36))
     with pytest.raises(FdsrError, match="the metric 'rank_histogram' is not kept; there is rmse, "):
-        FieldMetrics(grid(), NAMES)["rank_histogram"]
+        FieldMetrics(Task(grid(), NAMES))["rank_histogram"]
     with pytest.raises(FdsrError, match="can be merged"):
-        build().merge_state(FieldMetrics(grid(), NAMES))
+        build().merge_state(FieldMetrics(Task(grid(), NAMES)))
 
 
 def test_importing_the_metrics_does_not_import_xarray() -> None:

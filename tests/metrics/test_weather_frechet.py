@@ -13,7 +13,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from fdsr.grids import Grid
-from fdsr.metrics import FieldMetrics, WeatherFrechet
+from fdsr.metrics import FieldMetrics, Task, WeatherFrechet
 from fdsr.metrics.frechet import frechet_distance
 from fdsr.metrics.patch_network import FEATURES, TASKS, PatchNetwork
 from fdsr.metrics.weather_frechet import FEW, load_patch_network, patches_of
@@ -110,7 +110,7 @@ def test_few_patches_are_warned_of() -> None:
 
 def test_the_suite_gives_it_when_asked() -> None:
     rows, truth = np.arange(64.0), rough(12)
-    plain, asked = (FieldMetrics(Grid(rows, rows, "km"), ["a", "b"], metrics=m) for m in (None, "+weather_frechet"))
+    plain, asked = (FieldMetrics(Task(Grid(rows, rows, "km"), ["a", "b"]), m) for m in (None, "+weather_frechet"))
     for metrics in (plain, asked):
         metrics.update(truth[:, None], truth)
     assert "weather_frechet" not in plain.compute()

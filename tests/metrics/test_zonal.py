@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fdsr.grids import Grid
-from fdsr.metrics import FieldMetrics, SpectralScores, zonal_bands
+from fdsr.metrics import FieldMetrics, SpectralScores, Task, zonal_bands
 
 from .fields import spectra
 
@@ -61,7 +61,7 @@ def test_a_wave_has_all_its_power_at_its_wavenumber() -> None:
 
 def test_only_circles_have_zonal_scores() -> None:
     p, y = fields()
-    around, part = FieldMetrics(GLOBE, ["a", "b"]), FieldMetrics(Grid(LAT, LON[:60]), ["a", "b"])
+    around, part = FieldMetrics(Task(GLOBE, ["a", "b"])), FieldMetrics(Task(Grid(LAT, LON[:60]), ["a", "b"]))
     around.update(2.0 * y[:, None] - 280.0, y)
     part.update(p[..., :60], y[..., :60])
     scores = around.compute()

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from fdsr.grids import Grid
-from fdsr.metrics import FieldMetrics
+from fdsr.metrics import FieldMetrics, Task
 from fdsr.metrics.results import scores_dataset
 from fdsr.records import RunFolder
 
@@ -56,7 +56,7 @@ def write_run(
     prediction = truth[:, None] + error * noise
     if smooth:
         prediction = low.repeat_interleave(FACTOR, -2).repeat_interleave(FACTOR, -1)[:, None]
-    metrics = FieldMetrics(Grid(lat, lon), VARIABLES, factor=FACTOR, members=members)
+    metrics = FieldMetrics(Task(Grid(lat, lon), VARIABLES, factor=FACTOR, members=members))
     metrics.update(prediction, truth, low)
     facts = {"split": "test", "members": members, "nfe": nfe, "seed": seed, "n_times": n_times,
              "device": "CPU, 1 threads", "commit": "0123456789ab"}  # fmt: skip
