@@ -94,10 +94,8 @@ def append(
     new = np.flatnonzero(pairs.times > old[-1])
     if new.size == 0:
         raise FdsrError(f"'{source}' has no time after {old[-1]}, the last of '{target}'; there is nothing to append")
-    for reader in (pairs.reader.high, pairs.reader.low):
-        if reader is not None:
-            reader.steps = reader.steps[new]
-    times = pairs.times[new]
+    pairs.keep(new)
+    times = pairs.times
     encoded = _encoded(times, encoding, target)
     length = steps_per_block or pairs.block_length()
     plan = {
@@ -113,9 +111,7 @@ def append(
         progress = partial.resume(plan)
         if progress is None:
             partial.begin(plan)
-            create_store(
-                partial.store, pairs.grid, times, pairs.high_channels, pairs.low_channels, {}, pairs.attributes, layout
-            )
+            create_store(partial.store, pairs, layout)
             progress = Progress()
             partial.save(progress)
         write_blocks(BlockWork(pairs.reader, None, partial.store), partial, progress, runner, times.size, length)

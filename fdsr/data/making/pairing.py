@@ -42,6 +42,13 @@ class Pairs:
     def low_channels(self) -> list[str]:
         return [c.name for c in (self.reader.low or self.reader.high).channels]
 
+    def keep(self, positions: NDArray[np.int64]) -> None:
+        """Leave out all times but those at `positions`."""
+        self.times = self.times[positions]
+        for reader in (self.reader.high, self.reader.low):
+            if reader is not None:
+                reader.steps = reader.steps[positions]
+
     def measure(self, config: PrepareConfig) -> Measure:
         low = self.low_channels
         return Measure(

@@ -78,16 +78,7 @@ def prepare(
         progress = partial.resume(plan)
         if progress is None:
             partial.begin(plan)
-            create_store(
-                partial.store,
-                pairs.grid,
-                pairs.times,
-                pairs.high_channels,
-                pairs.low_channels,
-                pairs.static,
-                pairs.attributes,
-                layout,
-            )
+            create_store(partial.store, pairs, layout)
             progress = Progress()
             partial.save(progress)
         work = BlockWork(pairs.reader, pairs.measure(config), partial.store, blocks["train"])

@@ -18,6 +18,7 @@ from zarr.codecs import BloscCodec
 from fdsr.data.choices import Compression, require_choice
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid
+from fdsr.data.making.pairing import Pairs
 from fdsr.data.making.statistics import STATISTICS, tile_size
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
@@ -70,20 +71,12 @@ class Layout:
         return {"shape": shape, "chunks": chunk, "shards": shards, "compressors": COMPRESSIONS[self.compression]}
 
 
-def create_store(
-    path: Path,
-    grid: PairGrid,
-    times: NDArray,
-    high_channels: Sequence[str],
-    low_channels: Sequence[str],
-    static: Mapping[str, NDArray],
-    attributes: Mapping[str, Mapping[str, str]],
-    layout: Layout,
-) -> None:
+def create_store(path: Path, pairs: Pairs, layout: Layout) -> None:
     """Write coordinates and static fields, and make the empty arrays `high` and `low`.
 
     A projected grid has the axes y and x, with the true latitude and longitude of every point beside them.
     """
+    grid, times, static = pairs.grid, pairs.times, pairs.static
     tile = tile_size(grid.fine.shape)
     planes = np.stack(list(static.values())) if static else np.zeros((0, *grid.fine.shape))
     time = {"standard_name": "time", "axis": "T"}
@@ -91,8 +84,8 @@ def create_store(
         "time": ("time", times, time),
         **coordinates(grid.fine),
         **low_coordinates(grid.low),
-        "high_channel": ("high_channel", np.array(list(high_channels), dtype=object)),
-        "low_channel": ("low_channel", np.array(list(low_channels), dtype=object)),
+        "high_channel": ("high_channel", np.array(pairs.high_channels, dtype=object)),
+        "low_channel": ("low_channel", np.array(pairs.low_channels, dtype=object)),
         "static_channel": ("static_channel", np.array(list(static), dtype=object)),
         "wavenumber_lat": ("wavenumber_lat", np.arange(tile[0]) / (2 * tile[0]), {"units": "cycles per point"}),
         "wavenumber_lon": ("wavenumber_lon", np.arange(tile[1]) / (2 * tile[1]), {"units": "cycles per point"}),
@@ -104,10 +97,10 @@ def create_store(
         path, mode="w", zarr_format=3, consolidated=False, encoding=encoding
     )
     group = zarr.open_group(str(path), mode="a")
-    group.attrs["variables"] = {k: dict(v) for k, v in attributes.items()}
+    group.attrs["variables"] = pairs.attributes
     for name, channels, shape, axes in (
-        ("high", high_channels, grid.fine.shape, grid.fine.names),
-        ("low", low_channels, grid.low.shape, low_names(grid.low)),
+        ("high", pairs.high_channels, grid.fine.shape, grid.fine.names),
+        ("low", pairs.low_channels, grid.low.shape, low_names(grid.low)),
     ):
         group.create_array(
             name,
@@ -115,7 +108,7 @@ def create_store(
             dtype="float32",
             fill_value=float("nan"),
             dimension_names=["time", f"{name}_channel", *axes],
-            attributes={"units": [attributes[n].get("units", "1") for n in channels], **mapped(grid.fine)},
+            attributes={"units": [pairs.attributes[n].get("units", "1") for n in channels], **mapped(grid.fine)},
         )
 
 

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, get_worker_info
 from fdsr.data.coarsen import coarsen
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO, add_halo
-from fdsr.data.making.sources import open_source
-from fdsr.data.making.sources.channels import require_variables
+from fdsr.data.making.reading import ChannelReader
+from fdsr.data.making.sources import Channel, open_source
 from fdsr.data.serving.augment import mirror_signs
 from fdsr.data.serving.cache import Step
 from fdsr.data.serving.patches import PatchKey
@@ -105,21 +105,30 @@ class PatchDataset(Dataset[WeatherBatch]):
         return coarsen(fine, spec.grid.row_areas[fine_rows], spec.factor)
 
 
-class FieldDataset(Dataset[WeatherBatch]):
+class WholeFields(Dataset[WeatherBatch]):
+    """Whole fields at the times `times` (n,)."""
+
+    times: NDArray
+
+    def __len__(self) -> int:
+        return int(self.times.size)
+
+    def __getitem__(self, i: int) -> WeatherBatch:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return _first(self.__getitems__([i]))
+
+    def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
+        raise NotImplementedError
+
+
+class FieldDataset(WholeFields):
     """Whole fields of a block of time steps, `every` n-th of them."""
 
     def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1) -> None:
         self.store, self.steps = store, range(*block, every)
         self.times = store.times[slice(*block, every)]
         self.conditioning = store.spec.conditioning()
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __getitem__(self, i: int) -> WeatherBatch:
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        return _first(self.__getitems__([i]))
 
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
         steps = [self.steps[i] for i in items]
@@ -133,45 +142,47 @@ class FieldDataset(Dataset[WeatherBatch]):
         } | _stamps(self.store.times, steps)
 
 
-class CoarseDataset(Dataset[WeatherBatch]):
-    """Whole coarse fields alone, from any gridded source on the coarse grid of `spec`."""
+class CoarseDataset(WholeFields):
+    """Whole coarse fields alone, of a pair store or of any gridded source on the coarse grid of `spec`.
+
+    A source is read as `fdsr prepare` reads it: `z500` is level 500 of `z` where no variable has that name.
+    """
 
     def __init__(self, path: str, spec: FieldSpec) -> None:
-        self.spec, self.path = spec, path
-        self.store: PairStore | None = None
+        self.spec = spec
+        self.source: PairStore | ChannelReader
         if _is_pair_store(path):
-            self.store = PairStore(path)
-            spec.require_same(self.store.spec, path)
-            self.times: NDArray = self.store.times
+            self.source = PairStore(path)
+            spec.require_same(self.source.spec, path)
+            self.times = self.source.times
         else:
-            self.source = open_source(path)
-            require_variables(self.source, spec.low_channels, path)
-            grid, wanted = grid_of(self.source), spec.low_grid
-            if not grid.in_units(wanted.units).lies_on(wanted, 1e-3):
-                raise FdsrError(
-                    f"'{path}' has {grid.extent}; the model was trained for {wanted.extent}; regrid the coarse fields"
-                )
-            self.times = self.source.time.values
+            self.source = _coarse_reader(path, spec)
+            self.times = self.source.ds.time.values
         self.conditioning = spec.conditioning()
 
-    def __len__(self) -> int:
-        return int(self.times.size)
-
-    def __getitem__(self, i: int) -> WeatherBatch:
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        return _first(self.__getitems__([i]))
-
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
-        if self.store is not None:
-            low = torch.empty(len(items), *self.store.low.shape[1:])
-            self.store.read_fields(items, None, low.numpy())
+        if isinstance(self.source, PairStore):
+            low = torch.empty(len(items), *self.source.low.shape[1:])
+            self.source.read_fields(items, None, low.numpy())
         else:
-            low = torch.stack([_read_fields(self.source, self.spec, i, self.path) for i in items])
+            low = torch.from_numpy(np.concatenate([self.source.read(i, i + 1)[0] for i in items]))
         return {
             "low": add_halo(low, self.spec.periodic),
             "conditioning": self.conditioning.expand(len(items), -1, -1, -1),
         } | _stamps(self.times, items)
+
+
+def _coarse_reader(path: str, spec: FieldSpec) -> ChannelReader:
+    ds, wanted = open_source(path), spec.low_grid
+    grid, missing = grid_of(ds), "mask" if spec.masked else "error"
+    reader = ChannelReader(
+        ds, [Channel(n, n) for n in spec.low_channels], np.arange(ds.time.size), path, missing, grid.periodic
+    )
+    if not grid.in_units(wanted.units).lies_on(wanted, 1e-3):
+        raise FdsrError(
+            f"'{path}' has {grid.extent}; the model was trained for {wanted.extent}; regrid the coarse fields"
+        )
+    return reader
 
 
 def _empty(*shape: int) -> Tensor:
@@ -199,13 +210,3 @@ def _copy_patch(field: NDArray, row: int, column: int, out: NDArray) -> None:
 
 def _is_pair_store(path: str) -> bool:
     return (Path(path) / "high").exists() and (Path(path) / "low").exists()
-
-
-def _read_fields(ds: Any, spec: FieldSpec, i: int, path: str) -> Tensor:
-    names = spec.low_channels
-    step = ds[names].isel(time=i).load()
-    planes = np.stack([step[n].transpose("row", "column").values for n in names]).astype(np.float32)
-    for name, plane in zip(names, planes, strict=True):
-        if not (np.isfinite(plane) | (np.isnan(plane) & spec.masked)).all():
-            raise FdsrError(f"'{path}': variable '{name}' has missing values at time {step.time.values}; fill them")
-    return torch.from_numpy(planes)
