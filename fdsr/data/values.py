@@ -117,8 +117,13 @@ class CubeRoot(ValueTransform, name="cbrt"):
         return y**3
 
 
-def make_transform(described: ValueTransform | Mapping[str, Any]) -> ValueTransform:
-    """The transform that {name: …, and its settings} describes. Raises FdsrError for an unknown name or setting."""
+def make_transform(described: ValueTransform | Mapping[str, Any] | str) -> ValueTransform:
+    """The transform that {name: …, and its settings}, or a name alone, describes.
+
+    Raises FdsrError for an unknown name or setting.
+    """
+    if isinstance(described, str):
+        described = {"name": described}
     if isinstance(described, ValueTransform):
         return described
     settings = dict(described)

@@ -122,8 +122,11 @@ class NetworkModule(DownscalingModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.decay(optimizer), "interval": "step"}}
 
     def decay(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
-        """Linear warm-up, then a half cosine down to `final_lr_fraction` at the trainer's last step."""
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        """Linear warm-up, then a half cosine down to `final_lr_fraction` at the trainer's last step.
+
+        A training that is limited by time alone has none: its rate stays as it is after the warm-up.
+        """
+        total = max(1, self.trainer.estimated_stepping_batches)
 
         def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / max(1, self.warmup_steps))

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import jsonargparse
 
-from fdsr.errors import FdsrError, parser_reason
+from fdsr.errors import FdsrError
+from fdsr.parser_words import parser_reason
 
 T = TypeVar("T")
 

@@ -29,6 +29,7 @@ from fdsr.modules.pretrained import load_module, read_checkpoint
 from fdsr.records import RunFolder
 from fdsr.training.endings import INTERRUPTED, TERMINATED, ctrl_c_is_ctrl_c
 from fdsr.training.progress import Progress
+from fdsr.training.refusals import require_trainer
 
 
 class FdsrCLI(LightningCLI):
@@ -100,6 +101,7 @@ class FdsrCLI(LightningCLI):
                 f"run '{folder}' has a checkpoint already; continue it with --ckpt_path last, replace it with --overwrite true, "
                 "or choose another --run"
             )
+        require_trainer(values.trainer)
         _require_writable(folder.path)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:

@@ -5,31 +5,76 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jsonargparse
+import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fdsr.errors import FdsrError, parser_reason
+from fdsr.errors import FdsrError
+from fdsr.parser_words import parser_reason
+
+# whose code refuses settings: what it raises is meant for a user, and says which setting
+_REFUSING = ("lightning.", "torch.optim.", "torch.utils.data.")
+# where the words leave out the setting
+_SETTINGS = {"lightning.fabric.utilities.seed": "seed_everything: "}
 
 
 @contextmanager
 def refused_in_one_line() -> Iterator[None]:
-    """Raises FdsrError in place of whatever refuses a setting."""
+    """Raises FdsrError in place of whatever refuses a setting. Mistakes of the program keep their traceback."""
     try:
         yield
-    except (jsonargparse.ArgumentError, MisconfigurationException) as error:
-        raise FdsrError(f"configuration: {parser_reason(str(error))}") from error
-    except ValueError as error:
-        # a constructor that refuses its arguments, as the parser wraps it
-        if not str(error).startswith("Does not validate against"):
-            raise
-        raise FdsrError(f"configuration: {parser_reason(str(_first_cause(error)))}") from error
-    except RuntimeError as error:
-        if "in loading state_dict" not in str(error):
-            raise
+    except FdsrError:
+        raise
+    except Exception as error:
+        if words := _words(error):
+            raise FdsrError(words) from error
+        raise
+
+
+def _words(error: Exception) -> str | None:
+    """What a user is told; nothing if the error is not about a setting."""
+    message, cause = str(error), _first_cause(error)
+    if "in loading state_dict" in message:
+        return "the checkpoint holds another network than the configuration; use the configuration it was trained with"
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in message:
+        return (
+            "the memory does not suffice; try a smaller --data.init_args.batch_size, --data.init_args.patch or "
+            "--model.init_args.members, or recompute: true among the backbone_args"
+        )
+    if isinstance(cause, FdsrError):  # a constructor that refuses its arguments, as the parser wraps it
+        return f"configuration: {cause}"
+    if isinstance(error, (jsonargparse.ArgumentError, MisconfigurationException)) or "Does not validate" in message:
+        return f"configuration: {parser_reason(message)}"
+    where = _raised_in(error)
+    if isinstance(error, (ValueError, TypeError, RuntimeError)) and where.startswith(_REFUSING):
+        return f"configuration: {_SETTINGS.get(where, '')}{parser_reason(message)}"
+    return None
+
+
+def _raised_in(error: Exception) -> str:
+    """The name of the module whose code raised the error."""
+    place = error.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    return str(place.tb_frame.f_globals.get("__name__", "")) if place else ""
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _first_cause(error.__cause__)
+
+
+def require_trainer(settings: Any) -> None:
+    """Settings that Lightning takes and then divides by, or cannot use with the loaders that are here."""
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
+        value = settings.get(name)
+        if value is not None and value < 1:
+            raise FdsrError(f"configuration: trainer.{name} is {value}; it must be at least 1")
+    if settings.get("overfit_batches"):
         raise FdsrError(
-            "the checkpoint holds another network than the configuration; use the configuration it was trained with"
-        ) from error
+            "configuration: trainer.overfit_batches wants a loader of torch's; use trainer.limit_train_batches"
+        )
 
 
 def require_files(arguments: list[str]) -> None:
@@ -39,7 +84,3 @@ def require_files(arguments: list[str]) -> None:
         path = rest if equals else value
         if name in ("--config", "-c") and not Path(path).is_file():
             raise FdsrError(f"configuration '{path}' does not exist; see the folder experiments/")
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else _first_cause(error.__cause__)

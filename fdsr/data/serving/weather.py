@@ -87,6 +87,8 @@ class WeatherDataModule(L.LightningDataModule):
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
         if evaluate_every < 1:
             raise FdsrError(f"data.evaluate_every is {evaluate_every}; it must be at least 1, which takes every time")
+        if batch_size < 1:
+            raise FdsrError(f"data.batch_size is {batch_size}; it must be at least 1")
         require_choice(reader, ReaderName, "reader")
         self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
         self.roll, self.flips, self.patches_per_step = roll, require_flips(flips), patches_per_step

@@ -7,8 +7,8 @@ import jsonargparse
 import lightning as L
 import pytest
 
-from fdsr.errors import parser_reason
 from fdsr.modules import DownscalingModule
+from fdsr.parser_words import parser_reason
 
 DATA, MODEL = "--data=fdsr.data.WeatherDataModule", "--model=fdsr.modules.FourierDDPMModule"
 
@@ -27,15 +27,18 @@ def parser() -> Any:
         ([MODEL, "--model.noise.exponant=3"], "model.noise: Option 'exponant' is not accepted"),
         (
             [MODEL, "--model.schedule=cubic"],
-            "model.schedule: Expected a Literal['vp', 'linear', 'cosine']. Got value: cubic",
+            "model.schedule: expected vp, linear or cosine, not 'cubic'",
         ),
-        ([MODEL, "--model.timesteps=many"], "model.timesteps: Expected a int. Got value: many"),
-        ([MODEL, "--model.sampler=Pink"], "model.sampler: Expected a dot import path string: Pink"),
+        ([MODEL, "--model.timesteps=many"], "model.timesteps: expected integer, not 'many'"),
+        ([MODEL, "--model.sampler=Pink"], "model.sampler: 'Pink' is neither a class nor a file"),
         (
             [MODEL, "--model.loss=SpectralWeightedLoss", "--model.loss.weight.w_max=x"],
-            "model.loss.weight.w_max: Expected a float. Got value: x",
+            "model.loss.weight.w_max: expected number, not 'x'",
         ),
-        ([DATA, "--data.crop=[1,2,3]"], "data.crop: Expected a tuple with 4 elements"),
+        (
+            [DATA, "--data.crop=[1,2,3]"],
+            "data.crop: expected [number, number, number, number] or null, not '[1, 2, 3]'",
+        ),
         (["--modle=3"], "unrecognized arguments: --modle=3"),
     ],
 )
