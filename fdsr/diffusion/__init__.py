@@ -4,6 +4,7 @@ from fdsr.diffusion.denoising_gan import Pair, fake_pair, r1_penalty, real_pair
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
 from fdsr.diffusion.ensemble_scores import BlockCRPS, CoefficientCRPS, ScoreTerm, fair_crps
 from fdsr.diffusion.losses import (
+    Denoising,
     ErrorLoss,
     FourierReferenceLoss,
     Loss,
@@ -43,6 +44,7 @@ __all__ = [
     "ColouredNoise",
     "Cosine",
     "DPMSolverPP",
+    "Denoising",
     "Divergence",
     "ErrorLoss",
     "FourierReferenceLoss",

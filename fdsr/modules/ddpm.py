@@ -12,6 +12,7 @@ from fdsr.diffusion import (
     PARAMETRISATIONS,
     REVERSE_VARIANCES,
     SCHEDULES,
+    Denoising,
     DPMSolverPP,
     GaussianDiffusion,
     Loss,
@@ -95,7 +96,7 @@ class DDPMModule(GenerativeModule):
         # settings that ask for more than is known of these data are refused here, not at the first batch
         x_0, t = torch.zeros(1, codec.channels, 16, 16), torch.ones(1, dtype=torch.long)
         predict = self.precondition.wrap(lambda x_t, t: torch.zeros_like(x_t), self.process, self.parametrisation)
-        self.objective(predict, x_0, t, self.process, self.parametrisation, lambda: torch.zeros_like(x_0))
+        self.objective(Denoising(predict, x_0, t, self.process, self.parametrisation, lambda: torch.zeros_like(x_0)))
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -115,7 +116,7 @@ class DDPMModule(GenerativeModule):
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         encoded, present = self.codec.encode(batch), self.codec.present(batch)
         x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
-        loss = self.objective(
+        task = Denoising(
             neutral_output(self.predictor(encoded.condition), present, self.process, self.parametrisation),
             x_0,
             self.times.draw(len(x_0), self.schedule, rng),
@@ -123,7 +124,7 @@ class DDPMModule(GenerativeModule):
             self.parametrisation,
             lambda: torch.randn(x_0.shape, generator=rng, device=x_0.device),
         )
-        return loss * points_over_present(present)
+        return self.objective(task) * points_over_present(present)
 
     @property
     def evaluations_per_member(self) -> int:

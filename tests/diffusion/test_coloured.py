@@ -18,6 +18,7 @@ from fdsr.diffusion import (
     Ancestral,
     ColouredNoise,
     Cosine,
+    Denoising,
     DPMSolverPP,
     GaussianDiffusion,
     Globe,
@@ -69,9 +70,11 @@ def test_white_noise_is_p_0(transform: Transform, steep_power) -> None:
     torch.testing.assert_close(process.colour(eta), transform.inverse(eta), rtol=0, atol=1e-12)
     x_0, t = torch.randn(3, 2, 5, 6, dtype=torch.float64), torch.tensor([1, 4, 9])
     args = (lambda x, s: 0.3 * x, x_0, t)
-    coloured = [loss(*args, process, PARAMETRISATIONS["v"], lambda: eta) for loss in (SimpleLoss(), WhitenedLoss())]
+    coloured = [
+        loss(Denoising(*args, process, PARAMETRISATIONS["v"], lambda: eta)) for loss in (SimpleLoss(), WhitenedLoss())
+    ]
     white = SimpleLoss()(
-        *args, GaussianDiffusion(vp_schedule(9)), PARAMETRISATIONS["v"], lambda: transform.inverse(eta)
+        Denoising(*args, GaussianDiffusion(vp_schedule(9)), PARAMETRISATIONS["v"], lambda: transform.inverse(eta))
     )
     for loss in coloured:
         torch.testing.assert_close(loss, white, rtol=1e-12, atol=0)
@@ -163,7 +166,7 @@ def test_unrestricted_minimiser_is_the_conditional_mean(transform: Transform, ex
                 return transform.inverse(c.reshape(-1, 1, *shape))
 
             etas = eta.reshape(-1, 1, *shape)
-            return loss(predict, x_0, times, process, PARAMETRISATIONS["eps"], lambda: etas)
+            return loss(Denoising(predict, x_0, times, process, PARAMETRISATIONS["eps"], lambda: etas))
 
         best = torch.diag(gain).requires_grad_()
         (gradient,) = torch.autograd.grad(value(best), best)

@@ -12,6 +12,7 @@ from fdsr.diffusion import (
     PARAMETRISATIONS,
     ColouredNoise,
     Cosine,
+    Denoising,
     ErrorLoss,
     FourierReferenceLoss,
     GaussianDiffusion,
@@ -57,7 +58,7 @@ def draws(*etas: Tensor) -> Callable[[], Tensor]:
 
 def loss_and_gradient(loss, network: Network, *args) -> tuple[Tensor, Tensor]:
     network.zero_grad()
-    value = loss(network, *args)
+    value = loss(Denoising(network, *args))
     value.backward()
     return value.detach(), torch.cat([p.grad.flatten().clone() for p in network.parameters()])
 
@@ -95,7 +96,9 @@ def test_simple_loss_is_its_formula(batch) -> None:
     process, network, eta = GaussianDiffusion(vp_schedule(9)), Network(), torch.randn_like(batch[0])
     a = process.alpha_bar(t).reshape(-1, 1, 1, 1)
     expected = (eta - network(a.sqrt() * x_0 + (1 - a).sqrt() * eta, t)).square().mean()
-    torch.testing.assert_close(SimpleLoss()(network, x_0, t, process, PARAMETRISATIONS["eps"], draws(eta)), expected)
+    torch.testing.assert_close(
+        SimpleLoss()(Denoising(network, x_0, t, process, PARAMETRISATIONS["eps"], draws(eta))), expected
+    )
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
@@ -110,7 +113,7 @@ def test_two_draws_are_the_reference_loss(transform, batch) -> None:
     joint = loss_and_gradient(FourierReferenceLoss(), network, *args, draws(eta_x, eta_f))
     for a, b in zip(twice, joint, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
-    each = [SimpleLoss()(network, *args, draws(eta)) for eta in (eta_x, transform.inverse(eta_f))]
+    each = [SimpleLoss()(Denoising(network, *args, draws(eta))) for eta in (eta_x, transform.inverse(eta_f))]
     torch.testing.assert_close(twice[0], sum(each) / 2)
 
 
@@ -134,7 +137,7 @@ def gradient_at_conditional_mean(loss, name: str, process: GaussianDiffusion) ->
         output = output.clone().requires_grad_()
         f = process.spectrum.transform
         etas = [eta, f.forward(eta)] if isinstance(loss, FourierReferenceLoss) else [eta]
-        value = loss(lambda x, s: output.expand_as(x), x_0, t, process, parametrisation, draws(*etas))
+        value = loss(Denoising(lambda x, s: output.expand_as(x), x_0, t, process, parametrisation, draws(*etas)))
         return float(torch.autograd.grad(value, output)[0].norm())
 
     mean = targets.mean(0, keepdim=True)
@@ -173,7 +176,7 @@ def test_robust_gradients(penalty: str) -> None:
     loss = RobustSpectralLoss(epsilon, penalty)
     zero = torch.zeros_like(error)
     args = (zero, torch.tensor([1, 4]), diffusion(transform), PARAMETRISATIONS["eps"], draws(target))
-    value = loss(lambda x, s: output, *args)
+    value = loss(Denoising(lambda x, s: output, *args))
     (gradient,) = torch.autograd.grad(value, output)
     d = transform.forward(error)
     rise = {"charbonnier": d / (d.square() + epsilon**2).sqrt(), "l1": d.sign()}[penalty]
@@ -194,7 +197,7 @@ def test_robust_minimisers_are_medians() -> None:
     def slope(loss: RobustSpectralLoss, at: Tensor) -> float:
         output = transform.inverse(at)[None].clone().requires_grad_()
         args = (torch.zeros_like(targets), t, diffusion(transform), PARAMETRISATIONS["eps"], draws(targets))
-        value = loss(lambda x, s: output.expand_as(x), *args)
+        value = loss(Denoising(lambda x, s: output.expand_as(x), *args))
         return float(torch.autograd.grad(value, output)[0].abs().max())
 
     l1, near, far = RobustSpectralLoss(1.0, "l1"), RobustSpectralLoss(1e-6), RobustSpectralLoss(1e4)
@@ -227,10 +230,10 @@ def test_weighted_loss_with_flat_weight_is_plain(batch) -> None:
     x_0, t = batch
     args = (x_0, t, diffusion(Haar()), PARAMETRISATIONS["v"])
     network, eta = Network(), torch.randn_like(x_0)
-    plain = SimpleLoss()(network, *args, draws(eta))
-    flat = SpectralWeightedLoss(PowerLawWeight(0.0))(network, *args, draws(eta))
+    plain = SimpleLoss()(Denoising(network, *args, draws(eta)))
+    flat = SpectralWeightedLoss(PowerLawWeight(0.0))(Denoising(network, *args, draws(eta)))
     torch.testing.assert_close(flat, plain)
-    steep = SpectralWeightedLoss(PowerLawWeight(2.0))(network, *args, draws(eta))
+    steep = SpectralWeightedLoss(PowerLawWeight(2.0))(Denoising(network, *args, draws(eta)))
     assert not torch.allclose(steep, plain, rtol=1e-3)
 
 
@@ -241,7 +244,7 @@ def test_whitened_loss_is_the_variational_norm(batch, steep_power) -> None:
     x_t = process.q_sample(x_0, t, process.colour(eta))
     error = Cosine().forward(process.colour(eta) - network(x_t, t))
     expected = (error.square() / process.spectrum.power((6, 7))).mean()
-    out = WhitenedLoss()(network, x_0, t, process, PARAMETRISATIONS["eps"], draws(eta))
+    out = WhitenedLoss()(Denoising(network, x_0, t, process, PARAMETRISATIONS["eps"], draws(eta)))
     torch.testing.assert_close(out, expected)
 
 
@@ -251,8 +254,8 @@ def test_spectrum_norm_penalises_lost_power_alone() -> None:
     loss = SpectrumNormLoss(strength=2.0, bins=8)
 
     def penalty(output: Tensor) -> float:
-        with_norm = loss(lambda x, s: output, x_0, t, process, x0, draws(eta))
-        return float(with_norm - SimpleLoss()(lambda x, s: output, x_0, t, process, x0, draws(eta))) / 2.0
+        with_norm = loss(Denoising(lambda x, s: output, x_0, t, process, x0, draws(eta)))
+        return float(with_norm - SimpleLoss()(Denoising(lambda x, s: output, x_0, t, process, x0, draws(eta)))) / 2.0
 
     assert penalty(x_0) == pytest.approx(0, abs=1e-6)
     assert penalty(x_0.roll((3, 5), (-2, -1))) == pytest.approx(0, abs=1e-6)  # phases do not matter
@@ -269,8 +272,8 @@ def test_spectrum_norm_gradient_and_equality(transform) -> None:
     loss = SpectrumNormLoss(strength=1.0, bins=5)
 
     def penalty(output: Tensor) -> Tensor:
-        both = loss(lambda x, s: output, x_0, t, process, x0, draws(eta))
-        return both - SimpleLoss()(lambda x, s: output, x_0, t, process, x0, draws(eta))
+        both = loss(Denoising(lambda x, s: output, x_0, t, process, x0, draws(eta)))
+        return both - SimpleLoss()(Denoising(lambda x, s: output, x_0, t, process, x0, draws(eta)))
 
     same = x_0.clone().requires_grad_()
     value = penalty(same)
@@ -290,7 +293,7 @@ def test_spectrum_norm_is_silent_where_there_is_no_signal() -> None:
 
     def penalty(t: int) -> float:
         args = (lambda x, s: 0.1 * x_0, x_0, torch.tensor([t]), process, x0, lambda: x_0)
-        return float(SpectrumNormLoss(strength=1.0)(*args) - SimpleLoss()(*args))
+        return float(SpectrumNormLoss(strength=1.0)(Denoising(*args)) - SimpleLoss()(Denoising(*args)))
 
     assert penalty(1) == pytest.approx((2 * torch.log(torch.tensor(10.0)).item()) ** 2, rel=1e-3)
     assert penalty(1000) < 1e-4 * penalty(1)
@@ -313,12 +316,14 @@ def test_half_precision_outputs_give_a_float32_loss(loss) -> None:
     conv = nn.Conv2d(1, 1, 3, padding=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(
-            lambda x, t: conv(x),
-            torch.randn(2, 1, 8, 8),
-            torch.tensor([1, 4]),
-            diffusion(Cosine(), T=4),
-            PARAMETRISATIONS["v"],
-            lambda: torch.randn(2, 1, 8, 8),
+            Denoising(
+                lambda x, t: conv(x),
+                torch.randn(2, 1, 8, 8),
+                torch.tensor([1, 4]),
+                diffusion(Cosine(), T=4),
+                PARAMETRISATIONS["v"],
+                lambda: torch.randn(2, 1, 8, 8),
+            )
         )
     value.backward()
     assert value.dtype == torch.float32 and value.ndim == 0
@@ -334,7 +339,8 @@ def test_a_loss_of_ones_own(batch) -> None:
 
     x_0, t = batch
     eta, process = torch.randn_like(x_0), diffusion(Cosine())
-    value = LowPass()(lambda x, s: torch.zeros_like(x), x_0, t, process, PARAMETRISATIONS["eps"], draws(eta))
+    task = Denoising(lambda x, s: torch.zeros_like(x), x_0, t, process, PARAMETRISATIONS["eps"], draws(eta))
+    value = LowPass()(task)
     torch.testing.assert_close(value, Cosine().forward(eta)[..., :2, :2].square().sum())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.diffusion import (
     ColouredNoise,
     Cosine,
+    Denoising,
     ErrorLoss,
     FourierReferenceLoss,
     Globe,
@@ -105,9 +107,9 @@ def patches(data: WeatherDataModule) -> WeatherBatch:
 class Coupled(SimpleLoss):
     """Plain DDPM with two draws, of which the second is f⁻¹ of the one it was given: white noise all the same."""
 
-    def __call__(self, predict: Any, x_0: Any, t: Any, process: Any, parametrisation: Any, draw: Any) -> Tensor:
-        draws = iter([draw(), RealFourier().inverse(draw())])
-        return super().__call__(predict, x_0, t, process, parametrisation, lambda: next(draws))
+    def __call__(self, task: Denoising) -> Tensor:
+        draws = iter([task.draw(), RealFourier().inverse(task.draw())])
+        return super().__call__(replace(task, draw=lambda: next(draws)))
 
 
 def test_the_joint_loss_has_the_curve_of_ddpm_with_doubled_draws(build: Build, patches: WeatherBatch) -> None:

@@ -19,6 +19,7 @@ from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
 from fdsr.diffusion import (
     PARAMETRISATIONS,
     ColouredNoise,
+    Denoising,
     DPMSolverPP,
     FourierReferenceLoss,
     GaussianDiffusion,
@@ -92,7 +93,9 @@ def test_masked_loss_is_the_loss_over_present_points(parametrisation: Any, colou
     eta, t = some((3, 2, 16, 16), 2), torch.tensor([1, 9, 20])
     output = some((3, 2, 16, 16), 3)
     predict = neutral_output(lambda x_t, t: output, present, diffusion, parametrisation)
-    loss = SimpleLoss()(predict, x_0, t, diffusion, parametrisation, lambda: eta) * points_over_present(present)
+    loss = SimpleLoss()(Denoising(predict, x_0, t, diffusion, parametrisation, lambda: eta)) * points_over_present(
+        present
+    )
     target = parametrisation.target(diffusion, x_0, diffusion.colour(eta), t)
     expected = (target - output)[present].double().square().mean()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
@@ -108,7 +111,14 @@ def test_no_gradient_comes_from_gaps(loss: Any, parametrisation: Any) -> None:
     rng = torch.Generator().manual_seed(4)
     predict = neutral_output(lambda x_t, t: output, present, diffusion, parametrisation)
     value = loss(
-        predict, x_0, torch.tensor([3, 12]), diffusion, parametrisation, lambda: torch.randn(x_0.shape, generator=rng)
+        Denoising(
+            predict,
+            x_0,
+            torch.tensor([3, 12]),
+            diffusion,
+            parametrisation,
+            lambda: torch.randn(x_0.shape, generator=rng),
+        )
     )
     value.backward()
     known = present.repeat(copies, 1, 1, 1)
@@ -126,10 +136,10 @@ def test_a_perfect_network_has_no_loss(loss: Any) -> None:
         return torch.where(present.repeat(len(x_t) // 2, 1, 1, 1), diffusion.eps_from_x_0(x_t, t, truth), 99.0)
 
     rng = torch.Generator().manual_seed(4)
-    value = loss(
+    value = loss(Denoising(
         neutral_output(perfect, present, diffusion, PARAMETRISATIONS["eps"]),
         x_0, torch.tensor([3, 12]), diffusion, PARAMETRISATIONS["eps"], lambda: torch.randn(x_0.shape, generator=rng),
-    )  # fmt: skip
+    ))  # fmt: skip
     assert float(value) < 1e-6
 
 

@@ -1,6 +1,6 @@
 """Training losses, one a file; see `Loss`."""
 
-from fdsr.diffusion.losses.loss import ErrorLoss, Loss, Predictor
+from fdsr.diffusion.losses.loss import Denoising, ErrorLoss, Loss, Predictor
 from fdsr.diffusion.losses.reference import FourierReferenceLoss
 from fdsr.diffusion.losses.robust import RobustSpectralLoss
 from fdsr.diffusion.losses.simple import SimpleLoss
@@ -9,6 +9,7 @@ from fdsr.diffusion.losses.weighted import SpectralWeightedLoss
 from fdsr.diffusion.losses.whitened import WhitenedLoss
 
 __all__ = [
+    "Denoising",
     "ErrorLoss",
     "FourierReferenceLoss",
     "Loss",

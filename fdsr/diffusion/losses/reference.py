@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fdsr.diffusion.losses.loss import Draw, Loss, Predictor, noised
-from fdsr.diffusion.parametrisation import Parametrisation
-from fdsr.diffusion.process import GaussianDiffusion
+from fdsr.diffusion.losses.loss import Denoising, Loss
 
 
 @dataclass(frozen=True)
@@ -28,19 +26,11 @@ class FourierReferenceLoss(Loss):
     Both terms share one call of `predict`, on a batch of 2B: first the B of space, then the B of coefficients.
     """
 
-    def __call__(
-        self,
-        predict: Predictor,
-        x_0: Tensor,
-        t: Tensor,
-        process: GaussianDiffusion,
-        parametrisation: Parametrisation,
-        draw: Draw,
-    ) -> Tensor:
-        f = process.spectrum.transform
-        in_space = noised(x_0, t, process, parametrisation, draw())
-        in_coefficients = noised(x_0, t, process, parametrisation, f.inverse(draw()))
-        output = predict(torch.cat([in_space.x_t, in_coefficients.x_t]), torch.cat([t, t]))
+    def __call__(self, task: Denoising) -> Tensor:
+        f = task.process.spectrum.transform
+        in_space = task.noised()
+        in_coefficients = task.noised(f.inverse(task.draw()))
+        output = task.predict(torch.cat([in_space.x_t, in_coefficients.x_t]), task.t.repeat(2))
         output_x, output_f = output.chunk(2)
         loss_x = (in_space.target - output_x).square().mean()
         loss_f = (f.forward(in_coefficients.target) - f.forward(output_f)).square().mean()

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fdsr.diffusion.losses.loss import Draw, ErrorLoss, Predictor, noised
-from fdsr.diffusion.parametrisation import Parametrisation
+from fdsr.diffusion.losses.loss import Denoising, ErrorLoss
 from fdsr.diffusion.process import GaussianDiffusion
 
 
@@ -29,18 +28,10 @@ class SimpleLoss(ErrorLoss):
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, not {self.draws}")
 
-    def __call__(
-        self,
-        predict: Predictor,
-        x_0: Tensor,
-        t: Tensor,
-        process: GaussianDiffusion,
-        parametrisation: Parametrisation,
-        draw: Draw,
-    ) -> Tensor:
-        copies = [noised(x_0, t, process, parametrisation, draw()) for _ in range(self.draws)]
+    def __call__(self, task: Denoising) -> Tensor:
+        copies = [task.noised() for _ in range(self.draws)]
         x_t, target = (torch.cat(parts) for parts in zip(*copies, strict=True))
-        return self.norm(target - predict(x_t, t.repeat(self.draws)), process)
+        return self.norm(target - task.predict(x_t, task.t.repeat(self.draws)), task.process)
 
     def norm(self, error: Tensor, process: GaussianDiffusion) -> Tensor:
         return error.square().mean()

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fdsr.diffusion.losses.loss import Draw, Loss, Predictor, noised
-from fdsr.diffusion.parametrisation import Parametrisation
+from fdsr.diffusion.losses.loss import Denoising, Loss
 from fdsr.diffusion.power import bin_average
-from fdsr.diffusion.process import GaussianDiffusion
 from fdsr.diffusion.transforms import Transform
 
 
@@ -39,20 +37,12 @@ class SpectrumNormLoss(Loss):
         if self.strength < 0 or self.bins < 1 or not self.floor > 0:
             raise ValueError("SpectrumNormLoss needs strength >= 0, bins >= 1 and floor > 0")
 
-    def __call__(
-        self,
-        predict: Predictor,
-        x_0: Tensor,
-        t: Tensor,
-        process: GaussianDiffusion,
-        parametrisation: Parametrisation,
-        draw: Draw,
-    ) -> Tensor:
-        f = process.spectrum.transform
-        x_t, target = noised(x_0, t, process, parametrisation, draw())
-        output = predict(x_t, t).to(x_t.dtype)
-        x_0_hat = parametrisation.to_x_0(process, output, x_t, t)
-        difference = self._log_power(x_0_hat, f) - self._log_power(x_0, f)  # (B, C, b)
+    def __call__(self, task: Denoising) -> Tensor:
+        process, t, f = task.process, task.t, task.process.spectrum.transform
+        x_t, target = task.noised()
+        output = task.predict(x_t, t).to(x_t.dtype)
+        x_0_hat = task.parametrisation.to_x_0(process, output, x_t, t)
+        difference = self._log_power(x_0_hat, f) - self._log_power(task.x_0, f)  # (B, C, b)
         weight = process.snr(t).clamp(max=1).to(difference.dtype)
         penalty = (weight[:, None, None] * difference.square()).mean()
         return (target - output).square().mean() + self.strength * penalty
