@@ -132,9 +132,7 @@ def test_sweep_of_images_is_understood_as_it_stands(
             assert tested.model.init_args.backbone_args == arguments.backbone_args
             assert evaluations(tested.model.init_args) == evaluation.axes.get("nfe", point.axes["T"]), evaluation.name
             distances = tested.trainer.callbacks[0].init_args.distances
-            assert "classifier_frechet" in distances or (
-                evaluation.name.startswith("inception") and "fid" in distances
-            )
+            assert "classifier_frechet" in distances or (evaluation.name.startswith("inception") and "fid" in distances)
 
 
 COMPARISONS = sorted((ROOT / "experiments").glob("compare_weather*.yaml"))
