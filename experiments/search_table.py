@@ -97,7 +97,8 @@ def step_seconds(points: list[Point], rounds: int) -> list[float]:
 
 def _module(point: Point) -> DDGANModule:
     settings = point.fit or {}
-    arguments = {k.removeprefix(_MODEL): v for k, v in settings.items() if k.startswith(_MODEL)}
+    # which times are drawn, a setting of a setting, costs nothing
+    arguments = {k.removeprefix(_MODEL): v for k, v in settings.items() if k.rpartition(".")[0] + "." == _MODEL}
     module = DDGANModule(**arguments)
     module.attach(ImageSpec(channels=1, height=28, width=28, padded=32))
     return module
