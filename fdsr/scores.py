@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -86,11 +86,15 @@ class Score:
         return cls(**{"name": name, "unit": attributes["units"]} | given | flags)
 
 
+def known_name(label: str, known: Iterable[str]) -> str | None:
+    """The score of `known` that a table calls `label`: by its name, or at a threshold and a scale (`fss_1_50km`)."""
+    return next((name for name in (label, re.split(r"_(?=[\d.])", label, maxsplit=1)[0]) if name in known), None)
+
+
 def find_score(label: str, known: Mapping[str, Score]) -> Score | None:
-    """The score that a table calls `label`: one of `known`, perhaps at a threshold and a scale (`fss_1_50km`)."""
-    if label in known:
-        return known[label]
-    head, _, rest = re.sub(r"_([\d.])", r" \1", label, count=1).partition(" ")
-    if head in known:
-        return replace(known[head], name=label, heading=f"{known[head].title} {rest.replace('_', ', ')}")
-    return None
+    """The score that a table calls `label`, with threshold and scale in its heading; None of an unknown one."""
+    name = known_name(label, known)
+    if name is None or name == label:
+        return known.get(label)
+    place = label.removeprefix(f"{name}_").replace("_", ", ")
+    return replace(known[name], name=label, heading=f"{known[name].title} {place}")

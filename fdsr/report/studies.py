@@ -15,7 +15,7 @@ from fdsr.drawing.style import Look, make_looks
 from fdsr.errors import FdsrError
 from fdsr.report.measures import SECONDS, ratio
 from fdsr.report.runs import TestedRun
-from fdsr.scores import Score, find_score
+from fdsr.scores import Score, find_score, known_name
 
 EVERY = ""  # in place of a variable: the mean over all of them
 
@@ -124,9 +124,8 @@ class Study:
     def metrics(self) -> list[str]:
         """Of any run, in the order of a test's, those first whose ratios are summed up; unknown ones last."""
         found = dict.fromkeys(metric for run in self.runs for metric, _ in run.values)
-        place = [(name, {name: score}) for name, score in self.declared.items()]
-        place.sort(key=lambda item: item[1][item[0]].summary != "ratio")
-        return sorted(found, key=lambda m: next((i for i, (_, s) in enumerate(place) if find_score(m, s)), len(place)))
+        order = [*(score.name for score in self.ratios.values()), *self.declared]
+        return sorted(found, key=lambda m: order.index(name) if (name := known_name(m, self.declared)) else len(order))
 
     def headlines(self) -> list[Score]:
         """The scores of the printed comparison, ratios first."""
