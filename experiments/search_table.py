@@ -24,7 +24,7 @@ import torch
 from fdsr.data.image_spec import ImageSpec
 from fdsr.modules import DDGANModule
 from fdsr.records import RunFolder, Table
-from fdsr.sweep.grid import Point, read_sweep
+from fdsr.sweep.grid import Point, Settings, read_sweep
 
 Row = dict[str, Any]
 
@@ -88,8 +88,8 @@ def step_seconds(points: list[Point], rounds: int) -> list[float]:
     seconds: list[list[float]] = [[] for _ in points]
     # in turn, so that a change of the machine's state is everyone's; the first round warms up
     for number in range(rounds + 1):
-        for module, images, found in zip(modules, map(_images, points), seconds, strict=True):
-            plain, penalised, generator = _timed(module, images)
+        for point, module, found in zip(points, modules, seconds, strict=True):
+            plain, penalised, generator = _timed(module, point.fit or {})
             if number:
                 found.append(generator + plain + (penalised - plain) / module.r1_every)
     return [statistics.median(found) if found else math.nan for found in seconds]
@@ -104,21 +104,23 @@ def _module(point: Point) -> DDGANModule:
     return module
 
 
-def _images(point: Point) -> torch.Tensor:
-    return torch.rand((point.fit or {})["data.init_args.batch_size"], 1, 32, 32) * 2 - 1
-
-
-def _timed(module: DDGANModule, images: torch.Tensor) -> Iterator[float]:
+def _timed(module: DDGANModule, settings: Settings) -> Iterator[float]:
+    """Of a discriminator's step, of one with the penalty, and of a generator's."""
     rng = torch.Generator().manual_seed(0)
-    condition = images[:, :0]
+    images = torch.rand(settings["data.init_args.batch_size"], 1, 32, 32) * 2 - 1
+    condition, half = images[:, :0], settings.get("trainer.precision") == "bf16-mixed"
     for penalised in (False, True):
         begun = time.process_time()
-        loss, penalty, _ = module.discriminator_loss(images, condition, rng, penalised=penalised)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss, penalty, _ = module.discriminator_loss(images, condition, rng, penalised=penalised)
         (loss + penalty).backward()
         yield time.process_time() - begun
+    torch.clear_autocast_cache()
     begun = time.process_time()
     module.discriminator.requires_grad_(False)
-    module.generator_loss(images, condition, rng).backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        loss = module.generator_loss(images, condition, rng)
+    loss.backward()
     module.discriminator.requires_grad_(True)
     yield time.process_time() - begun
 
