@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from fdsr.callbacks.evaluation_mode import train_step
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch
 from fdsr.modules.ddgan import DDGANModule
@@ -56,7 +55,7 @@ class CriticProbe(Callback):
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        step = train_step(trainer, pl_module)
+        step = trainer.global_step
         if step % self.every_n_steps or step in (0, self._last):
             return
         self._last = step

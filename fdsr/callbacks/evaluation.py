@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from fdsr.callbacks.evaluation_mode import evaluation_mode, train_step
+from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.callbacks.logged_names import score
 from fdsr.data.serving.weather import FieldDataset
 from fdsr.errors import FdsrError
@@ -77,14 +77,14 @@ class EvaluationCallback(Callback):
             validation_fields(trainer, type(self).__name__)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        step = train_step(trainer, pl_module)
+        step = trainer.global_step
         self._evaluate_first(trainer, pl_module, [c for c in _all(trainer) if c._due_after(step)])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:
             return
         self._evaluate_first(
-            trainer, pl_module, [c for c in _all(trainer) if c._due_in_validation(train_step(trainer, pl_module))]
+            trainer, pl_module, [c for c in _all(trainer) if c._due_in_validation(trainer.global_step)]
         )
 
     def _due_after(self, step: int) -> bool:
@@ -107,7 +107,7 @@ def evaluate_together(trainer: L.Trainer, module: DownscalingModule, callbacks: 
     A collective call: every process must make it at the same step. Not for strategies that shard the network over
     processes, which have shares of different sizes here.
     """
-    step = train_step(trainer, module)
+    step = trainer.global_step
     fields = validation_fields(trainer, type(callbacks[0]).__name__)
     wanted = [(callback, set(callback.positions(len(fields)))) for callback in callbacks]
     scores: Scores = {}

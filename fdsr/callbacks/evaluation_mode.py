@@ -55,14 +55,6 @@ def averaged_weights(trainer: L.Trainer, module: L.LightningModule) -> Iterator[
             ema.on_validation_end(trainer, module)
 
 
-def train_step(trainer: L.Trainer, module: L.LightningModule) -> int:
-    """Training steps made so far: a module's own count where it keeps one.
-
-    `trainer.global_step` counts the steps of every optimiser, two a batch where there are two.
-    """
-    return int(getattr(module, "train_iter", trainer.global_step))
-
-
 def now(device: torch.device) -> float:
     """The clock in seconds, once the device has done what it was given."""
     if device.type == "cuda":

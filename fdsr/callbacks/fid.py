@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from tqdm import tqdm
 
-from fdsr.callbacks.evaluation_mode import evaluation_mode, now, train_step
+from fdsr.callbacks.evaluation_mode import evaluation_mode, now
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.callbacks.logged_names import distance as distance_key
 from fdsr.data.images.files import LabelledImages
@@ -96,7 +96,7 @@ class FIDCallback(Callback):
             raise FdsrError("FIDCallback compares images, and these data have none; take it out of trainer.callbacks")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        step = train_step(trainer, pl_module)
+        step = trainer.global_step
         if self.every_n_steps and step and step % self.every_n_steps == 0 and step != self._last_step:
             self._last_step = step
             self.measure(trainer, pl_module, "fit")
@@ -107,7 +107,7 @@ class FIDCallback(Callback):
 
     def measure(self, trainer: L.Trainer, module: Any, stage: str) -> dict[str, float]:
         """Draw, compare, log and write. A collective call: every process must make it."""
-        step = train_step(trainer, module)
+        step = trainer.global_step
         with evaluation_mode(trainer, module):
             self._prepare(trainer, module.device)
             shown, seconds = self._draw(trainer, module)

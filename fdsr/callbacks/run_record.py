@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from fdsr.callbacks.evaluation_mode import now, train_step
+from fdsr.callbacks.evaluation_mode import now
 from fdsr.records import RunFolder, device_name
 from fdsr.records.provenance import versions
 
@@ -43,7 +43,7 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = self.samples * trainer.world_size
-        self.folder.add("fit", {"steps": train_step(trainer, pl_module), "samples_seen": seen})
+        self.folder.add("fit", {"steps": trainer.global_step, "samples_seen": seen})
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
