@@ -41,7 +41,7 @@ def test_what_makes_data_never_loads_what_trains(tmp_path: Path, source_path: st
         source_path,
         *pairs,
         "--split",
-        "train=10,val=2,test=3",
+        "train=10,val=2,test=2",
         "--time-range",
         "2020-01-01/2020-01-04",
     ]
