@@ -47,8 +47,12 @@ def _run(verb: str, arguments: list[str]) -> None:
     if verb in _PLAIN:
         import_module(f"fdsr.commands.{verb.replace('-', '_')}").main(arguments)
         return
+    # importing torch and Lightning takes seconds
+    waiting = sys.stderr.isatty()
+    print("fdsr: starting …\r" if waiting else "", end="", file=sys.stderr, flush=True)
     from fdsr.training.run import run
 
+    print("\033[K" if waiting else "", end="", file=sys.stderr, flush=True)
     run(verb, arguments)
 
 

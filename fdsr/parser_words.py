@@ -48,7 +48,12 @@ def _name(lines: list[_Line], header: int) -> str:
 
 
 def _reason(body: list[str], path: str) -> str:
-    given = [m[1] for word in ("Given", "Got") for text in body if (m := re.search(rf"{word} value: (.*)", text))]
+    given = [
+        re.sub(r"^NestedArg\(key='(.*?)', val=(.*)\)$", r"{\1: \2}", m[1])
+        for word in ("Given", "Got")
+        for text in body
+        if (m := re.search(rf"{word} value: (.*)", text))
+    ]
     if any(text.startswith("Expected a dot import path") for text in body):
         return f"'{given[0] if given else body[-1].split()[-1]}' is neither a class nor a file; a class is written as mylab.nets.MyNet"
     kinds = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -213,19 +214,25 @@ class FdsrCLI(LightningCLI):
 
     def after_validate(self) -> None:
         if self.trainer.is_global_zero:
-            print("  ".join(f"{name} {float(value):.6g}" for name, value in self.trainer.callback_metrics.items()))
+            _print_values(self.trainer.callback_metrics)
 
     def after_test(self) -> None:
         if self.trainer.is_global_zero:
+            from fdsr.metrics.images.distances import IMAGE_DISTANCES
             from fdsr.report.compare import compare_runs
             from fdsr.report.runs import read_run
             from fdsr.report.studies import make_studies
             from fdsr.report.wandb.results import log_test
 
-            # a test of images leaves no table of fields
-            if self.run_folder.table.exists():
-                run = read_run(self.run_folder.path)
-                compare_runs([run], make_studies([run]), self.run_folder.path)
+            folder = self.run_folder
+            if folder.table.exists():
+                run = read_run(folder.path)
+                compare_runs([run], make_studies([run]), folder.path)
+            elif measured := folder.tested_distances():  # of images
+                _print_values({k: v for k, v in measured.items() if k.startswith(tuple(IMAGE_DISTANCES))})
+                print(f"distances: {folder.distances}\nsamples:   {folder.last_picture('test')}")
+            else:
+                print("no scores: a test of images is measured by fdsr.callbacks.FIDCallback among trainer.callbacks")
             for logger in self._run_loggers():
                 logger.log_record()
                 logger.share(lambda experiment: log_test(experiment, self.run_folder))
@@ -242,6 +249,10 @@ class FdsrCLI(LightningCLI):
     def after_predict(self) -> None:
         if self.trainer.is_global_zero:
             print(f"prediction: {self._values.output or self.run_folder.prediction}")
+
+
+def _print_values(values: Mapping[str, Any]) -> None:
+    print("  ".join(f"{name} {float(value):.6g}" for name, value in values.items()))
 
 
 def _seed(value: bool | int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fdsr.training.advice import silence_advice
 
@@ -122,3 +123,20 @@ def test_a_training_in_epochs_counts_its_batches(
     assert program("fit", "--config", config, "--run", tmp_path / "run") == 0
     bars = drawn(capfd.readouterr().err)
     assert bars[-1][0] == "training" and bars[-1][1] == bars[-1][2] > 10
+
+
+def test_a_test_of_images_says_what_it_measured(
+    program: Program, configure: Configure, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    config = configure("DDGANModule")
+    content = yaml.safe_load(config.read_text()) | {"data": {"class_path": "tiny_images.TinyImages"}}
+    config.write_text(yaml.safe_dump(content))
+    run = tmp_path / "run"
+    common = ("--config", config, "--run", run)
+    assert program("fit", *common) == 0 and program("test", *common) == 0
+    assert "FIDCallback" in capfd.readouterr().out
+    (run / "image_distances.jsonl").write_text(
+        '{"stage": "test", "step": 3, "fid": 12.25, "seed": 0, "n_generated": 9}\n'
+    )
+    assert program("test", *common) == 0
+    assert capfd.readouterr().out.splitlines()[:2] == ["fid 12.25", f"distances: {run / 'image_distances.jsonl'}"]
