@@ -124,7 +124,7 @@ def train(T: int, steps: int, seed: int = 0, divergence: str = "gan", progress: 
     """A DDGAN of T steps, its generator's weights averaged, after `steps` updates."""
     L.seed_everything(seed)
     module = DDGANModule(
-        "perceptron", discriminator="perceptron", divergence=divergence, timesteps=T, latent_dim=2, r1_gamma=0.05, r1_every=1,
+        backbone="perceptron", discriminator="perceptron", divergence=divergence, timesteps=T, latent_dim=2, r1_gamma=0.05, r1_every=1,
         lr=5e-4, discriminator_lr=5e-4, member_batch=4096, seed=seed,
     )  # fmt: skip
     ema = EMACallback(0.995)
