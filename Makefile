@@ -44,7 +44,7 @@ test-fast: install ## run the tests that need no training (two minutes)
 	@$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 bench: install ## speed beside other libraries, of the methods, ranks and memory (half an hour; ratios only, see the results)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@$(MAKE) --no-print-directory install EXTRAS=dev,bench
 	@$(BIN)/python tests/benchmarks/bench_networks.py --profile
 	@$(BIN)/python tests/benchmarks/bench_methods.py
 	@$(BIN)/python tests/benchmarks/bench_sampling.py

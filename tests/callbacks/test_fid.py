@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ddp_fid
 import lightning as L
 import numpy as np
 import pytest
@@ -29,7 +30,6 @@ from fdsr.metrics.moments import FeatureMoments, GaussianStatistics
 from fdsr.records import RunFolder
 
 MakeTrainer = Callable[..., L.Trainer]
-SCRIPT = Path(__file__).with_name("ddp_fid.py")
 
 
 class Draughtsman(L.LightningModule):
@@ -207,17 +207,16 @@ def test_a_grid_shows_every_image(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_processes_agree(image_folder: Path, tmp_path: Path, world_size: int = 2) -> None:
     """A DDGAN's images drawn by several processes give the distances of one process, training and testing."""
-    found = []
-    for n in (1, world_size):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")}
-        environment |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, str(SCRIPT), str(image_folder), str(tmp_path / str(n)), str(n)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, done.stderr
-        found.append(lines(tmp_path / str(n)))
+    ddp_fid.main(image_folder, tmp_path / "1", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")}
+    environment |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, ddp_fid.__file__, str(image_folder), str(tmp_path / str(world_size)), str(world_size)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    found = [lines(tmp_path / str(n)) for n in (1, world_size)]
     for one, several in zip(*found, strict=True):
         assert (one["stage"], one["processes"], several["processes"]) == (several["stage"], 1, world_size)
         for name in ("classifier_frechet", "classifier_frechet_test", "classifier_frechet_floor"):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import several
 import torch
 import xarray as xr
 from torch.utils.data import default_collate
@@ -24,27 +25,7 @@ from fdsr.metrics import FieldMetrics, Task
 from fdsr.modules import load_module
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
-# every draw of noise is noted, by its hash, in a file of each process
-WITNESS = """
-import atexit, hashlib, json, os, sys
-from pathlib import Path
-import torch
-
-drawn, randn = [], torch.randn
-
-def witness(*size, **options):
-    values = randn(*size, **options)
-    drawn.append(hashlib.sha256(values.numpy().tobytes()).hexdigest())
-    return values
-
-torch.randn = witness
-path = Path(os.environ["WITNESS"]) / f"rank{os.environ.get('LOCAL_RANK', '0')}.json"
-atexit.register(lambda: path.write_text(json.dumps(drawn)))
-
-from fdsr.cli import main
-
-sys.exit(main(sys.argv[1:]))
-"""
+SEVERAL = Path(__file__).with_name("several.py")
 
 
 def together(*command: object, cache: Path, seconds: float = 500, **environment: object) -> str:
@@ -69,6 +50,13 @@ def fdsr(*arguments: object, cache: Path) -> str:
     return together(sys.executable, "-m", "fdsr.cli", *arguments, cache=cache)
 
 
+def fdsr_twice(commands: list[list[object]], cache: Path, **environment: object) -> None:
+    """Commands one after the other, by the same two processes."""
+    plain = json.dumps([[str(a) for a in (*command, *TWO)] for command in commands])
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    together(sys.executable, *launcher, SEVERAL, plain, cache=cache, **environment)
+
+
 def logged(run: Path) -> dict[int, dict[str, float]]:
     scores: dict[int, dict[str, float]] = {}
     for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
@@ -90,25 +78,26 @@ CALLBACKS: list[dict[str, Any]] = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "fields"), [("FourierDDPMModule", 3), ("DDGANModule", 3), ("DDPMModule", 1), ("DDGANModule", 1)]
-)
-def test_two_processes_in_half_precision(
-    method: str, fields: int, configure: Callable[..., Path], tmp_path: Path, world: Path
-) -> None:
-    """Every callback active. Three fields make uneven shares; one leaves the second process without any.
+def test_two_processes_in_half_precision(configure: Callable[..., Path], tmp_path: Path, world: Path) -> None:
+    """Every callback active. Three fields make uneven shares; one leaves the second process without any."""
+    cache, commands, runs = world / "cache", [], {}
+    for method, fields in (("FourierDDPMModule", 3), ("DDGANModule", 3), ("DDPMModule", 1), ("DDGANModule", 1)):
+        name = f"{method}-{fields}"
+        config = configure(
+            method, name, data__split={"train": 8, "val": fields, "test": 3}, trainer__callbacks=CALLBACKS,
+            trainer__val_check_interval=1, trainer__check_val_every_n_epoch=None, trainer__max_steps=3,
+        )  # fmt: skip
+        runs[name] = tmp_path / "runs" / name
+        commands.append(["fit", "--config", config, "--run", runs[name], "--trainer.precision", "bf16-mixed"])
+    fdsr_twice(commands, cache)
+    for name, run in runs.items():
+        require_whole(run, cache, name)
 
-    The last scores are those of the checkpoint's weights, evaluated by one process in float32.
-    """
-    config = configure(
-        method, data__split={"train": 8, "val": fields, "test": 3}, trainer__callbacks=CALLBACKS,
-        trainer__val_check_interval=1, trainer__check_val_every_n_epoch=None, trainer__max_steps=3,
-    )  # fmt: skip
-    run, cache = tmp_path / "run", world / "cache"
-    fdsr("fit", "--config", config, "--run", run, *TWO, "--trainer.precision", "bf16-mixed", cache=cache)
 
+def require_whole(run: Path, cache: Path, name: str) -> None:
+    """The last scores are those of the checkpoint's weights, evaluated by one process in float32; nothing is there twice."""
     scores = logged(run)
-    assert set(scores) == {1, 2, 3}
+    assert set(scores) == {1, 2, 3}, name
     module = load_module(run / "checkpoints" / "last.ckpt")
     (store,) = [p for p in cache.glob("pairs-*.zarr") if _fingerprint(p) == module.spec.fingerprint]
     data = WeatherDataModule(store=str(store))
@@ -116,7 +105,7 @@ def test_two_processes_in_half_precision(
     expected = expected_scores(module, data)
     assert scores[3].keys() == expected.keys()
     for key, value in scores[3].items():
-        assert value == pytest.approx(expected[key], rel=1e-5, abs=1e-5, nan_ok=True), key
+        assert value == pytest.approx(expected[key], rel=1e-5, abs=1e-5, nan_ok=True), (name, key)
 
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3 and checkpoint["state_dict"].keys() == module.state_dict().keys()
@@ -167,37 +156,38 @@ def test_a_test_by_two_processes_is_that_of_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("times", [3, 1])
 def test_a_prediction_by_two_processes_is_that_of_one(
-    trained: tuple[Path, Path], configure: Callable[..., Path], program: Callable[..., int], tmp_path: Path, world: Path,
-    store_path: str, times: int,
+    trained: tuple[Path, Path], program: Callable[..., int], tmp_path: Path, world: Path, store_path: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The same noise, to the bit, whoever draws it; fields to float rounding; one whole store. Also where a process has none."""
     config, fitted = trained
-    with xr.open_zarr(store_path, consolidated=False) as ds:
-        low = ds.low.isel(time=slice(14, 14 + times)).load()
-    coarse = xr.Dataset({str(n): low.sel(low_channel=n, drop=True) for n in low.low_channel.values})
-    coarse.rename(lat_low="lat", lon_low="lon").drop_encoding().to_zarr(
-        tmp_path / "coarse.zarr", zarr_format=3, consolidated=False
-    )
-    (tmp_path / "witness.py").write_text(WITNESS)
-    checkpoint, low_store = fitted / "checkpoints" / "last.ckpt", tmp_path / "coarse.zarr"
-    common = ("predict", "--config", config, "--ckpt_path", checkpoint, "--low", low_store)
-    drawn = {}
-    for name, processes in (("one", ()), ("two", TWO)):
-        (tmp_path / name).mkdir()
-        together(
-            sys.executable, "-m", "witness", *common, "--run", tmp_path / name / "run", *processes, cache=world / "cache",
-            WITNESS=tmp_path / name, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
-        )  # fmt: skip
-        drawn[name] = [json.loads(p.read_text()) for p in sorted((tmp_path / name).glob("rank*.json"))]
-    assert [len(hashes) for hashes in drawn["one"]] == [2 * times]  # a start for each of two members
-    assert [len(hashes) for hashes in drawn["two"]] == [2 * (times - times // 2), 2 * (times // 2)]
-    assert sorted(drawn["one"][0]) == sorted(drawn["two"][0] + drawn["two"][1])
-    stores = [xr.open_zarr(tmp_path / name / "run" / "prediction.zarr").load() for name in ("one", "two")]
-    assert stores[0].sizes["time"] == times and all(np.isfinite(stores[1][v]).all() for v in ("t2m", "u10"))
-    xr.testing.assert_allclose(*stores, rtol=1e-6, atol=1e-5)
-    assert not [p for p in (tmp_path / "two" / "run").iterdir() if "partial" in p.name]
+    numbers, commands, drawn = (3, 1), [], []
+    monkeypatch.setattr(torch, "randn", several.witness)
+    for times in numbers:
+        with xr.open_zarr(store_path, consolidated=False) as ds:
+            low = ds.low.isel(time=slice(14, 14 + times)).load()
+        coarse = xr.Dataset({str(n): low.sel(low_channel=n, drop=True) for n in low.low_channel.values})
+        coarse.rename(lat_low="lat", lon_low="lon").drop_encoding().to_zarr(
+            tmp_path / f"coarse-{times}.zarr", zarr_format=3, consolidated=False
+        )
+        checkpoint = fitted / "checkpoints" / "last.ckpt"
+        common = ["predict", "--config", config, "--ckpt_path", checkpoint, "--low", tmp_path / f"coarse-{times}.zarr"]
+        commands.append([*common, "--run", tmp_path / "two" / str(times)])
+        several.drawn.clear()
+        assert program(*common, "--run", tmp_path / "one" / str(times)) == 0
+        drawn.append(list(several.drawn))
+    fdsr_twice(commands, world / "cache", WITNESS=tmp_path)
+    for number, times in enumerate(numbers):
+        shares = [json.loads((tmp_path / f"{number}-rank{rank}.json").read_text()) for rank in (0, 1)]
+        assert len(drawn[number]) == 2 * times  # a start for each of two members
+        assert [len(hashes) for hashes in shares] == [2 * (times - times // 2), 2 * (times // 2)]
+        assert sorted(drawn[number]) == sorted(shares[0] + shares[1])
+        runs = [tmp_path / name / str(times) for name in ("one", "two")]
+        stores = [xr.open_zarr(run / "prediction.zarr").load() for run in runs]
+        assert stores[0].sizes["time"] == times and all(np.isfinite(stores[1][v]).all() for v in ("t2m", "u10"))
+        xr.testing.assert_allclose(*stores, rtol=1e-6, atol=1e-5)
+        assert not [p for p in runs[1].iterdir() if "partial" in p.name]
 
 
 @pytest.mark.slow
@@ -209,9 +199,10 @@ def test_two_stages_by_two_processes(
     assert program("fit", "--config", regression, "--run", first) == 0
     checkpoint = first / "checkpoints" / "last.ckpt"
     scales = {}
-    for name, processes in (("one", ()), ("two", TWO)):
-        config = configure("DDPMModule", name, model__target="regression", model__regression_ckpt=str(checkpoint))
-        fdsr("fit", "--config", config, "--run", tmp_path / name, *processes, cache=world / "cache")
+    config = configure("DDPMModule", "second", model__target="regression", model__regression_ckpt=str(checkpoint))
+    assert program("fit", "--config", config, "--run", tmp_path / "one") == 0
+    fdsr("fit", "--config", config, "--run", tmp_path / "two", *TWO, cache=world / "cache")
+    for name in ("one", "two"):
         scales[name] = load_module(tmp_path / name / "checkpoints" / "last.ckpt").codec.stage.power.float()
     # the residual is measured over the whole training block, whoever takes part
     torch.testing.assert_close(scales["one"], scales["two"])
