@@ -6,6 +6,7 @@ Defaults stand in PrepareConfig and Layout alone: an option that is not given is
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import Any
 
 from fdsr.commands.options import Parser, key_value, names, positive, sides
@@ -75,7 +76,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--static-source", help="another store that holds them, regridded if need be")
     what.add_argument("--crop", "--region", dest="crop", type=crop, metavar="LAT_MIN,LAT_MAX,LON_MIN,LON_MAX",
                       help="part of the grid, in degrees (y and x of a projected grid); may cross the date line")  # fmt: skip
-    what.add_argument("--time-range", type=time_range, metavar="FIRST/LAST", help="for instance 1990-01-01/2015-12-31")
+    what.add_argument("--time-range", metavar="FIRST/LAST",
+                      help="for instance 1990-01-01/2015-12-31; each date is the whole of what it names: 2020/2020 is that year, "
+                           "2021-03/2021-03 the month, 2021-03-31 has all its hours")  # fmt: skip
     what.add_argument("--missing", choices=("error", "fill", "mask"),
                       help="missing values: an error (default), filled with the nearest value of the same field, or kept "
                            "missing and left out of training and scores")  # fmt: skip
@@ -84,8 +87,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--target", help="pair store to write; must not exist, except with --append")
     pairs.add_argument("--factor", type=sides, metavar="N|NLAT,NLON", help="fine cells per coarse cell")
     pairs.add_argument("--split", type=split,
-                       help="train=…,val=…,test=…, each a number of snapshots, a fraction, or FIRST/LAST dates "
-                            "(default train=0.7,val=0.1,test=0.15)")  # fmt: skip
+                       help="train=…,val=…,test=…, each a number of snapshots, a fraction, or dates FIRST/LAST "
+                            "as of --time-range (default train=0.7,val=0.1,test=0.15)")  # fmt: skip
     pairs.add_argument("--gap", type=int, help="snapshots left out between blocks (default 1)")
     pairs.add_argument("--transform", action="append", type=transform, dest="transforms",
                        metavar="NAME=FUNCTION[,LOWER][,SETTING=VALUE]",
@@ -114,14 +117,17 @@ def split(text: str) -> dict[str, object]:
     """train=…,val=…,test=…"""
 
     def value(part: str) -> object:
-        if "/" in part:
-            return part.split("/")
-        return float(part) if "." in part else int(part)
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(part)
+        return part
 
     try:
         return {name: value(part) for name, part in (item.split("=") for item in text.split(","))}
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"split '{text}' is not like train=0.7,val=0.1,test=0.15") from error
+        raise argparse.ArgumentTypeError(
+            f"split '{text}' is not like train=0.7,val=0.1,test=0.15 or train=1990/2014,test=2016/2018"
+        ) from error
 
 
 def transform(text: str) -> tuple[str, dict[str, object]]:
@@ -143,14 +149,6 @@ def crop(text: str) -> tuple[float, ...]:
     if len(parts) != 4:
         raise argparse.ArgumentTypeError(f"crop '{text}' is not LAT_MIN,LAT_MAX,LON_MIN,LON_MAX")
     return parts
-
-
-def time_range(text: str) -> tuple[str, str]:
-    """FIRST/LAST"""
-    first, slash, last = text.partition("/")
-    if not slash or not first or not last:
-        raise argparse.ArgumentTypeError(f"time range '{text}' is not FIRST/LAST, for instance 1990-01-01/2015-12-31")
-    return first, last
 
 
 def _nested(pairs: list[tuple[str, object]]) -> dict[str, Any]:

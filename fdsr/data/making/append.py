@@ -19,6 +19,7 @@ from fdsr.data.choices import Missing
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore, Progress
+from fdsr.data.making.periods import Dates
 from fdsr.data.making.prepare import BlockWork, write_blocks, write_errors_in_one_line
 from fdsr.data.making.running import open_runner
 from fdsr.data.making.sources import source_identity
@@ -44,7 +45,7 @@ def append(
     source: str,
     *,
     low_source: str | None = None,
-    time_range: tuple[str, str] | None = None,
+    time_range: Dates | None = None,
     missing: Missing | None = None,
     storage_options: Mapping[str, Any] | None = None,
     scheduler: str | None = None,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fdsr.data.choices import Interpolation, Missing, require_choice
+from fdsr.data.making.periods import Dates, Period
 from fdsr.data.making.sources.channels import Channel, parse_channels
 from fdsr.data.making.sources.identity import source_identity
 from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.errors import FdsrError
 
 STORE_VERSION = 1
-Split = Mapping[str, int | float | Sequence[str]]
+Split = Mapping[str, int | float | Dates]
 
 
 def _default_split() -> Split:
@@ -32,13 +34,15 @@ class PrepareConfig:
         variables: fields to predict, and to coarsen as input: VARIABLE, VARIABLE@LEVEL (`z@500`, `z@500/850`), or
             NAME=VARIABLE@LEVEL to give the channel another name; `z500` alone means z@500 where no variable has that name
         factor: fine cells per coarse cell along rows and columns, one number or two
-        split: snapshots (int), fractions (float) or [first, last] dates of 'train', 'val' and 'test'
+        split: snapshots (int), fractions (float), or first and last date of 'train', 'val' and 'test'; dates as in
+            `time_range`
         gap: snapshots left out between blocks, so that neighbours in time never stand on both sides
         static: fields without time that the network sees at fine resolution (orography, land mask)
         transforms: per variable its name and settings, {tp: {name: cbrt, lower: 0}}; see fdsr.data.values
         interpolation: what the residual is measured against
         crop: LAT_MIN, LAT_MAX, LON_MIN, LON_MAX in degrees, across the date line too; Y and X of a projected grid
-        time_range: first and last date to take, ends included; null takes all
+        time_range: first and last date to take, each the whole of what it names: 2020/2020 is that year, 2020-06-30 has all
+            its hours; null takes all
         static_source: another store that holds the static fields, regridded to the fine grid if need be
         low_source: an independent coarse archive, paired by time and regridded to the coarse grid if need be, instead of
             the coarsened fine fields
@@ -59,7 +63,7 @@ class PrepareConfig:
     transforms: Mapping[str, Any] = field(default_factory=dict)
     interpolation: Interpolation = "bicubic"
     crop: tuple[float, float, float, float] | None = None
-    time_range: tuple[str, str] | None = None
+    time_range: Dates | None = None
     static_source: str | None = None
     low_source: str | None = None
     low_variables: Sequence[str] = ()
@@ -69,10 +73,16 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         transforms = {name: make_transform(described) for name, described in self.transforms.items()}
         object.__setattr__(self, "transforms", transforms)
+        split = {name: _size_or_dates(value, f"split {name}") for name, value in self.split.items()}
+        object.__setattr__(self, "split", split)
+        if self.time_range is not None:
+            object.__setattr__(self, "time_range", _dates(self.time_range, "time range"))
         require_choice(self.interpolation, Interpolation, "interpolation")
         require_choice(self.missing, Missing, "missing values")
         if not self.variables:
             raise FdsrError(f"no variables are asked for of '{self.source}'; name some (variables, or --variables)")
+        if self.gap < 0:
+            raise FdsrError(f"gap {self.gap} would let the blocks of the split overlap; give at least 0")
         if min(self.factors) < 1:
             raise FdsrError(f"factor {self.factor} is no number of fine cells in a coarse one; give at least 1")
         if self.low_variables and not self.low_source:
@@ -100,6 +110,8 @@ class PrepareConfig:
     def key(self) -> str:
         """Short hash that names this configuration, and its sources as they are now, in a cache."""
         described = json.dumps(self.to_dict(), sort_keys=True, default=str)
+        if any(isinstance(value, list) for value in self.split.values()):
+            described += "whole dates"  # a cache may hold stores whose blocks end where their last date begins
         digest = hashlib.sha256(f"{STORE_VERSION}:{described}".encode())
         for source in self.sources():
             digest.update(source_identity(source, self.storage_options).encode())
@@ -115,7 +127,7 @@ class PrepareConfig:
             "source": _absolute(self.source),
             "variables": list(self.variables),
             "factor": list(self.factors),
-            "split": {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in self.split.items()},
+            "split": dict(self.split),
             "gap": self.gap,
             "static": list(self.static),
             "transforms": {k: t.to_dict() for k, t in self.transforms.items()},
@@ -123,7 +135,7 @@ class PrepareConfig:
             "crop": None if self.crop is None else list(self.crop),
         }
         later = {
-            "time_range": list(self.time_range) if self.time_range else None,
+            "time_range": self.time_range,
             "static_source": _absolute(self.static_source) if self.static_source else None,
             "low_source": _absolute(self.low_source) if self.low_source else None,
             "low_variables": list(self.low_variables),
@@ -135,10 +147,23 @@ class PrepareConfig:
     def from_dict(cls, described: Mapping[str, Any], storage_options: Mapping[str, Any]) -> PrepareConfig:
         """The configuration that `to_dict` described."""
         values = dict(described)
-        for name in ("factor", "crop", "time_range"):
+        for name in ("factor", "crop"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
         return cls(**values, storage_options=storage_options)
+
+
+def _dates(value: Dates, what: str) -> list[str]:
+    period = Period.parse(value, what)
+    return [period.first, period.last]
+
+
+def _size_or_dates(value: int | float | Dates, what: str) -> int | float | list[str]:
+    if not isinstance(value, (int, float)):
+        return _dates(value, what)
+    if not math.isfinite(value):
+        raise FdsrError(f"{what} is {value}; give a number of snapshots, a fraction of them, or dates FIRST/LAST")
+    return value
 
 
 def _absolute(source: str) -> str:

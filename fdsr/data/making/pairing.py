@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid, pair_grid
+from fdsr.data.making.periods import Dates, Period
 from fdsr.data.making.reading import ChannelReader, PairReader
 from fdsr.data.making.regrid import regridding
 from fdsr.data.making.sources import open_source
@@ -105,25 +106,14 @@ def _open(path: str, config: PrepareConfig) -> xr.Dataset:
     return open_source(path, config.storage_options)
 
 
-def _chosen(ds: xr.Dataset, where: str, time_range: tuple[str, str] | None) -> NDArray[np.int64]:
+def _chosen(ds: xr.Dataset, where: str, time_range: Dates | None) -> NDArray[np.int64]:
     """Positions of the times in `time_range`; FdsrError if times are unsorted or none is in the range."""
     times = ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0))
     if times.size > 1 and not (np.diff(times) > np.zeros((), np.diff(times).dtype)).all():
         raise FdsrError(f"'{where}' has unsorted or duplicate times; sort it and drop duplicates first")
     if time_range is None:
         return np.arange(times.size)
-    if not np.issubdtype(times.dtype, np.datetime64):
-        raise FdsrError(f"'{where}' counts its times and knows no dates; leave the time range out")
-    try:
-        first, last = (np.datetime64(t) for t in time_range)
-    except ValueError as error:
-        raise FdsrError(
-            f"time range {'/'.join(time_range)} holds no date; write for instance 1990-01-01/2015-12-31"
-        ) from error
-    inside = np.flatnonzero((times >= first) & (times < last + 1))  # all of the last day, month or hour that is named
-    if inside.size == 0:
-        raise FdsrError(f"'{where}' has no time in {'/'.join(time_range)}; it reaches from {times[0]} to {times[-1]}")
-    return inside
+    return np.arange(*Period.parse(time_range, "time range").block(times, where))
 
 
 def _paired(

@@ -60,13 +60,14 @@ def prepare(
             f"target '{target}' exists already; remove it or choose another (it is never overwritten)"
         )
     pairs = plan_pairs(config)
-    blocks = split_blocks(pairs.times, config.split, config.gap)
+    blocks = split_blocks(pairs.times, config.split, config.gap, config.source)
     layout = layout or Layout()
     length = layout.block_length(steps_per_block or pairs.block_length())
     plan = {
         "version": STORE_VERSION,
         "config": config.to_dict(),
         "sources": [source_identity(s, config.storage_options) for s in config.sources()],
+        "splits": {name: list(block) for name, block in blocks.items()},
         "steps_per_block": length,
         **layout.described(),
     }

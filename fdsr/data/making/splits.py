@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from fdsr.data.making.periods import Period
 from fdsr.errors import FdsrError
 
 SPLITS = ("train", "val", "test")
 Block = tuple[int, int]  # first time step, one past the last
 
 
-def split_blocks(times: NDArray, split: Mapping[str, object], gap: int) -> dict[str, Block]:
-    """Turn a split into index blocks over the sorted `times` (n,).
+def split_blocks(times: NDArray, split: Mapping[str, Any], gap: int, where: str) -> dict[str, Block]:
+    """Turn a split into index blocks over the sorted `times` (n,) of the source `where`.
 
-    Each value of `split` is a number of snapshots (int), a fraction of them (float), or [first, last] dates. Numbers and
-    fractions are laid out in the order train, val, test from the start, with `gap` snapshots between blocks. Raises
-    FdsrError if blocks are unknown, empty, overlap, or are nearer than the gap.
+    Each value of `split` is a number of snapshots (int), a fraction of them (float), or the first and the last date, each
+    taken whole. Numbers and fractions are laid out in the order train, val, test from the start, with `gap` snapshots
+    between blocks. Raises FdsrError if blocks are unknown, empty, overlap, or are nearer than the gap.
     """
     unknown = set(split) - set(SPLITS)
     if unknown or "train" not in split:
@@ -27,15 +28,10 @@ def split_blocks(times: NDArray, split: Mapping[str, object], gap: int) -> dict[
     n, start, blocks = times.size, 0, {}
     for name in (s for s in SPLITS if s in split):
         value = split[name]
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            first, last = np.datetime64(str(value[0])), np.datetime64(str(value[1]))
-            inside = np.flatnonzero((times >= first) & (times <= last))
-            if inside.size == 0:
-                raise FdsrError(f"split '{name}' {list(value)} holds no time of the source")
-            begin, end = int(inside[0]), int(inside[-1]) + 1
+        if isinstance(value, (int, float)):
+            begin, end = start, start + (int(value * n + 1e-9) if isinstance(value, float) else value)
         else:
-            number = float(value)  # type: ignore[arg-type]
-            begin, end = start, start + (int(number * n + 1e-9) if isinstance(value, float) else int(number))
+            begin, end = Period.parse(value, f"split {name}").block(times, where)
         if not 0 <= begin < end <= n:
             raise FdsrError(
                 f"split '{name}' = {value} asks for snapshots {begin}…{end - 1} of {n} (gap {gap}); shorten the blocks"
@@ -45,5 +41,8 @@ def split_blocks(times: NDArray, split: Mapping[str, object], gap: int) -> dict[
     ordered = sorted(blocks.items(), key=lambda item: item[1])
     for (left, (_, end)), (right, (begin, _)) in pairwise(ordered):
         if begin - end < gap:
-            raise FdsrError(f"splits '{left}' and '{right}' are {begin - end} snapshots apart; the gap asks for {gap}")
+            mend = "move their dates apart" + (f", or set gap {begin - end}" if begin >= end else "")
+            raise FdsrError(
+                f"splits '{left}' and '{right}' are {begin - end} snapshots apart; the gap asks for {gap}: {mend}"
+            )
     return blocks

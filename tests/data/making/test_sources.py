@@ -243,9 +243,9 @@ def test_a_time_range_takes_all_of_its_last_day(source_path: str) -> None:
     assert pairs.times[0] == np.datetime64("2020-01-02T00") and pairs.times[-1] == np.datetime64("2020-01-03T18")
     high, _, _ = pairs.reader.read(0, 1)
     np.testing.assert_array_equal(high[0, 0], open_source(source_path).t2m.isel(time=4).transpose("row", "column"))
-    with pytest.raises(FdsrError, match="no time in 1999"):
+    with pytest.raises(FdsrError, match=r"1999/1999. holds no time of"):
         plan_pairs(pair_config(source_path, time_range=("1999", "1999")))
-    with pytest.raises(FdsrError, match="holds no date"):
+    with pytest.raises(FdsrError, match=r"time range .*yesterday. is no date"):
         plan_pairs(pair_config(source_path, time_range=("yesterday", "today")))
 
 

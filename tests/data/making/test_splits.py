@@ -21,7 +21,7 @@ def test_blocks_are_disjoint_and_a_gap_apart(
 ) -> None:
     split = {name: size for name, size in (("test", test), ("val", val), ("train", train)) if size is not None}
     try:
-        blocks = split_blocks(TIMES[:n], split, gap)
+        blocks = split_blocks(TIMES[:n], split, gap, "s.zarr")
     except FdsrError:
         wanted = [int(s * n + 1e-9) if isinstance(s, float) else s for s in split.values()]
         # refused only if it is not to be had
@@ -48,9 +48,9 @@ def test_dates_select_what_they_say(train: list[int], test: list[int], gap: int)
     between = c - b - 1 if c >= a else a - d - 1
     if between < gap:
         with pytest.raises(FdsrError, match="gap"):
-            split_blocks(TIMES, split, gap)
+            split_blocks(TIMES, split, gap, "s.zarr")
     else:
-        assert split_blocks(TIMES, split, gap) == {"train": (a, b + 1), "test": (c, d + 1)}
+        assert split_blocks(TIMES, split, gap, "s.zarr") == {"train": (a, b + 1), "test": (c, d + 1)}
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,12 @@ def test_dates_select_what_they_say(train: list[int], test: list[int], gap: int)
         ({"train": 90, "test": 10}, "gap"),
         ({"train": 0}, "train"),
         ({"train": 0.001}, "train"),
-        ({"train": ["1999-01-01", "1999-02-01"]}, "no time"),
+        (
+            {"train": ["1999-01-01", "1999-02-01"]},
+            "split train .* no time of .s.zarr., which has 2020-01-01T00:00–2020-04-09",
+        ),
     ],
 )
 def test_refused(split: dict, words: str) -> None:
     with pytest.raises(FdsrError, match=words):
-        split_blocks(TIMES, split, 1)
+        split_blocks(TIMES, split, 1, "s.zarr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import xarray as xr
 
+from fdsr.data.making.periods import DATED_AXIS
 from fdsr.data.making.sources.remote import first_line, is_remote, patiently, require_protocol
 from fdsr.errors import FdsrError
 from fdsr.grids.axes import normalise_axes, time_axis
@@ -57,7 +59,10 @@ def open_raw(path: str, storage_options: StorageOptions | None = None) -> xr.Dat
         except FdsrError:
             raise
         except Exception as error:
-            raise FdsrError(f"source '{path}' cannot be opened as {form.name}: {first_line(error)}") from error
+            reason = first_line(error)
+            if counted := re.search("time units '(.*? since .*?)'", reason):  # months and years have no fixed length
+                reason = f"no dates can be told from '{counted[1]}'; give the time axis hours or days since a date ({DATED_AXIS})"
+            raise FdsrError(f"source '{path}' cannot be opened as {form.name}: {reason}") from error
 
 
 def _open_zarr(path: str, options: StorageOptions) -> xr.Dataset:
