@@ -196,6 +196,4 @@ def write_errors_in_one_line(target: Path) -> Iterator[None]:
         mend = "choose a writable place"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             mend = "free some space and run the same command again: finished steps are kept"
-        raise FdsrError(
-            f"pair store '{target}' cannot be write_errors_in_one_line: {error.strerror or error}; {mend}"
-        ) from error
+        raise FdsrError(f"pair store '{target}' cannot be written: {error.strerror or error}; {mend}") from error

@@ -77,7 +77,7 @@ def synthesise(config: SynthesisConfig, target: str | Path, device: str | None =
     blocks of time that begin with a run share none with their neighbours (`run` and `model_time` say which and when). Runs
     on the GPU if there is one. Atomic and resumable, a batch of runs at a time.
 
-    Raises FdsrError if the target exists or cannot be write_errors_in_one_line.
+    Raises FdsrError if the target exists or cannot be written.
     """
     target = Path(target)
     if target.exists():
