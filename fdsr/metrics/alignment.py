@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
@@ -11,6 +11,7 @@ import xarray as xr
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 from fdsr.grids.names import DEGREES, KILOMETRES, LATITUDE, LONGITUDE, MEMBER, TIME, X, Y, axis_unit
+from fdsr.units import Conversion, conversions
 
 AXES = {
     "time": TIME.usual,
@@ -29,6 +30,7 @@ class Fields:
     what: str
     data: xr.Dataset
     units: str
+    conversions: Mapping[str, Conversion] = field(default_factory=dict)  # of variables to be read in another unit
 
     @property
     def grid(self) -> Grid:
@@ -48,7 +50,7 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
     """
     if isinstance(data, xr.DataArray):
         channel = next((d for d in CHANNEL if d in data.dims), None)
-        data = data.to_dataset(dim=channel) if channel else data.to_dataset(name=name)
+        data = _channels(data, channel) if channel else data.to_dataset(name=name)
     if not isinstance(data, xr.Dataset):
         raise FdsrError(
             f"{what} must be an xarray.Dataset with one data variable a field, or a DataArray, got {type(data).__name__}"
@@ -73,6 +75,23 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
     if rows in LATITUDE.usual or _unit(data, "row") == DEGREES:
         return Fields(what, data, DEGREES)
     return Fields(what, data.assign_coords({axis: _kilometres(data, axis, what) for axis in ("row", "column")}), "km")
+
+
+def _channels(data: xr.DataArray, channel: str) -> xr.Dataset:
+    """One variable a channel, with its unit where the array lists those of all, as the arrays of a pair store do."""
+    split, units = data.to_dataset(dim=channel), data.attrs.get("units")
+    if isinstance(units, list | tuple | np.ndarray) and len(units) == data.sizes[channel]:
+        for name, unit in zip(split.data_vars, units, strict=True):
+            split[name].attrs["units"] = str(unit)
+    return split
+
+
+def match_units(fields: Fields, reference: Fields, names: Sequence[str]) -> Fields:
+    """`fields` to be read in the units of `reference`; what is converted is said. Raises FdsrError where that cannot be."""
+    given, wanted = (
+        {name: f.data[name].attrs.get("units") for name in names if name in f.data} for f in (fields, reference)
+    )
+    return replace(fields, conversions=conversions(given, wanted, fields.what, reference.what))
 
 
 def _unit(data: xr.Dataset, axis: str) -> str | None:
@@ -122,7 +141,7 @@ def _reorder(fields: Fields, wanted: dict[str, np.ndarray], tolerance: float) ->
             return None
         if (index != np.arange(index.size)).any():
             data = data.isel({axis: index})
-    return Fields(fields.what, data, fields.units)
+    return replace(fields, data=data)
 
 
 def match_grid(fine: Fields, reference: Fields) -> Fields:

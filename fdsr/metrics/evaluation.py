@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.alignment import Fields, check_dims, match_grid, match_low, match_times, read_fields
+from fdsr.metrics.alignment import Fields, check_dims, match_grid, match_low, match_times, match_units, read_fields
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.precipitation import read_thresholds
 from fdsr.metrics.registry import MetricNames
@@ -33,7 +33,7 @@ def evaluate_datasets(
     seed: int = 0,
     metrics: MetricNames | None = None,
 ) -> xr.Dataset:
-    """Score a prediction against the truth, area-weighted and in the variables' own units.
+    """Score a prediction against the truth, area-weighted and in the units of the truth, to which the others are converted.
 
     Lazy data, chunked or not, from any store, are read one variable of one time at a time, with all its members: the
     CRPS compares every two of them. Everything else runs in blocks beside that.
@@ -66,7 +66,7 @@ def evaluate_datasets(
         too small for spectra has NaN in their scores, a variable without a cell that counts in all of them.
 
     Raises:
-        FdsrError: times, grids or variables do not match; a predicted value is missing where the truth is not, or a true
+        FdsrError: times, grids, units or variables do not match; a predicted value is missing where the truth is not, or a true
             one infinite (names variable, time, member and place).
     """
     named = [d.name for d in (truth, prediction) if isinstance(d, xr.DataArray) and d.name is not None]
@@ -81,13 +81,14 @@ def evaluate_datasets(
     for name in names:
         check_dims(reference, name, ("time", "row", "column"))
         check_dims(fine, name, ("time", "member", "row", "column"))
-    fine = match_grid(fine, reference)
+    fine = match_units(match_grid(fine, reference), reference, names)
     times, steps = match_times(fine, reference)
     grid = reference.grid
 
     coarse, factor, coarse_steps = None, None, steps
     if low is not None:
         coarse, factor = match_low(read_fields(low, "low", label), reference, names)
+        coarse = match_units(coarse, reference, names)
         _, coarse_steps = match_times(fine, coarse)
     counts = None if mask is None else _Mask(mask, fine, reference)
     asked = _thresholds(thresholds, reference, names)
@@ -153,6 +154,8 @@ def _load(fields: Fields, name: str, step: int) -> Tensor:
     if "member" not in array.dims:
         array = array.expand_dims("member")
     values = np.asarray(array.transpose("member", "row", "column").values)
+    if name in fields.conversions:
+        values = fields.conversions[name](values)
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
     # in native byte order and without negative strides, as torch wants them

@@ -268,3 +268,35 @@ def test_errors_name_what_is_wrong() -> None:
         with pytest.raises(FdsrError, match=message) as caught:
             evaluate(*arguments)
         assert "\n" not in str(caught.value)
+
+
+def test_units_that_differ(expected: FieldMetrics, caplog: pytest.LogCaptureFixture) -> None:
+    prediction, truth, low = datasets()
+    kelvin = {n: {"units": "kelvin"} for n in NAMES}
+    for name in NAMES:
+        prediction[name] = (prediction[name].astype(np.float64) - 273.15).assign_attrs(units="degC")
+        low[name] = low[name].assign_attrs(kelvin[name])
+    result = evaluate(prediction, truth, low)
+    for name in ("rmse", "crps", "bias", "coarse_consistency"):
+        np.testing.assert_allclose(
+            result[name].sel(variable=NAMES), [expected.compute()[name][n] for n in NAMES], rtol=1e-6, atol=1e-6
+        )
+    assert result["units"].values.tolist() == ["K", "K"]
+    said = [record.getMessage() for record in caplog.records if record.name == "fdsr.units"]
+    assert said == ["prediction: converted to the units of truth: t2m (degC to K), u10 (degC to K)"]
+    prediction.u10.attrs["units"] = "m s-1"
+    with pytest.raises(FdsrError, match="u10 is in 'm s-1' in prediction and in 'K' in truth: mixed units") as caught:
+        evaluate(prediction, truth)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_array_of_channels_lists_their_units(caplog: pytest.LogCaptureFixture) -> None:
+    prediction, truth, _ = datasets()
+    hotter = truth.assign(u10=truth.u10 * 10)
+    stacked = hotter.to_dataarray("high_channel").assign_attrs(units=["K", "mm"])
+    fine = prediction.assign(t2m=prediction.t2m.assign_attrs(units="K"), u10=prediction.u10.assign_attrs(units="cm"))
+    result = evaluate(fine, stacked)
+    assert result["units"].values.tolist() == ["K", "mm"] and stacked.attrs["units"] == ["K", "mm"]
+    in_cm = evaluate(prediction, truth)
+    np.testing.assert_allclose(result.rmse.sel(variable="u10"), 10 * in_cm.rmse.sel(variable="u10"), rtol=1e-6)
+    np.testing.assert_allclose(result.rmse.sel(variable="t2m"), in_cm.rmse.sel(variable="t2m"), rtol=1e-9)

@@ -89,7 +89,7 @@ def append(
     if (partial.folder / _COMMIT).exists():  # all was there, and the moving in was interrupted
         with write_errors_in_one_line(target), partial.locked():
             return _move_in(partial)
-    pairs = plan_pairs(config)
+    pairs = plan_pairs(config, {name: about.get("units") for name, about in attributes["variables"].items()})
     _same_grid(pairs, target, source)
     old, encoding = _old_times(target)
     new = np.flatnonzero(pairs.times > old[-1])

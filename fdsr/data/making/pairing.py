@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -71,8 +71,11 @@ class Pairs:
         return max(chunk, length // chunk * chunk) if chunk * per_step <= CHUNK_BYTES else length
 
 
-def plan_pairs(config: PrepareConfig) -> Pairs:
-    """Open and check the sources of `config`. Raises FdsrError for whatever makes a pair store impossible."""
+def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = None) -> Pairs:
+    """Open and check the sources of `config`. Raises FdsrError for whatever makes a pair store impossible.
+
+    units: channel → the unit to read it in; by default the coarse archive is read in those of the fine one.
+    """
     source = crop_region(_open(config.source, config), config.crop)
     if "time" not in source.dims and config.channels:
         raise FdsrError(
@@ -92,7 +95,11 @@ def plan_pairs(config: PrepareConfig) -> Pairs:
         low_reader = ChannelReader(
             low, config.low_channels, low_steps, str(config.low_source), config.missing, grid.fine.periodic
         )
-        _same_units(high_reader, low_reader)
+        if units is None:
+            low_reader.convert(high_reader.units, f"'{config.source}'")
+    if units is not None:
+        for reader in filter(None, (high_reader, low_reader)):
+            reader.convert(units, "the pair store")
     statics = _open(config.static_source, config) if config.static_source else source
     static, static_attributes = static_fields(
         statics, list(config.static), grid.fine, config.static_source or config.source, config.missing
@@ -132,13 +139,3 @@ def _paired(
     if a.size == 0:
         raise FdsrError(f"'{config.source}' and '{config.low_source}' have no time in common; there is nothing to pair")
     return steps[a], low_steps[b]
-
-
-def _same_units(high: ChannelReader, low: ChannelReader) -> None:
-    for name in high.attributes.keys() & low.attributes.keys():
-        units: list[Any] = [r.attributes[name].get("units") for r in (high, low)]
-        if None not in units and units[0] != units[1]:
-            raise FdsrError(
-                f"channel '{name}' is in '{units[0]}' in '{high.where}' and in '{units[1]}' in '{low.where}': "
-                "mixed units; convert one of them, or give the coarse one a name of its own (NAME=VARIABLE)"
-            )

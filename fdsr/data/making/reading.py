@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,6 +16,7 @@ from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.regrid import Regridding
 from fdsr.data.making.sources import Channel, patiently, resolve
 from fdsr.errors import FdsrError
+from fdsr.units import Conversion, conversions
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ChannelReader:
     missing: str = "error"
     periodic: bool = False
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    _conversions: dict[str, Conversion] = field(default_factory=dict)
     _reads: list[_Read] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,13 +55,28 @@ class ChannelReader:
             read = reads.setdefault(variable, _Read(variable, axis, [], []))
             read.levels.append(index or 0)
             read.channels.append(i)
-            attributes = self.ds[variable].attrs
+            attributes = dict(self.ds[variable].attrs)
+            if isinstance(
+                attributes.get("units"), list | tuple
+            ):  # of all channels of the array that this one was taken out of
+                del attributes["units"]
             self.attributes[channel.name] = {
                 k: str(v) for k, v in attributes.items() if k in ("units", "standard_name", "long_name", "thresholds")
             }
         self._reads = list(reads.values())
         # only what is read is kept, so that little is sent to other processes
         self.ds = self.ds[list(reads)]
+
+    @property
+    def units(self) -> dict[str, str | None]:
+        """channel → unit, None where the source says none."""
+        return {name: attributes.get("units") for name, attributes in self.attributes.items()}
+
+    def convert(self, units: Mapping[str, str | None], other: str) -> None:
+        """Read what `other` has too in its `units`, and say so. Raises FdsrError where a unit cannot be converted."""
+        self._conversions = conversions(self.units, units, f"'{self.where}'", other)
+        for name in self._conversions:
+            self.attributes[name]["units"] = str(units[name])
 
     def bytes_per_step(self) -> int:
         """Memory that decoding one time step takes, all levels that share a chunk included."""
@@ -86,6 +103,9 @@ class ChannelReader:
             order = sorted(set(read.levels))
             for level, channel in zip(read.levels, read.channels, strict=True):
                 out[:, channel] = loaded[:, order.index(level)]
+        for i, c in enumerate(self.channels):
+            if c.name in self._conversions:
+                out[:, i] = self._conversions[c.name](out[:, i].astype(np.float64))
         filled = [
             POLICIES[self.missing](
                 out[:, i], c.name, lambda k: _time_text(self.ds.time.values[steps[k]]), self.where, self.periodic

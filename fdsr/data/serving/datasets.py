@@ -26,6 +26,7 @@ from fdsr.data.serving.patches import PatchKey
 from fdsr.data.serving.store import PairStore
 from fdsr.errors import FdsrError
 from fdsr.grids.axes import grid_of
+from fdsr.units import require_same
 
 
 class WeatherBatch(TypedDict, total=False):
@@ -178,6 +179,8 @@ def _coarse_reader(path: str, spec: FieldSpec) -> ChannelReader:
     reader = ChannelReader(
         ds, [Channel(n, n) for n in spec.low_channels], np.arange(ds.time.size), path, missing, grid.periodic
     )
+    trained = {name: about.get("units") for name, about in spec.attributes.items()}
+    require_same(reader.units, trained, f"'{path}'", "the model")
     if not grid.in_units(wanted.units).lies_on(wanted, 1e-3):
         raise FdsrError(
             f"'{path}' has {grid.extent}; the model was trained for {wanted.extent}; regrid the coarse fields"

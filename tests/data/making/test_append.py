@@ -116,3 +116,16 @@ def test_refused(tmp_path: Path, years: tuple[xr.Dataset, str, Path]) -> None:
     with pytest.raises(FdsrError, match="not a finished pair store"):
         append(first, first)
     assert contents(target) == before and not list(tmp_path.glob(".*"))
+
+
+def test_new_times_in_other_units(tmp_path: Path, years: tuple[xr.Dataset, str, Path]) -> None:
+    ds, _, target = years
+    other = ds.assign(t2m=(ds.t2m - 273.15).assign_attrs(units="degC"), u10=(ds.u10 * 3.6).assign_attrs(units="km/h"))
+    assert append(target, write_source(other, tmp_path / "other.zarr")) == 12
+    high = PairStore(target).group["high"][:]
+    np.testing.assert_allclose(high[:, 0], ds.t2m, atol=1e-4)
+    np.testing.assert_allclose(high[:, 1], ds.u10, rtol=1e-6, atol=1e-6)
+    longer = make_source(times=36)
+    longer.u10.attrs["units"] = "K"
+    with pytest.raises(FdsrError, match=r"u10 is in 'K' in .* and in 'm s-1' in the pair store"):
+        append(target, write_source(longer, tmp_path / "wrong.zarr"))

@@ -120,14 +120,39 @@ def test_a_coarse_archive_on_a_grid_of_its_own_is_regridded(
     assert coarse == pytest.approx(fine, rel=1e-6)
 
 
+def test_a_coarse_archive_in_other_units_is_converted(
+    tmp_path: Path, source_data: xr.Dataset, source_path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kelvin = coarse_archive(source_data)
+    celsius = kelvin.assign(t2m=(kelvin.t2m - 273.15).assign_attrs(units="celsius"))
+    spelled = kelvin.assign(t2m=kelvin.t2m.assign_attrs(units="kelvin"))
+    bare = kelvin.assign(t2m=kelvin.t2m.drop_attrs())
+    stores = []
+    for name, ds in (("kelvin", spelled), ("celsius", celsius), ("bare", bare)):
+        config = pair_config(
+            source_path, low_source=write_source(ds, tmp_path / f"{name}.zarr"), low_variables=["t2m", "msl"],
+            split={"train": 5, "test": 2}, gap=1,
+        )  # fmt: skip
+        caplog.clear()
+        stores.append(PairStore(prepare(config, tmp_path / f"{name}-pairs.zarr")))
+        said = [record.getMessage() for record in caplog.records if record.name == "fdsr.units"]
+        assert len(said) == (name != "kelvin")
+        assert name != "celsius" or "t2m (celsius to K)" in said[0]
+        assert name != "bare" or "no units for t2m" in said[0]
+    lows = [store.group["low"][:] for store in stores]
+    np.testing.assert_allclose(lows[1], lows[0], atol=1e-4)
+    np.testing.assert_array_equal(lows[2], lows[0])
+    assert all(store.spec.attributes["t2m"]["units"] == "K" for store in stores)
+
+
 def test_archives_that_cannot_be_paired(tmp_path: Path, source_data: xr.Dataset, source_path: str) -> None:
     low = coarse_archive(source_data)
-    celsius = low.copy(deep=True)
-    celsius.t2m.attrs["units"] = "degC"
+    density = low.copy(deep=True)
+    density.t2m.attrs["units"] = "kg m-3"
     later = low.assign_coords(time=low.time.values + np.timedelta64(3650, "D"))
     for i, (ds, words) in enumerate(
         (
-            (celsius, r"'t2m' is in 'K' in .* and in 'degC' in .*mixed units"),
+            (density, r"t2m is in 'kg m-3' in .* and in 'K' in .*mixed units.*correct the attribute"),
             (later, "no time in common"),
             (low.isel(time=[0, 2, 1]), "unsorted"),
             (low.isel(latitude=slice(2, 5)), "covers lat"),

@@ -265,14 +265,25 @@ def test_calendars(tmp_path: Path) -> None:
         open_source(write_source(months_of_30_days, tmp_path / "b.zarr"))
 
 
-def test_mixed_units(tmp_path: Path, source_data: xr.Dataset) -> None:
-    netcdf_glob(source_data, tmp_path)
+def test_files_in_different_units(tmp_path: Path, source_data: xr.Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    pattern = netcdf_glob(source_data, tmp_path)
     with xr.open_dataset(tmp_path / "part-1.nc") as ds:
         other = ds.load()
-    other.t2m.attrs["units"] = "degC"
-    other.to_netcdf(tmp_path / "part-1.nc", engine="scipy")
-    with pytest.raises(FdsrError, match=r"'t2m' has mixed units \('K' in part-0.nc, 'degC' in part-1.nc\)") as caught:
-        open_source(str(tmp_path / "part-*.nc"))
+    for t2m, unit, wind in ((other.t2m - 273.15, "degC", "m s**-1"), (other.t2m, "kelvin", "m/s")):
+        changed = other.assign(t2m=t2m.assign_attrs(units=unit), u10=other.u10.assign_attrs(units=wind))
+        changed.to_netcdf(tmp_path / "part-1.nc", engine="scipy")
+        caplog.clear()
+        with open_source(pattern) as found:
+            np.testing.assert_allclose(found.t2m, source_data.t2m, atol=1e-4)
+            np.testing.assert_array_equal(found.u10, source_data.u10)
+            assert found.t2m.attrs["units"] == "K" and found.t2m.dtype == np.float32
+        said = [record.getMessage() for record in caplog.records if record.name == "fdsr.units"]
+        assert said == (
+            ["'part-1.nc': converted to the units of 'part-0.nc': t2m (degC to K)"] if unit == "degC" else []
+        )
+    other.assign(t2m=other.t2m.assign_attrs(units="m")).to_netcdf(tmp_path / "part-1.nc", engine="scipy")
+    with pytest.raises(FdsrError, match=r"t2m is in 'm' in 'part-1.nc' and in 'K' in 'part-0.nc'") as caught:
+        open_source(pattern)
     assert "\n" not in str(caught.value)
 
 

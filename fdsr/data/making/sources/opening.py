@@ -16,6 +16,7 @@ from fdsr.data.making.periods import DATED_AXIS
 from fdsr.data.making.sources.remote import first_line, is_remote, patiently, require_protocol
 from fdsr.errors import FdsrError
 from fdsr.grids.axes import normalise_axes, time_axis
+from fdsr.units import conversions
 
 StorageOptions = Mapping[str, Any]
 
@@ -73,12 +74,11 @@ def _open_netcdf(path: str, options: StorageOptions) -> xr.Dataset:
     files = _local_files(path, options)
     if len(files) == 1:
         return xr.open_dataset(files[0])
-    units: dict[str, dict[str, str]] = {}  # of every variable: unit -> the first file that has it
+    units: dict[str, tuple[str | None, str]] = {}  # of every variable: its unit, and the first file that has it
     static: dict[str, xr.DataArray] = {}  # fields without time, from the first file that has them
 
     def note(ds: xr.Dataset) -> xr.Dataset:
-        for name, variable in ds.data_vars.items():
-            units.setdefault(str(name), {}).setdefault(str(variable.attrs.get("units")), str(ds.encoding.get("source")))
+        ds = _in_units_of_first(ds, units)
         # of the fields that vary, so that files of one kind remain, which are then joined along time
         time = time_axis(ds)
         without = [n for n, v in ds.data_vars.items() if time is not None and time not in v.dims]
@@ -90,13 +90,23 @@ def _open_netcdf(path: str, options: StorageOptions) -> xr.Dataset:
         files, combine="by_coords", preprocess=note, data_vars="minimal", coords="minimal", compat="override",
         join="exact", combine_attrs="override", chunks={},
     )  # fmt: skip
-    for name, files_by_unit in units.items():
-        if len(files_by_unit) > 1:
-            said = ", ".join(f"'{unit}' in {Path(file).name}" for unit, file in files_by_unit.items())
-            raise FdsrError(
-                f"source '{path}': variable '{name}' has mixed units ({said}); convert them to one unit first"
-            )
     return combined.assign({n: v for n, v in static.items() if n not in combined})
+
+
+def _in_units_of_first(ds: xr.Dataset, first: dict[str, tuple[str | None, str]]) -> xr.Dataset:
+    """A file's variables in the unit, noted in `first`, of the file that had them first; lazily."""
+    file = Path(str(ds.encoding.get("source"))).name
+    own = {str(name): variable.attrs.get("units") for name, variable in ds.data_vars.items()}
+    changed = {}
+    # files may have their first variables from different ones
+    for other in dict.fromkeys(first[name][1] for name in own if name in first):
+        wanted = {name: unit for name, (unit, where) in first.items() if where == other}
+        for name, line in conversions(own, wanted, f"'{file}'", f"'{other}'").items():
+            changed[name] = line(ds[name]).assign_attrs(ds[name].attrs | {"units": wanted[name]})
+            changed[name].encoding = ds[name].encoding  # which names the grid mapping
+    for name, unit in own.items():
+        first.setdefault(name, (unit, file))
+    return ds.assign(changed)
 
 
 def _open_grib(path: str, options: StorageOptions) -> xr.Dataset:
