@@ -85,8 +85,8 @@ class HalfUNet(nn.Module):
         is hardly seen by a discriminator that cuts at the same places.
     stem, stem_stride: kernel and stride of the first convolution; stride 1 and an odd kernel, or stride 2, which halves
         the resolution, and an even one. 4 with stride 2 overlaps and costs what patch_size 2 costs.
-    pool: the head sees the `sum` over positions, or their `mean`, by which V has one scale on fields of every size.
-        Images are of one size, and a sum lets V learn faster.
+    pool: the head sees the `sum` over positions, as in the original for images of one size, or their `mean`, by which V has one
+        scale on fields of every size.
     group: largest number of samples over which the minibatch standard deviation is taken; 1 leaves it out.
     time_scale: multiplies t before its embedding, see `TimeEmbedding`.
     """
