@@ -32,7 +32,7 @@ from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.masking import neutral_output, points_over_present
-from fdsr.modules.settings import choose
+from fdsr.modules.settings import choose, require_instances
 from fdsr.modules.terminal_noise import warn_of_signal
 
 PredictionName = Literal["eps", "x0", "v"]
@@ -76,6 +76,16 @@ class DDPMModule(GenerativeModule):
         reverse_variance: VarianceName = "posterior",
         **kwargs: Any,
     ) -> None:
+        require_instances(
+            {
+                "noise": (noise, Noise),
+                "precondition": (precondition, Preconditioning),
+                "loss": (loss, Loss),
+                "transform": (transform, Transform),
+                "times": (times, TimeSampling),
+                "sampler": (sampler, Sampler),
+            }
+        )
         super().__init__(**kwargs)
         self.noise, self.precondition, self.objective, self.transform = noise, precondition, loss, transform
         self.times, self.sampler, self.reverse_variance = times, sampler, reverse_variance

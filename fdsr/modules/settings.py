@@ -91,3 +91,12 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
     if name not in table:
         raise FdsrError(f"{what} '{name}' is unknown; choose one of {', '.join(table)}")
     return table[name]
+
+
+def require_instances(settings: Mapping[str, tuple[Any, type]]) -> None:
+    """Each of {argument: (value, class)} is of its class. Raises FdsrError for one that is not: a name in place of an object."""
+    for name, (value, cls) in settings.items():
+        if not isinstance(value, cls):
+            raise FdsrError(
+                f"model.{name} is {value!r}; give an object of a class that derives from {import_path(cls)}, as fdsr.diffusion has"
+            )

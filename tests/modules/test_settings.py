@@ -182,6 +182,14 @@ def test_a_foreign_argument_is_refused_in_python() -> None:
         assert "\n" not in str(caught.value) and str(caught.value).startswith("'a.ckpt': ")
 
 
+@pytest.mark.parametrize("name", ["noise", "precondition", "loss", "transform", "times", "sampler"])
+def test_a_name_is_no_object(name: str) -> None:
+    with pytest.raises(
+        FdsrError, match=rf"^model\.{name} is 'ddim'; give an object of a class that derives from fdsr\.diffusion\."
+    ):
+        DDPMModule(**{name: "ddim"})
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
