@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fdsr.backbones import available_discriminators, build_discriminator, register_discriminator, registry
+from fdsr.backbones import (
+    available_backbones,
+    available_discriminators,
+    build_discriminator,
+    register_discriminator,
+)
 from fdsr.backbones.discriminator import minibatch_stddev
 
 SMALL = {"width": 8, "multipliers": (1, 2, 2)}
@@ -137,7 +142,7 @@ def test_registry() -> None:
         build_discriminator("half_unet", in_channels=1, norm="group")
     with pytest.raises(ValueError, match="registered already"):
         register_discriminator("half_unet")(nn.Linear)
-    assert "half_unet" not in registry._BACKBONES
+    assert "half_unet" not in available_backbones()
 
 
 @pytest.mark.parametrize(

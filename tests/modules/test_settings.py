@@ -153,10 +153,8 @@ class Forgetful(d.WhiteNoise):
     ("cls", "arguments", "words"),
     [
         (DDPMModule, {"noise": Forgetful()}, r"model\.noise is a Forgetful, .* let it keep its argument 'width'"),
-        (DDPMModule, {"loss": lambda *a: a[1].mean()}, r"model\.loss is a function"),
         (DDPMModule, {"backbone_args": {"width": torch.ones(2)}}, r"model\.backbone_args\.width is a Tensor"),
         (DDPMModule, {"backbone_args": {"width": {8, 16}}}, r"model\.backbone_args\.width is a set"),
-        (DDPMModule, {"sampler": d.DDIM}, r"model\.sampler is a"),
         (DDGANModule, {"divergence": d.DIVERGENCES["gan"]}, r"model\.divergence\.f is a function"),
     ],
 )
@@ -180,6 +178,18 @@ def test_a_foreign_argument_is_refused_in_python() -> None:
         with pytest.raises(FdsrError, match="stepps") as caught:
             build(cast(Any, cls), values, "'a.ckpt'")
         assert "\n" not in str(caught.value) and str(caught.value).startswith("'a.ckpt': ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"loss": lambda task: task.x_0.mean()}, r"model\.loss is <function"),
+        ({"sampler": d.DDIM}, r"model\.sampler is <class"),
+    ],
+)
+def test_a_class_or_a_function_is_no_object(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(FdsrError, match=words):
+        DDPMModule(**arguments)
 
 
 @pytest.mark.parametrize("name", ["noise", "precondition", "loss", "transform", "times", "sampler"])
