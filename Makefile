@@ -24,7 +24,7 @@ $(VENV)/.installed-$(EXTRAS): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): PyTorch is large, two to five minutes on a fresh machine"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt \
-	    --editable '.[$(EXTRAS)]' 2>&1 | tee $(VENV)/install.log | $(SHORT) || { grep -a '^ERROR' $(VENV)/install.log >&2; exit 1; }
+	    --editable '.[$(EXTRAS)]' 2>&1 | tee $(VENV)/install.log | $(SHORT) || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
 install: $(VENV)/.installed-$(EXTRAS) ## set up .venv with everything, tests included
