@@ -1,15 +1,11 @@
-"""Measures a tiny DDGAN's images in several processes on CPU, before it has learnt anything and in a test. Run as a script."""
+"""Measures a tiny DDGAN's images in several processes on CPU, before it has learnt anything and in a test."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import lightning as L
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from synthetic import TINY_DDGAN
 
 from fdsr.callbacks import EMACallback, FIDCallback
@@ -18,7 +14,6 @@ from fdsr.modules import DDGANModule
 
 
 def main(images: Path, folder: Path, processes: int) -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)  # equal weights, however many processes train them
     # a learning rate of zero: shares of several processes train differently, and are not what is compared
     module = DDGANModule(**TINY_DDGAN, lr=0.0, discriminator_lr=0.0)
@@ -31,7 +26,3 @@ def main(images: Path, folder: Path, processes: int) -> None:
     data = FashionMNISTDataModule(folder=str(images), verify=False, batch_size=8)
     trainer.fit(module, datamodule=data)
     trainer.test(module, datamodule=data, verbose=False)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

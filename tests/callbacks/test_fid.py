@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from processes import side_by_side
 from tiny_images import write_idx
 from torch import Tensor
 
@@ -208,14 +205,7 @@ def test_a_grid_shows_every_image(tmp_path: Path) -> None:
 def test_processes_agree(image_folder: Path, tmp_path: Path, world_size: int = 2) -> None:
     """A DDGAN's images drawn by several processes give the distances of one process, training and testing."""
     ddp_fid.main(image_folder, tmp_path / "1", 1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")}
-    environment |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, ddp_fid.__file__, str(image_folder), str(tmp_path / str(world_size)), str(world_size)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
+    side_by_side(ddp_fid.main, image_folder, tmp_path / str(world_size), world_size, world=world_size)
     found = [lines(tmp_path / str(n)) for n in (1, world_size)]
     for one, several in zip(*found, strict=True):
         assert (one["stage"], one["processes"], several["processes"]) == (several["stage"], 1, world_size)

@@ -1,14 +1,10 @@
-"""Runs commands of the program one after the other, in processes that take seconds to start. Arguments: a JSON list of commands.
-
-Every draw of noise is noted, by its hash: those of command n in rank R in the file WITNESS/n-rankR.json, if WITNESS names a folder.
-"""
+"""Commands of the program one after the other, in processes that take long to start, and the noise that each draws."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +22,10 @@ def witness(*size: Any, **options: Any) -> torch.Tensor:
     return values
 
 
-if __name__ == "__main__":
+def run(commands: list[list[str]], folder: Path) -> None:
+    """Hashes of the noise of command n in rank R are written to `folder`/n-rankR.json."""
     torch.randn = witness
-    for number, command in enumerate(json.loads(sys.argv[1])):
+    for number, command in enumerate(commands):
         drawn.clear()
-        if main(command):
-            sys.exit(1)
-        if "WITNESS" in os.environ:
-            path = Path(os.environ["WITNESS"]) / f"{number}-rank{os.environ['LOCAL_RANK']}.json"
-            path.write_text(json.dumps(drawn))
+        assert main(command) == 0
+        (folder / f"{number}-rank{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(drawn))

@@ -17,6 +17,7 @@ import pytest
 import several
 import torch
 import xarray as xr
+from processes import side_by_side
 from torch.utils.data import default_collate
 
 from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
@@ -25,7 +26,6 @@ from fdsr.metrics import FieldMetrics, Task
 from fdsr.modules import load_module
 
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
-SEVERAL = Path(__file__).with_name("several.py")
 
 
 def together(*command: object, cache: Path, seconds: float = 500, **environment: object) -> str:
@@ -50,11 +50,9 @@ def fdsr(*arguments: object, cache: Path) -> str:
     return together(sys.executable, "-m", "fdsr.cli", *arguments, cache=cache)
 
 
-def fdsr_twice(commands: list[list[object]], cache: Path, **environment: object) -> None:
-    """Commands one after the other, by the same two processes."""
-    plain = json.dumps([[str(a) for a in (*command, *TWO)] for command in commands])
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    together(sys.executable, *launcher, SEVERAL, plain, cache=cache, **environment)
+def fdsr_by_two(commands: list[list[object]], folder: Path) -> None:
+    """Commands one after the other, by the same two processes; see `several`."""
+    side_by_side(several.run, [[str(a) for a in (*command, *TWO)] for command in commands], folder)
 
 
 def logged(run: Path) -> dict[int, dict[str, float]]:
@@ -78,9 +76,12 @@ CALLBACKS: list[dict[str, Any]] = [
 
 
 @pytest.mark.slow
-def test_two_processes_in_half_precision(configure: Callable[..., Path], tmp_path: Path, world: Path) -> None:
+def test_two_processes_in_half_precision(
+    configure: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every callback active. Three fields make uneven shares; one leaves the second process without any."""
-    cache, commands, runs = world / "cache", [], {}
+    cache, commands, runs = tmp_path / "cache", [], {}
+    monkeypatch.setenv("FDSR_CACHE", str(cache))
     for method, fields in (("FourierDDPMModule", 3), ("DDGANModule", 3), ("DDPMModule", 1), ("DDGANModule", 1)):
         name = f"{method}-{fields}"
         config = configure(
@@ -89,7 +90,7 @@ def test_two_processes_in_half_precision(configure: Callable[..., Path], tmp_pat
         )  # fmt: skip
         runs[name] = tmp_path / "runs" / name
         commands.append(["fit", "--config", config, "--run", runs[name], "--trainer.precision", "bf16-mixed"])
-    fdsr_twice(commands, cache)
+    fdsr_by_two(commands, tmp_path)
     for name, run in runs.items():
         require_whole(run, cache, name)
 
@@ -177,7 +178,7 @@ def test_a_prediction_by_two_processes_is_that_of_one(
         several.drawn.clear()
         assert program(*common, "--run", tmp_path / "one" / str(times)) == 0
         drawn.append(list(several.drawn))
-    fdsr_twice(commands, world / "cache", WITNESS=tmp_path)
+    fdsr_by_two(commands, tmp_path)
     for number, times in enumerate(numbers):
         shares = [json.loads((tmp_path / f"{number}-rank{rank}.json").read_text()) for rank in (0, 1)]
         assert len(drawn[number]) == 2 * times  # a start for each of two members
@@ -201,7 +202,7 @@ def test_two_stages_by_two_processes(
     scales = {}
     config = configure("DDPMModule", "second", model__target="regression", model__regression_ckpt=str(checkpoint))
     assert program("fit", "--config", config, "--run", tmp_path / "one") == 0
-    fdsr("fit", "--config", config, "--run", tmp_path / "two", *TWO, cache=world / "cache")
+    fdsr_by_two([["fit", "--config", config, "--run", tmp_path / "two"]], tmp_path)
     for name in ("one", "two"):
         scales[name] = load_module(tmp_path / name / "checkpoints" / "last.ckpt").codec.stage.power.float()
     # the residual is measured over the whole training block, whoever takes part

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import two_processes
+from processes import side_by_side
 from synthetic import pair_config
 
 from fdsr.data import PairStore, prepare
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
 # training steps, validation and test fields: even, odd, and fewer fields than processes
 SIZES = [(8, 2, 4), (7, 1, 3), (5, 3, 1)]
 
@@ -26,12 +24,7 @@ def test_two_processes(source_path: str, tmp_path: Path) -> None:
         str(prepare(pair_config(source_path, split={"train": a, "val": b, "test": c}), tmp_path / f"{a}-{b}-{c}.zarr"))
         for a, b, c in SIZES
     ]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(tmp_path), *stores], env=environment, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    side_by_side(two_processes.main, tmp_path, stores)
     first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
     for path, (train, _, test) in zip(stores, SIZES, strict=True):
         splits = PairStore(path).splits

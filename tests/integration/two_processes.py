@@ -1,13 +1,12 @@
-"""Run by torch.distributed.run in each of two processes: which samples training and evaluation see here.
+"""Run in each of two processes: which samples training and evaluation see here.
 
-Arguments: the folder for the answers, then stores. A plain Trainer on purpose, whose default is to put a distributed
+A plain Trainer on purpose, whose default is to put a distributed
 sampler of its own into every DataLoader that it finds.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,7 @@ class Witness(L.LightningModule):
 
 
 def main(folder: Path, stores: list[str]) -> None:
+    """Writes the answers, one file a process, into `folder`."""
     answers: dict[str, Any] = {}
     rank = -1
     for store in stores:
@@ -84,7 +84,3 @@ def main(folder: Path, stores: list[str]) -> None:
             "weights": [float(p.detach().double().sum()) for p in method.parameters()],
         }
     (folder / f"rank{rank}.json").write_text(json.dumps(answers))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from torch import Tensor
 
@@ -35,9 +33,8 @@ def merged(rank: int, world: int) -> tuple[Tensor, Tensor]:
     return frechet.compute(), kid.compute()
 
 
-def process(rank: int, world: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
+def process(folder: str) -> None:
+    torch.distributed.init_process_group("gloo")
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.save(merged(rank, world), f"{folder}/{world}-{rank}.pt")
     torch.distributed.destroy_process_group()

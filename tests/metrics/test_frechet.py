@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import side_by_side
 from torch import Tensor
 
 from fdsr.errors import FdsrError
@@ -123,10 +122,7 @@ def test_features_that_are_not_finite_or_do_not_fit_are_refused() -> None:
 def test_processes_agree(tmp_path: Path) -> None:
     values = [merged(0, 1)]
     for world in (2, 3):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        mp.spawn(process, (world, port, str(tmp_path)), nprocs=world)  # type: ignore[no-untyped-call]
+        side_by_side(process, str(tmp_path), world=world)
         values += [torch.load(tmp_path / f"{world}-{rank}.pt") for rank in range(world)]
     assert len(values) == 6
     for frechet, kid in values:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import side_by_side
 
 from fdsr.grids import Grid
 from fdsr.metrics import FieldMetrics, Task
@@ -40,9 +40,9 @@ def results(metrics: FieldMetrics) -> dict[str, Any]:
     return found
 
 
-def work(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+def work(folder: str) -> None:
+    dist.init_process_group("gloo")
+    rank, world = dist.get_rank(), dist.get_world_size()
     metrics = build()
     p, y, low = data()
     for i in SHARES[world][rank]:
@@ -63,7 +63,7 @@ def test_every_metric_is_the_same(world: int, tmp_path: Path) -> None:
     metrics.update(*data())
     expected = results(metrics)
     assert sum(math.isfinite(value) for value in expected.values() if isinstance(value, float)) > 30
-    mp.spawn(work, (world, str(tmp_path)), nprocs=world, join=True)
+    side_by_side(work, str(tmp_path), world=world)
     for rank in range(world):
         found = torch.load(tmp_path / f"rank{rank}.pt")
         assert set(found) == set(expected)

@@ -1,16 +1,12 @@
-"""Trains a tiny DDGAN in two processes on CPU; each writes what it drew and where its weights ended. Run as a script."""
+"""Trains a tiny DDGAN in two processes on CPU; each writes what it drew and where its weights ended."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from synthetic import TINY_DDGAN
 from tiny_images import TinyImages
 
@@ -29,7 +25,6 @@ class Recorded(DDGANModule):
 
 
 def main(folder: Path, precision: Any) -> None:
-    torch.set_num_threads(1)
     module = Recorded(**TINY_DDGAN, r1_every=2, lr=1e-3, discriminator_lr=1e-3)
     module.drawn = []
     ema = EMACallback()
@@ -47,7 +42,3 @@ def main(folder: Path, precision: Any) -> None:
         "images": module.sample_images([2 * i + trainer.global_rank for i in range(3)], 0),
     }
     torch.save(result, folder / f"rank{trainer.global_rank}.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])

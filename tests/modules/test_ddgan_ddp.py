@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
+import ddp_ddgan
 import pytest
 import torch
-
-SCRIPT = Path(__file__).with_name("ddp_ddgan.py")
+from processes import side_by_side
 
 
 @pytest.mark.slow
 def test_ranks_stay_equal_and_draw_their_own_noise(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")}
-    environment |= {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "bf16-mixed"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
+    side_by_side(ddp_ddgan.main, tmp_path, "bf16-mixed")
     first, second = (torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in (0, 1))
     assert first["step"] == second["step"] == 6
     for part in ("state", "average"):
