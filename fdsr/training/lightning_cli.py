@@ -179,6 +179,11 @@ class FdsrCLI(LightningCLI):
             path = str(last)
         if path == "last":
             path = str(last)
+        if path == "best":
+            raise FdsrError(
+                "--ckpt_path best names no file; keep the best by --checkpoint.monitor val_loss --checkpoint.save_top_k 1 in "
+                f"training, and name what stands in '{last.parent}' then"
+            )
         if Path(path).is_dir():
             self._adopt(path)
             return None

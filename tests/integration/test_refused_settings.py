@@ -71,6 +71,12 @@ def test_a_metric_that_nobody_logs(refused: Refused, configure: Configure, tmp_p
     assert "Early stopping conditioned on metric `val/loss` which is not available" in said and "train_loss" in said
 
 
+def test_the_best_checkpoint_has_a_name(refused: Refused, configure: Configure, tmp_path: Path) -> None:
+    for verb in ("fit", "test"):
+        said = refused(verb, "--config", configure(), "--run", tmp_path / "run", "--ckpt_path", "best")
+        assert "--checkpoint.monitor val_loss --checkpoint.save_top_k 1" in said
+
+
 def test_too_little_memory(
     refused: Refused, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
