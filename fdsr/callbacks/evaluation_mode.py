@@ -19,7 +19,7 @@ def evaluation_mode(trainer: L.Trainer, module: L.LightningModule) -> Iterator[N
 
     Restored are the raw weights, the train or eval mode of every submodule and the state of the global random
     generators, so that training goes on as if nothing had happened. Autocast is off inside: what is measured is the
-    float32 network that the checkpoint holds, whatever precision trains it.
+    float32 network that the checkpoint holds, whatever precision trains it. Compiled networks run as they are.
     """
     modes = [(part, part.training) for part in module.modules()]
     with ExitStack() as stack:
@@ -27,6 +27,7 @@ def evaluation_mode(trainer: L.Trainer, module: L.LightningModule) -> Iterator[N
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.autocast(module.device.type, enabled=False))
         stack.enter_context(averaged_weights(trainer, module))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             module.eval()
             yield

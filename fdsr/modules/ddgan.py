@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -216,8 +216,7 @@ class DDGANModule(GenerativeModule):
             prediction = self.predict(real.after, t, self._latent(x_0, rng), condition)
             fake = fake_pair(self.process, neutral(prediction, present), real.after, t, noise())
         real.before.requires_grad_(penalised)
-        # a second derivative in half precision would be little but rounding
-        with torch.autocast(self.device.type, enabled=False) if penalised else nullcontext():
+        with _twice_differentiable(self.device) if penalised else nullcontext():
             v_real = self.judge(real, t, condition)
         v_fake = self.judge(fake, t, condition)
         with torch.autocast(self.device.type, enabled=False):
@@ -304,3 +303,10 @@ class DDGANModule(GenerativeModule):
             )
 
         return Ancestral()(denoise, lambda: self.process.colour(draw(shape)), self.process)
+
+
+@contextmanager
+def _twice_differentiable(device: torch.device) -> Iterator[None]:
+    """In single precision, where a second derivative is more than rounding, and not compiled: compiled networks have none."""
+    with torch.autocast(device.type, enabled=False), torch.compiler.set_stance("force_eager"):
+        yield

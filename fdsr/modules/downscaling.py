@@ -144,7 +144,10 @@ class DownscalingModule(L.LightningModule):
 
     def configure_model(self) -> None:
         if not self.attached:
-            self.attach(self.trainer.datamodule.spec)  # type: ignore[attr-defined]
+            # Lightning would have every new tensor on the device it trains on, where tables are not yet, and where seeds draw
+            # other weights
+            with torch.device("cpu"):
+                self.attach(self.trainer.datamodule.spec)  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[SPEC_KEY], checkpoint[KIND_KEY] = self.spec.to_dict(), kind_of(self.spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,11 +55,9 @@ def _words(error: Exception) -> str | None:
 
 
 def _raised_in(error: Exception) -> str:
-    """The name of the module whose code raised the error."""
-    place = error.__traceback__
-    while place and place.tb_next:
-        place = place.tb_next
-    return str(place.tb_frame.f_globals.get("__name__", "")) if place else ""
+    """The name of the module whose code raised the error; what only hands torch's functions on has not raised it."""
+    frames = [f for f, _ in traceback.walk_tb(error.__traceback__) if f.f_code.co_name != "__torch_function__"]
+    return str(frames[-1].f_globals.get("__name__", "")) if frames else ""
 
 
 def _first_cause(error: BaseException) -> BaseException:
