@@ -79,7 +79,7 @@ class CriticProbe(Callback):
                     due = module.r1_gamma > 0 and step % module.r1_every == 0
                     loss, penalty = _judged(module, batch, rng, penalised=due)
                     optimizer.zero_grad()
-                    (loss + 0.5 * module.r1_gamma * penalty).backward()
+                    (loss + penalty).backward()
                     if module.gradient_clip is not None:
                         nn.utils.clip_grad_norm_(pupil.parameters(), module.gradient_clip)
                     optimizer.step()

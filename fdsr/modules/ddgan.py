@@ -45,7 +45,7 @@ class DDGANModule(GenerativeModule):
     The generator `network` predicts x̂_0 from (x_t, t, z) and the condition, x̂_{t−1} is drawn from the exact posterior
     q(· | x_t, x̂_0), and the discriminator scores pairs (x_{t−1}, x_t) at t. Real pairs are one further step of noise
     apart. At T = 1 this is a plain conditional GAN. The losses are those of an f-divergence between the true pairs and
-    the generator's, with R1 on the real ones: see fdsr/diffusion/README.md.
+    the generator's, with R1 on the real ones and a pull of V towards 0: see fdsr/diffusion/README.md.
 
     Both networks are updated in every batch, each by Adam with its own rate. A step of the trainer is one update of the
     generator: the discriminator's is not counted. Losses are computed in float32; where e^V occurs V is bounded softly
@@ -62,6 +62,7 @@ class DDGANModule(GenerativeModule):
         latent_dim: length of z, drawn anew at every step of the sampler; 0 leaves the noise in x_t as the only one.
         r1_gamma: γ of (γ/2) E‖∇_{x_{t−1}} V‖² on real pairs; 0 leaves it out. One γ is not equally strong for all divergences.
         r1_every: batches from one such penalty to the next; it is not multiplied by that interval.
+        drift: ε of ε E[V²] over all pairs in every batch, which brings V back from where a divergence is flat.
         lr: the generator's rate.
         discriminator_lr: the discriminator's; both fall along the same cosine.
         betas: of Adam.
@@ -84,6 +85,7 @@ class DDGANModule(GenerativeModule):
         latent_dim: int = 100,
         r1_gamma: float = 0.02,
         r1_every: int = 15,
+        drift: float = 1e-3,
         lr: float = 1.6e-4,
         discriminator_lr: float = 1.25e-4,
         betas: tuple[float, float] = (0.5, 0.9),
@@ -101,8 +103,8 @@ class DDGANModule(GenerativeModule):
             **kwargs,
         )
         self.automatic_optimization = False
-        if r1_gamma < 0 or r1_every < 1 or latent_dim < 0:
-            raise FdsrError("model: r1_gamma and latent_dim must not be negative, and r1_every at least 1")
+        if min(r1_gamma, drift, latent_dim) < 0 or r1_every < 1:
+            raise FdsrError("model: r1_gamma, drift and latent_dim must not be negative, and r1_every at least 1")
         try:
             self.schedule = vp_schedule(timesteps)
         except ValueError as error:
@@ -112,7 +114,7 @@ class DDGANModule(GenerativeModule):
         )
         self.judged = Judged(self.divergence, timesteps)
         self.saturating, self.times = saturating, times
-        self.r1_gamma, self.r1_every, self.gradient_clip = r1_gamma, r1_every, gradient_clip
+        self.r1_gamma, self.r1_every, self.drift, self.gradient_clip = r1_gamma, r1_every, drift, gradient_clip
         self.discriminator_lr, self.latent_dim = discriminator_lr, latent_dim
         self.discriminator_name, self.discriminator_args = discriminator, dict(discriminator_args or {})
         if latent_dim:
@@ -178,7 +180,7 @@ class DDGANModule(GenerativeModule):
             due = self.r1_gamma > 0 and self.trainer.fit_loop.total_batch_idx % self.r1_every == 0
             d_loss, penalty, facts = self.discriminator_loss(x_0, condition, rng, penalised=due, present=present)
             # not through Lightning's wrapper, which would count it: a step is one update of the generator
-            self._update(discriminator_optimizer.optimizer, d_loss + 0.5 * self.r1_gamma * penalty)
+            self._update(discriminator_optimizer.optimizer, d_loss + penalty)
         # autocast may still hold copies of the discriminator's weights of before the update
         torch.clear_autocast_cache()
         with self.toggled_optimizer(generator_optimizer):
@@ -188,8 +190,7 @@ class DDGANModule(GenerativeModule):
             schedule.step()
 
         facts = {"d_loss": d_loss.detach(), "g_loss": g_loss.detach(), **facts}
-        shown = facts | ({"r1": penalty.detach()} if due else {})
-        self.log_dict(shown, prog_bar=True, batch_size=len(batch["index"]))
+        self.log_dict(facts, prog_bar=True, batch_size=len(batch["index"]))
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
             self.log_dict(self.judged.collect(self.trainer.strategy), batch_size=1)
@@ -209,7 +210,7 @@ class DDGANModule(GenerativeModule):
         penalised: bool,
         present: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(critic's loss, E‖∇V‖² or 0, how it judges); no graph through the generator. Real and fake share their gaps."""
+        """(critic's loss, its penalties, how it judges); no graph through the generator. Real and fake share their gaps."""
         t, noise = self.times.draw(len(x_0), self.schedule, rng), lambda: self._noise(x_0, rng)
         real = real_pair(self.process, x_0, t, noise(), noise())
         with torch.no_grad():
@@ -221,10 +222,13 @@ class DDGANModule(GenerativeModule):
         v_fake = self.judge(fake, t, condition)
         with torch.autocast(self.device.type, enabled=False):
             loss = self.divergence.critic_loss(v_real, v_fake)
-            penalty = r1_penalty(v_real, real.before) if penalised else torch.zeros_like(loss)
+            penalty, facts = self.drift * torch.cat([v_real, v_fake]).square().mean(), {}
+            if penalised:
+                r1 = r1_penalty(v_real, real.before)
+                penalty, facts = penalty + 0.5 * self.r1_gamma * r1, {"r1": r1.detach()}
         if self.training:
             self.judged.add(t, v_real.detach(), v_fake.detach())
-        return loss, penalty, self._facts(v_real.detach(), v_fake.detach())
+        return loss, penalty, self._facts(v_real.detach(), v_fake.detach()) | facts
 
     def generator_loss(
         self, x_0: Tensor, condition: Tensor, rng: torch.Generator, present: Tensor | None = None

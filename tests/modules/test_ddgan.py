@@ -72,7 +72,7 @@ class Watch(L.Callback):
 def test_penalty_is_added_only_when_due_and_not_scaled(
     quiet_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
-    module = tiny(r1_every=every, r1_gamma=0.7)
+    module = tiny(r1_every=every, r1_gamma=0.7, drift=0.0)
     seen: list[tuple[int, float]] = []
     original = fdsr.modules.ddgan.r1_penalty
 
@@ -186,6 +186,23 @@ def test_gradients_are_finite_far_out_in_half_precision(divergence: str, bias: f
         total.backward()
         for name, p in module.named_parameters():
             assert p.grad is not None and bool(p.grad.isfinite().all()), name
+
+
+def test_drift_brings_v_back_from_where_a_divergence_is_flat() -> None:
+    """total_variation with all V at 50, where tanh has no gradient left in float32: the loss alone moves nothing."""
+    gradients = {}
+    for drift in (0.0, 1e-3):
+        module = tiny(divergence="total_variation", drift=drift)
+        with torch.no_grad():
+            module.discriminator.head.bias.fill_(50.0)  # type: ignore[union-attr, operator]
+        x_0 = image_batch()["image"]
+        loss, penalty, _ = module.discriminator_loss(
+            x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=False
+        )
+        (loss + penalty).backward()
+        gradients[drift] = float(module.discriminator.head.bias.grad)  # type: ignore[union-attr, arg-type]
+    # d/db of ε E[V²] over both kinds of pairs is 2 ε E[V]
+    assert gradients[0.0] == 0 and gradients[1e-3] == pytest.approx(2e-3 * 50, rel=0.05)
 
 
 def test_penalised_pairs_are_judged_in_single_precision() -> None:
@@ -372,6 +389,7 @@ def attached(store: PairStore) -> Iterator[Callable[..., DDGANModule]]:
         ({"timesteps": 0}, "T"),
         ({"r1_every": 0}, "r1_every at least 1"),
         ({"r1_gamma": -1.0}, "r1_gamma"),
+        ({"drift": -1.0}, "drift"),
         ({"discriminator": "critic"}, "unknown discriminator.*half_unet"),
         ({"discriminator_args": {"depth": 3}}, "no setting depth"),
         ({"backbone_args": TINY_UNET | {"latent": 3}}, "no setting latent"),
