@@ -53,7 +53,7 @@ def measure(run: RunFolder) -> list[dict[str, Any]]:
     signal, noise = [], []
     with torch.no_grad():
         for batch in data.test_dataloader():
-            target = module.codec.to_target(module.codec.truth(batch), module.codec.encode(batch).base)
+            target = module.codec.to_target(module.codec.truth(batch), module.codec.encode(batch))
             signal.append(Cosine().forward(target).square().double())
             draw = module.process.colour(torch.randn_like(target))
             noise.append(Cosine().forward(draw).square().double())

@@ -49,6 +49,8 @@ class FieldSpec:
     power_residual: Tensor  # (C, K_y, K_x) likewise of the residual divided by its standard deviation
     fingerprint: str
     present: Tensor | None = None  # (C, H, W) bool; None: nothing is ever missing
+    local_scale: Tensor | None = None  # (C, H, W) of the residual, in units of its deviation; None: not measured
+    power_local: Tensor | None = None  # (C, K_y, K_x) of the residual divided by both
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, attributes: dict, where: str) -> FieldSpec:
@@ -76,6 +78,8 @@ class FieldSpec:
             **{n: tensor(n) for n in STATISTICS},
             fingerprint=attributes["fingerprint"],
             present=tensor("present").bool() if "present" in ds.variables else None,
+            local_scale=tensor("local_scale") if "local_scale" in ds.variables else None,
+            power_local=tensor("power_local") if "power_local" in ds.variables else None,
         )
 
     @property
@@ -147,7 +151,7 @@ class FieldSpec:
             for k, v in data.items()
             if k.startswith(_GRID)
         }
-        if set(values) | {"grid", "present"} != {f.name for f in fields(cls)}:
+        if set(values) | {"grid", "present", "local_scale", "power_local"} != {f.name for f in fields(cls)}:
             raise FdsrError(
                 "the model was saved by an earlier version of fdsr, whose grids had no units; train it anew"
             )

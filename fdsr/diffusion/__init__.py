@@ -3,6 +3,7 @@
 from fdsr.diffusion.denoising_gan import Pair, fake_pair, r1_penalty, real_pair
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
 from fdsr.diffusion.ensemble_scores import BlockCRPS, CoefficientCRPS, ScoreTerm, fair_crps
+from fdsr.diffusion.likelihood import GaussianLikelihood, Likelihood, SquaredError
 from fdsr.diffusion.losses import (
     Denoising,
     ErrorLoss,
@@ -50,9 +51,11 @@ __all__ = [
     "FourierReferenceLoss",
     "Gaussian",
     "GaussianDiffusion",
+    "GaussianLikelihood",
     "Globe",
     "Haar",
     "InverseAmplitudeWeight",
+    "Likelihood",
     "Loss",
     "NoPreconditioning",
     "Noise",
@@ -74,6 +77,7 @@ __all__ = [
     "SpectralWeightedLoss",
     "Spectrum",
     "SpectrumNormLoss",
+    "SquaredError",
     "StratifiedTimes",
     "TimeSampling",
     "Transform",

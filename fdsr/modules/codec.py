@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from fdsr.diffusion import Spectrum, Transform
@@ -14,10 +15,17 @@ Batch = Any
 
 
 class Encoded(NamedTuple):
-    """What a network is given of a batch. Without a condition D + S + 3 is 0 and the base is zero."""
+    """What is known of a batch without its truth. Without a condition D + S + 3 is 0 and the base is zero."""
 
     base: Tensor  # (B, C, H, W) interpolated coarse field in standardised units of the high channels; 0 where none
-    condition: Tensor  # (B, D + S + 3, H, W) interpolated coarse channels, static fields, position
+    condition: (
+        Tensor  # (B, D + S + 3, H, W) interpolated coarse channels, static fields, position: what a network is given
+    )
+    scale: Tensor  # what x_0 is counted in, in standardised units: (B, C, H, W), or 1 in place of dimensions along which it is one
+
+    def take(self, samples: Tensor) -> Encoded:
+        """That of `samples` (N,), each a position in this batch."""
+        return Encoded(*(x[samples] if len(x) > 1 else x[torch.zeros_like(samples)] for x in self))
 
 
 class Codec(nn.Module):
@@ -47,11 +55,11 @@ class Codec(nn.Module):
         """Where the data are (B, C, H, W), bool; None: everywhere. Elsewhere x_0 is 0, and no loss counts it."""
         return None
 
-    def to_target(self, truth: Tensor, base: Tensor) -> Tensor:
-        """Data to x_0 (B, C, H, W)."""
+    def to_target(self, truth: Tensor, encoded: Encoded) -> Tensor:
+        """Data to x_0 (B, C, H, W), given what `encode` says of the same batch."""
         raise NotImplementedError
 
-    def from_target(self, x_0: Tensor, base: Tensor) -> Tensor:
+    def from_target(self, x_0: Tensor, encoded: Encoded) -> Tensor:
         """x_0 to data."""
         raise NotImplementedError
 

@@ -66,7 +66,7 @@ class CRPSModule(GenerativeModule):
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         assert self.spectrum is not None
         encoded, present = self.codec.encode(batch), self.codec.present(batch)
-        x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
         eta = torch.randn(self.draws * len(x_0), *x_0.shape[1:], generator=rng, device=x_0.device)
         members = self.draw(eta, encoded.condition.repeat(self.draws, 1, 1, 1)).unflatten(0, (self.draws, -1))
         members = neutral(members, present)
@@ -77,7 +77,7 @@ class CRPSModule(GenerativeModule):
         return loss * points_over_present(present)
 
     @property
-    def evaluations_per_member(self) -> int:
+    def sample_evaluations(self) -> int:
         return 1
 
     def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:

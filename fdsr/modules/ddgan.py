@@ -199,7 +199,7 @@ class DDGANModule(GenerativeModule):
     def targets(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """(x_0, condition, where x_0 is present) of a batch."""
         encoded = self.codec.encode(batch)
-        x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
         return x_0, encoded.condition, self.codec.present(batch)
 
     def discriminator_loss(
@@ -280,13 +280,13 @@ class DDGANModule(GenerativeModule):
         also val_crps: fair CRPS of two members in deviations of the target, mean over variables and points."""
         encoded, present = self.codec.encode(batch), self.codec.present(batch)
         truth = self.codec.truth(batch)
-        x_0 = self.codec.to_target(truth, encoded.base)
+        x_0 = self.codec.to_target(truth, encoded)
         rng = generator(self.device, self.seed, "validate", int(batch["index"][0]))
         loss, _, _ = self.discriminator_loss(x_0, encoded.condition, rng, penalised=False, present=present)
         values = {"val_divergence": -loss}
         if isinstance(self.codec, FieldCodec):
             members = self.generate(batch, 2, self.seed)
-            first, second = (self.codec.to_target(members[:, m], encoded.base) for m in (0, 1))
+            first, second = (self.codec.to_target(members[:, m], encoded) for m in (0, 1))
             error = 0.5 * ((first - x_0).abs() + (second - x_0).abs())
             values["val_crps"] = mean_present(error - 0.5 * (first - second).abs(), present)
         self.add_validation(values, len(batch["index"]))
@@ -294,7 +294,7 @@ class DDGANModule(GenerativeModule):
     # -- sampling --------------------------------------------------------------------------------------------------
 
     @property
-    def evaluations_per_member(self) -> int:
+    def sample_evaluations(self) -> int:
         return self.schedule.T
 
     def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:

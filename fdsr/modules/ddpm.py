@@ -125,7 +125,7 @@ class DDPMModule(GenerativeModule):
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         encoded, present = self.codec.encode(batch), self.codec.present(batch)
-        x_0 = self.codec.to_target(self.codec.truth(batch), encoded.base)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
         task = Denoising(
             neutral_output(self.predictor(encoded.condition), present, self.process, self.parametrisation),
             x_0,
@@ -137,7 +137,7 @@ class DDPMModule(GenerativeModule):
         return self.objective(task) * points_over_present(present)
 
     @property
-    def evaluations_per_member(self) -> int:
+    def sample_evaluations(self) -> int:
         return self.sampler.evaluations(self.schedule)
 
     def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:

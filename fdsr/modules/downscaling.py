@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypedDict
 
 import lightning as L
@@ -37,6 +38,7 @@ def read_stage(checkpoint: dict[str, Any]) -> FirstStage | None:
 
 
 TargetName = Literal["residual", "field", "full", "regression"]
+LocalScaleName = Literal["none", "climatological", "predicted"]
 
 
 class DownscalingModule(L.LightningModule):
@@ -58,7 +60,15 @@ class DownscalingModule(L.LightningModule):
 
     trains_on_whole_fields = False  # read by the data module: patches otherwise
     interpolation: str | None = None  # what residuals are counted from; None: as the pair store says
+    # see GenerativeModule
+    local_scale: LocalScaleName = "none"
+    stage_condition = True
     classes: ClassVar[list[type[DownscalingModule]]] = []  # every method that has been imported
+
+    @property
+    def needs_local_scale(self) -> bool:
+        """Whether the pair store must know the local scale of the residual over interpolation; read by the data module."""
+        return self.local_scale == "climatological" and self.target == "residual"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -112,7 +122,7 @@ class DownscalingModule(L.LightningModule):
         `stage` is the regression that target `regression` is counted from; without it, one comes by `begin_from`.
         """
         if self._codec is None:
-            self._codec = make_codec(spec, self.target, self.interpolation, stage)
+            self._codec = self._make_codec(spec, stage)
             try:
                 self.build(self._codec)
                 self.prepare(self._codec)
@@ -132,7 +142,14 @@ class DownscalingModule(L.LightningModule):
                     f"{self.codec.stage.fingerprint}); use the regression it was trained with"
                 )
             return
-        self._codec = make_codec(self.spec, self.target, self.interpolation, stage)
+        self._recode(self.spec, stage)
+
+    def _make_codec(self, spec: Spec, stage: FirstStage | None) -> Codec:
+        return make_codec(spec, self.target, self.interpolation, stage, self.local_scale, self.stage_condition)
+
+    def _recode(self, spec: Spec, stage: FirstStage | None) -> None:
+        """Go on with a codec that knows more than before: networks stay as they are."""
+        self._codec = self._make_codec(spec, stage)
         self.prepare(self._codec)
         self.to(self.device)
 
@@ -158,7 +175,7 @@ class DownscalingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if SPEC_KEY not in checkpoint:
             raise FdsrError("the checkpoint holds no grid or statistics; it was not written by fdsr")
-        saved = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
+        saved: Any = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
         stage = read_stage(checkpoint)
         if not self.attached:
             self.attach(saved, stage)
@@ -166,6 +183,12 @@ class DownscalingModule(L.LightningModule):
         if kind_of(saved) != kind_of(self.spec):
             raise FdsrError(f"the checkpoint was trained on {kind_of(saved)}, the data are {kind_of(self.spec)}")
         saved.require_same(self.spec, getattr(self._datamodule(), "path", None) or "data")
+        if (
+            self.needs_local_scale and saved.local_scale is not None
+        ):  # what was trained with, and perhaps not in this store
+            self._recode(
+                replace(self.spec, local_scale=saved.local_scale, power_local=saved.power_local), self.codec.stage
+            )
         if stage is not None and self.target == "regression":
             self.begin_from(stage)
 
@@ -178,6 +201,12 @@ class DownscalingModule(L.LightningModule):
     def evaluations_per_member(self) -> int:
         """Network evaluations (NFE) that one member costs."""
         return 0
+
+    def moments(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Of a deterministic method: its forecast (B, C, H, W) in physical units, and where it gives one the deviation of its
+        error, in standardised, transformed values.
+        """
+        return self.generate(batch, 1, 0)[:, 0], None
 
     def generate(self, batch: Batch, members: int, seed: int) -> Tensor:
         """An ensemble of fine fields (B, M, C, H, W) in physical units.

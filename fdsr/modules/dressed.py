@@ -27,6 +27,9 @@ class DressedModule(DownscalingModule):
     deviation σ of the mean's error (in standardised, transformed values), the second the power of error/σ. A generative
     model that does not beat this has learnt nothing about the small scales.
 
+    Where the mean comes with a deviation of its own, of a regression with GaussianLikelihood, errors are counted in it: noise
+    has that deviation times σ, which then only corrects it.
+
     Args:
         mean: checkpoint of a deterministic method (RegressionModule), or `bicubic` or `bilinear`.
         smoothing: side in points of the square over which the local variance is averaged (odd).
@@ -66,13 +69,12 @@ class DressedModule(DownscalingModule):
         self._power = torch.zeros_like(self.power).double()
 
     def _error(self, batch: WeatherBatch) -> Tensor:
-        """Error of the mean forecast (B, C, H, W) in standardised, transformed values; NaN where there is no truth."""
-        fields = self.fields
-        mean = self.mean_module.generate(batch, 1, 0)[:, 0]
-        zero = torch.zeros_like(mean)
-        error = fields.to_target(batch["high"], zero) - fields.to_target(mean, zero)
-        present = fields.present(batch)
-        return error if present is None else torch.where(present, error, torch.nan)
+        """Error of the mean forecast (B, C, H, W) in standardised, transformed values, and in its own deviation where it has
+        one; NaN where there is no truth.
+        """
+        mean, deviation = self.mean_module.moments(batch)
+        error = self.fields.standardise(batch["high"]) - self.fields.standardise(mean)
+        return error if deviation is None else error / deviation
 
     def training_step(self, batch: WeatherBatch, batch_idx: int) -> None:
         with torch.no_grad():
@@ -129,12 +131,12 @@ class DressedModule(DownscalingModule):
             raise FdsrError("this dressed baseline has not been fitted; run 'fdsr fit' with its configuration first")
         fields = self.fields
         noise = self._unit_noise()
-        mean = self.mean_module.generate(batch, 1, 0)[:, 0]
-        x = fields.to_target(mean, torch.zeros_like(mean))
+        mean, deviation = self.mean_module.moments(batch)
+        x = fields.standardise(mean)
+        scale = self.local_std.expand_as(x) if deviation is None else self.local_std * deviation
         out = []
         for i, time in enumerate(batch["time"]):
             rngs = [generator(x.device, seed, "member", int(time), m) for m in range(members)]
             white = torch.stack([torch.randn(x.shape[1:], generator=rng, device=x.device) for rng in rngs])
-            ensemble = x[i] + self.local_std * noise(white)
-            out.append(fields.from_target(ensemble, torch.zeros_like(ensemble)))
+            out.append(fields.restore(x[i] + scale[i] * noise(white)))
         return torch.stack(out)

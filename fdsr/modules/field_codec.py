@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -16,34 +13,7 @@ from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec, Encoded
 from fdsr.modules.first_stage import FirstStage, FrozenRegression
 from fdsr.modules.masking import neutral
-
-
-@dataclass(frozen=True)
-class Target:
-    """What x_0 is: a standardised field, or how far it is from a base; and the scale and the power of that."""
-
-    over_base: bool
-    std: Callable[[FieldSpec, FirstStage | None], Tensor]
-    power: Callable[[FieldSpec, FirstStage | None], Tensor]
-    two_stages: bool = False
-
-
-def _stage_std(spec: FieldSpec, stage: FirstStage | None) -> Tensor:
-    # ones until the regression's residual has been measured
-    return stage.std if stage is not None and stage.std.numel() else torch.ones_like(spec.residual_std)
-
-
-def _stage_power(spec: FieldSpec, stage: FirstStage | None) -> Tensor:
-    return stage.power if stage is not None and stage.power.numel() else torch.ones_like(spec.power_residual)
-
-
-_FIELD = Target(False, lambda spec, _: torch.ones_like(spec.residual_std), lambda spec, _: spec.power_field)
-TARGETS: dict[str, Target] = {
-    "residual": Target(True, lambda spec, _: spec.residual_std, lambda spec, _: spec.power_residual),
-    "full": _FIELD,
-    "field": _FIELD,
-    "regression": Target(True, _stage_std, _stage_power, two_stages=True),
-}
+from fdsr.modules.targets import LOCAL_SCALES, TARGETS, require_scale
 
 
 class FieldCodec(Codec):
@@ -55,6 +25,9 @@ class FieldCodec(Codec):
     deviations of the residual over interpolation. Each has unit mean square over the train block. Statistics are buffers
     outside the state dict: they travel in the checkpoint's FieldSpec, those of the regression in its FirstStage.
 
+    A residual may be divided by a local scale as well: a `climatological` one, or the deviation `predicted` by the regression,
+    whose logarithm then is in the condition, C more channels. Without `stage_condition` the regression adds none.
+
     Where a masked store has no value x_0 is 0, base and coarse channels are at the train block's mean, and the condition says
     so: C channels where any train step has a value, D where the coarse cell has one.
     """
@@ -64,7 +37,7 @@ class FieldCodec(Codec):
     low_mean: Tensor
     low_std: Tensor
     residual_std: Tensor
-    target_std: Tensor
+    target_scale: Tensor
     index: Tensor
     has_base: Tensor
     ever: Tensor | None
@@ -75,11 +48,14 @@ class FieldCodec(Codec):
         target: str = "residual",
         interpolation: str | None = None,
         stage: FirstStage | None = None,
+        local_scale: str = "none",
+        stage_condition: bool = True,
     ) -> None:
         super().__init__()
-        if target not in TARGETS:
-            raise FdsrError(f"target '{target}' is unknown; choose one of {', '.join(TARGETS)}")
+        require_scale(local_scale, target)
         self.spec, self.target, self.stage = spec, TARGETS[target], stage
+        self.local_scale, self.stage_condition = LOCAL_SCALES[local_scale], stage_condition
+        self.statistics = self.target.statistics(spec, stage, self.local_scale.climatological)
         self.channels = len(spec.high_channels)
         self.condition_channels = len(spec.low_channels) + len(spec.static_channels) + 3
         if spec.masked:
@@ -88,18 +64,18 @@ class FieldCodec(Codec):
         self.regression: FrozenRegression | None = None
         if stage is not None:
             self.regression = FrozenRegression(stage, self.condition_channels, self.channels)
-        if self.target.two_stages:
-            self.condition_channels += self.channels
+        if self.target.two_stages and stage_condition:
+            self.condition_channels += self.channels * (2 if self.local_scale.predicted else 1)
         column = {
             "mean": spec.high_mean,
             "std": spec.high_std,
             "low_mean": spec.low_mean,
             "low_std": spec.low_std,
             "residual_std": spec.residual_std,
-            "target_std": self.target.std(spec, stage),
         }
         for name, values in column.items():
             self.register_buffer(name, values.float()[:, None, None], persistent=False)
+        self.register_buffer("target_scale", self.statistics.scale.float(), persistent=False)
         self.register_buffer("index", torch.tensor(spec.base_index).clamp(min=0), persistent=False)
         self.register_buffer("has_base", (torch.tensor(spec.base_index) >= 0)[:, None, None], persistent=False)
 
@@ -108,15 +84,24 @@ class FieldCodec(Codec):
     def spectrum(self, transform: Transform) -> Spectrum:
         """The climatological power of the target, in `transform` as it fits this grid."""
         circle = self.spec.shape[1] if self.spec.periodic else None
-        return Spectrum(transform.on_circle(circle), self.target.power(self.spec, self.stage).float())
+        return Spectrum(transform.on_circle(circle), self.statistics.power.float())
 
     def wraps(self, x: Tensor) -> bool:
         """Whether the rows of x are whole circles of longitude."""
         return self.spec.periodic and x.shape[-1] == self.spec.shape[1]
 
     def encode(self, batch: Batch) -> Encoded:
+        if self.statistics.missing:
+            raise FdsrError(self.statistics.missing)
         interpolated = self._interpolate(batch)
         return self._refine(interpolated) if self.target.two_stages else interpolated
+
+    def _scale(self, batch: Batch) -> Tensor:
+        """Of x_0, but for what is predicted: (B, C, H, W), or less where it does not depend on the place."""
+        scale = self.target_scale
+        if scale.shape[-1] == 1 or "rows" not in batch:
+            return scale[None]
+        return scale[:, batch["rows"][:, :, None], batch["columns"][:, None, :]].movedim(0, 1)
 
     def _refine(self, interpolated: Encoded) -> Encoded:
         """The regression's forecast in place of the interpolated field."""
@@ -124,28 +109,37 @@ class FieldCodec(Codec):
             raise FdsrError(
                 "the target is the residual over a regression, which is not known yet; train (fdsr fit) or load a checkpoint"
             )
-        base, condition = interpolated
-        x_0 = self.regression(condition, self.wraps(condition))
-        own = TARGETS[self.stage.target]
-        forecast = base + x_0 * self.residual_std if own.over_base else x_0
-        return Encoded(forecast, torch.cat([condition, (forecast - base) / self.residual_std], dim=1))
+        base, condition, scale = interpolated
+        mean, deviation = self.regression(condition, self.wraps(condition))
+        unit = self.residual_std if TARGETS[self.stage.target].over_base else 1.0
+        forecast = base + mean * unit if TARGETS[self.stage.target].over_base else mean
+        known = [(forecast - base) / self.residual_std]
+        if self.local_scale.predicted:
+            if deviation is None:
+                raise FdsrError(
+                    "model.local_scale 'predicted' needs a regression that predicts a deviation; train it with --model.likelihood "
+                    "GaussianLikelihood"
+                )
+            scale = scale * deviation * unit
+            known.append(deviation.log())
+        return Encoded(forecast, torch.cat([condition, *known], dim=1) if self.stage_condition else condition, scale)
 
     def _interpolate(self, batch: Batch) -> Encoded:
         low = apply_forward(self.spec.low_transforms, batch["low"])
         if self.spec.masked:
-            return self._encode_gaps(low, batch["conditioning"])
+            return self._encode_gaps(low, batch)
         fine = upsample(low, self.spec.factor, self.interpolation)
         base = torch.where(self.has_base, (fine[:, self.index] - self.mean) / self.std, 0.0)
         condition = torch.cat([(fine - self.low_mean) / self.low_std, batch["conditioning"]], dim=1)
-        return Encoded(base, condition)
+        return Encoded(base, condition, self._scale(batch))
 
-    def _encode_gaps(self, low: Tensor, conditioning: Tensor) -> Encoded:
+    def _encode_gaps(self, low: Tensor, batch: Batch) -> Encoded:
         fine = upsample_gaps(low, self.spec.factor, self.interpolation)
         missing = fine.isnan()
         base = (fine[:, self.index] - self.mean) / self.std
         coarse = torch.where(missing, 0.0, (fine - self.low_mean) / self.low_std)
-        condition = torch.cat([coarse, conditioning, (~missing).to(coarse.dtype)], dim=1)
-        return Encoded(torch.where(self.has_base & ~base.isnan(), base, 0.0), condition)
+        condition = torch.cat([coarse, batch["conditioning"], (~missing).to(coarse.dtype)], dim=1)
+        return Encoded(torch.where(self.has_base & ~base.isnan(), base, 0.0), condition, self._scale(batch))
 
     def present(self, batch: Batch) -> Tensor | None:
         return ~batch["high"].isnan() if self.spec.masked else None
@@ -161,13 +155,16 @@ class FieldCodec(Codec):
         """Fields in physical units (B, C, H, W), transformed and standardised by the train block."""
         return (apply_forward(self.spec.high_transforms, truth) - self.mean) / self.std
 
-    def to_target(self, truth: Tensor, base: Tensor) -> Tensor:
+    def restore(self, x: Tensor) -> Tensor:
+        """The inverse of `standardise`, lower bounds applied."""
+        return apply_inverse(self.spec.high_transforms, x * self.std + self.mean)
+
+    def to_target(self, truth: Tensor, encoded: Encoded) -> Tensor:
         """Fields in physical units (B, C, H, W) to x_0."""
         x = self.standardise(truth)
-        x_0 = (x - base) / self.target_std if self.target.over_base else x
+        x_0 = (x - encoded.base) / encoded.scale if self.target.over_base else x
         return torch.where(x_0.isnan(), 0.0, x_0) if self.spec.masked else x_0
 
-    def from_target(self, x_0: Tensor, base: Tensor) -> Tensor:
+    def from_target(self, x_0: Tensor, encoded: Encoded) -> Tensor:
         """x_0 (B, C, H, W) to fields in physical units, lower bounds applied."""
-        x = base + x_0 * self.target_std if self.target.over_base else x_0
-        return apply_inverse(self.spec.high_transforms, x * self.std + self.mean)
+        return self.restore(encoded.base + x_0 * encoded.scale if self.target.over_base else x_0)

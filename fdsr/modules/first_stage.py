@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from fdsr.backbones import build_backbone
+from fdsr.data.making.local_scale import LocalSums
 from fdsr.data.making.statistics import Moments, Sums, cosine_power
+from fdsr.diffusion import Likelihood, SquaredError
+from fdsr.modules.settings import build, plain
 
 
 @dataclass
@@ -23,19 +26,27 @@ class ErrorSums:
     count: Sums  # (C,) points with a truth
     total: Sums  # (C,)
     square: Sums  # (C,)
+    local_square: Sums  # (C, H, W)
+    local_count: Sums  # (C, H, W)
     power: Sums  # (C, K_y, K_x) mean square orthonormal cosine coefficient
 
     @classmethod
-    def none(cls, channels: int, tile: tuple[int, int]) -> ErrorSums:
+    def none(cls, channels: int, shape: tuple[int, int], tile: tuple[int, int]) -> ErrorSums:
         """Sums over no steps."""
-        zero = np.zeros(channels)
-        return cls(np.zeros(1), zero, zero.copy(), zero.copy(), np.zeros((channels, *tile)))
+        each, place = np.zeros(channels), np.zeros((channels, *shape))
+        return cls(np.zeros(1), each, each.copy(), each.copy(), place, place.copy(), np.zeros((channels, *tile)))
 
     @classmethod
     def of(cls, error: np.ndarray, tile: tuple[int, int]) -> ErrorSums:
         """Sums of one error field (C, H, W); its power is that of the tiles that cut it."""
-        moments = Moments.of(error)
-        return cls(np.ones(1), moments.count, moments.total, moments.square, cosine_power(error, tile))
+        moments, local = Moments.of(error), LocalSums.of(error)
+        power = cosine_power(error, tile)
+        return cls(np.ones(1), moments.count, moments.total, moments.square, local.square, local.count, power)
+
+    @property
+    def normalised_power(self) -> Tensor:
+        """Power (C, K_y, K_x) of the error over its root mean square."""
+        return torch.from_numpy(np.array(self.power / self.steps / (self.std**2)[:, None, None]))
 
     def __add__(self, other: ErrorSums) -> ErrorSums:
         return ErrorSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -44,6 +55,10 @@ class ErrorSums:
     def std(self) -> Sums:
         """Root mean square, as that of the residual over interpolation in a pair store: no mean is taken off."""
         return np.asarray(np.sqrt(self.square / self.count))
+
+    def local_scale(self, periodic: bool) -> Sums:
+        """Local root mean square (C, H, W), in units of `std`."""
+        return LocalSums(self.local_square, self.local_count).scale(periodic) / self.std[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -60,13 +75,18 @@ class FirstStage:
     state: dict[str, Tensor]  # weights of its network
     mean: Tensor  # (C,) of the residual; for the record, it is not taken off
     std: Tensor  # (C,) its root mean square
-    power: Tensor  # (C, K_y, K_x) mean square orthonormal cosine coefficient of the residual divided by `std`
+    power: Tensor  # (C, K_y, K_x) mean square orthonormal cosine coefficient of the residual divided by all that x_0 is
+    likelihood: dict[str, Any] = field(
+        default_factory=lambda: plain(SquaredError(), "likelihood")
+    )  # as in a configuration
+    local_scale: Tensor = field(
+        default_factory=lambda: torch.zeros(0)
+    )  # (C, H, W) in units of `std`; empty where not used
 
     def with_statistics(self, sums: ErrorSums) -> FirstStage:
         """The same regression with the statistics of its residual."""
-        power = sums.power / sums.steps / (sums.std**2)[:, None, None]
-        mean, std, power_ = (torch.from_numpy(np.array(v)) for v in (sums.total / sums.count, sums.std, power))
-        return FirstStage(self.backbone, self.backbone_args, self.target, self.state, mean, std, power_)
+        mean, std = (torch.from_numpy(np.array(v)) for v in (sums.total / sums.count, sums.std))
+        return replace(self, mean=mean, std=std, power=sums.normalised_power)
 
     @property
     def fingerprint(self) -> str:
@@ -84,9 +104,14 @@ class FirstStage:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FirstStage:
         """What `to_dict` gave."""
-        names = [f.name for f in fields(cls) if f.name != "state"]
+        names = [f.name for f in fields(cls) if f.name in values]
         state = {k[6:]: v for k, v in values.items() if k.startswith("state.")}
         return cls(state=state, **{name: values[name] for name in names})
+
+
+@dataclass(frozen=True)
+class _Trained:
+    likelihood: Likelihood
 
 
 class FrozenRegression(nn.Module):
@@ -97,18 +122,22 @@ class FrozenRegression(nn.Module):
 
     def __init__(self, stage: FirstStage, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        self.likelihood = build(_Trained, {"likelihood": stage.likelihood}, "the first stage").likelihood
         with torch.random.fork_rng(devices=[]):
             network = build_backbone(
-                stage.backbone, in_channels=in_channels, out_channels=out_channels, **stage.backbone_args
+                stage.backbone,
+                in_channels=in_channels,
+                out_channels=out_channels * self.likelihood.outputs,
+                **stage.backbone_args,
             )
         network.load_state_dict(stage.state)
         self._hidden = (network.eval().requires_grad_(False),)
 
-    def forward(self, condition: Tensor, wrap: bool) -> Tensor:
-        """The regression's x̂_0 (B, C, H, W), float32."""
+    def forward(self, condition: Tensor, wrap: bool) -> tuple[Tensor, Tensor | None]:
+        """(mean, deviation) of the regression's x_0, each (B, C, H, W) in float32; None where it predicts no deviation."""
         with torch.no_grad():
-            out: Tensor = self._hidden[0](condition, None, wrap=wrap).float()
-        return out
+            output = self._hidden[0](condition, None, wrap=wrap).float()
+            return self.likelihood.mean(output), self.likelihood.deviation(output)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FrozenRegression:
         self._hidden[0]._apply(fn, recurse)

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch
+from fdsr.modules.downscaling import LocalScaleName
 from fdsr.modules.image_codec import ImageCodec
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.seeding import generator
+from fdsr.modules.targets import require_scale
 from fdsr.modules.two_stages import measured, read_regression
 
 
@@ -24,13 +26,25 @@ class GenerativeModule(NetworkModule):
         member_batch: members, or images, drawn at once in evaluation; bounds memory, does not change results.
         regression_ckpt: with target `regression` the first stage, a checkpoint or model folder of RegressionModule. It is read
             when training begins, and from then on stands in this method's own checkpoints.
+        local_scale: what a residual is divided by besides its deviation: `none`; its `climatological` local scale, of the
+            train block; or, with target `regression`, the deviation `predicted` by a first stage with GaussianLikelihood.
+        stage_condition: whether the network is told what the first stage adds to interpolation, and its deviation where that
+            is the local scale.
         kwargs: what NetworkModule takes.
     """
 
     def __init__(
-        self, members: int = 8, member_batch: int = 4, regression_ckpt: str | None = None, **kwargs: Any
+        self,
+        members: int = 8,
+        member_batch: int = 4,
+        regression_ckpt: str | None = None,
+        local_scale: LocalScaleName = "none",
+        stage_condition: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(members=members, **kwargs)
+        self.local_scale, self.stage_condition = local_scale, stage_condition
+        require_scale(local_scale, self.target)
         self.member_batch, self.regression_ckpt = member_batch, regression_ckpt
         if (regression_ckpt is not None) != (self.target == "regression"):
             given = regression_ckpt or "not given"
@@ -52,9 +66,20 @@ class GenerativeModule(NetworkModule):
                 device=self.device,
                 place=(self.global_rank, self.trainer.world_size),
                 reduce=lambda x: strategy.reduce(x, reduce_op="sum"),
+                local_scale=self.local_scale,
                 quiet=self.trainer.progress_bar_callback is None,
             )
         )
+
+    @property
+    def sample_evaluations(self) -> int:
+        """Network evaluations that one call of `sample` costs."""
+        raise NotImplementedError
+
+    @property
+    def evaluations_per_member(self) -> int:
+        """Those of `sample`, and that of the first stage where there is one."""
+        return self.sample_evaluations + (self.target == "regression")
 
     def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
         """x_0 (N, *shape) given `condition` (N, …), sample i with all its noise from rngs[i]."""
@@ -69,10 +94,10 @@ class GenerativeModule(NetworkModule):
         samples = []
         for start in range(0, len(places), self.member_batch):
             chunk = places[start : start + self.member_batch]
-            rows = torch.tensor([i for i, _, _ in chunk], device=encoded.base.device)
+            known = encoded.take(torch.tensor([i for i, _, _ in chunk], device=encoded.base.device))
             rngs = [generator(encoded.base.device, seed, "member", time, m) for _, time, m in chunk]
-            x_0 = self.sample(encoded.condition[rows], encoded.base.shape[1:], rngs)
-            samples.append(fields.from_target(x_0, encoded.base[rows]))
+            x_0 = self.sample(known.condition, known.base.shape[1:], rngs)
+            samples.append(fields.from_target(x_0, known))
         return torch.cat(samples).unflatten(0, (-1, members))
 
     @torch.no_grad()
@@ -91,9 +116,9 @@ class GenerativeModule(NetworkModule):
         try:
             for start in range(0, len(indices), self.member_batch):
                 rngs = [generator(self.device, seed, "image", i) for i in indices[start : start + self.member_batch]]
-                base, condition = self.codec.blank(len(rngs), self.device)
-                x_0 = self.sample(condition, base.shape[1:], rngs)
-                images.append(self.codec.from_target(x_0.float(), base))
+                blank = self.codec.blank(len(rngs), self.device)
+                x_0 = self.sample(blank.condition, blank.base.shape[1:], rngs)
+                images.append(self.codec.from_target(x_0.float(), blank))
         finally:
             self.train(training)
         empty = torch.zeros(0, self.spec.channels, self.spec.height, self.spec.width, device=self.device)

@@ -26,7 +26,7 @@ class InterpolationModule(DownscalingModule):
 
     def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
         base = self.fields.encode(batch).base
-        return self.fields.from_target(base, base)[:, None]
+        return self.fields.restore(base)[:, None]
 
     def on_fit_start(self) -> None:
         raise FdsrError("interpolation has nothing to train; run 'fdsr test' with this configuration instead of 'fit'")

@@ -31,9 +31,16 @@ def kind_of(spec: Spec) -> str:
     return next(name for name, kind in KINDS.items() if type(spec) is kind.spec)
 
 
-def make_codec(spec: Spec, target: str, interpolation: str | None, stage: FirstStage | None = None) -> Codec:
-    """The codec for `spec`."""
-    codec: Codec = KINDS[kind_of(spec)].codec(spec, target, interpolation, stage)
+def make_codec(
+    spec: Spec,
+    target: str,
+    interpolation: str | None,
+    stage: FirstStage | None = None,
+    local_scale: str = "none",
+    stage_condition: bool = True,
+) -> Codec:
+    """The codec for `spec`; other arguments as `FieldCodec` has them."""
+    codec: Codec = KINDS[kind_of(spec)].codec(spec, target, interpolation, stage, local_scale, stage_condition)
     return codec
 
 

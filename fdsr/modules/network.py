@@ -65,6 +65,10 @@ class NetworkModule(DownscalingModule):
         """Channels of the network's input besides the condition."""
         return 0
 
+    def output_channels(self, codec: Codec) -> int:
+        """Channels of the network's output."""
+        return codec.channels
+
     def build(self, codec: Codec) -> None:
         # the same initial weights whatever ran before: a method's result must not depend on its neighbours
         with torch.random.fork_rng(devices=[]):
@@ -72,7 +76,7 @@ class NetworkModule(DownscalingModule):
             self.network = build_backbone(
                 self.backbone,
                 in_channels=self.input_channels(codec) + codec.condition_channels,
-                out_channels=codec.channels,
+                out_channels=self.output_channels(codec),
                 **self.backbone_args,
             )
 

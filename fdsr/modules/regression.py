@@ -1,40 +1,67 @@
-"""Deterministic regression: the conditional mean by a U-Net."""
+"""Deterministic regression: the conditional mean by a U-Net, and where it is asked for the deviation of its error."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fdsr.diffusion import Likelihood, SquaredError
 from fdsr.modules.codec import Batch, Codec, Encoded
 from fdsr.modules.masking import mean_present
 from fdsr.modules.network import NetworkModule
+from fdsr.modules.settings import require_instances
 
 
 class RegressionModule(NetworkModule):
-    """The backbone, trained by mean squared error on the target; it learns E[x_0 given the coarse field].
+    """The backbone, trained on the target; it learns E[x_0 given the coarse field]. Deterministic: one member.
 
-    Takes the arguments of NetworkModule. Deterministic: one member.
+    With `GaussianLikelihood` it learns the deviation of x_0 around that as well, which `DressedModule` dresses it with, and
+    which the second stage of a generative method may be divided by.
+
+    Args:
+        likelihood: what it says of x_0, and the loss that it learns it by.
+        kwargs: what NetworkModule takes.
     """
+
+    def __init__(self, likelihood: Likelihood = SquaredError(), **kwargs: Any) -> None:
+        require_instances({"likelihood": (likelihood, Likelihood)})
+        super().__init__(**kwargs)
+        self.likelihood = likelihood
+
+    def output_channels(self, codec: Codec) -> int:
+        return codec.channels * self.likelihood.outputs
 
     def build(self, codec: Codec) -> None:
         _ = self.fields  # images come without anything to regress on
         super().build(codec)
 
-    def forward(self, encoded: Encoded) -> Tensor:
-        """x̂_0 (B, C, H, W)."""
+    def output(self, encoded: Encoded) -> Tensor:
+        """What `likelihood` reads mean and deviation of x_0 from."""
         wrap = self.fields.wraps(encoded.condition)
         return self.network(encoded.condition, None, wrap=wrap).float()
 
+    def forward(self, encoded: Encoded) -> Tensor:
+        """x̂_0 (B, C, H, W)."""
+        return self.likelihood.mean(self.output(encoded))
+
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         encoded = self.fields.encode(batch)
-        target = self.fields.to_target(batch["high"], encoded.base)
-        return mean_present((self(encoded) - target).square(), self.fields.present(batch))
+        target = self.fields.to_target(batch["high"], encoded)
+        return mean_present(self.likelihood.loss(self.output(encoded), target), self.fields.present(batch))
 
     @property
     def evaluations_per_member(self) -> int:
         return 1
 
     @torch.no_grad()
-    def generate(self, batch: Batch, members: int = 1, seed: int = 0) -> Tensor:
+    def moments(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         encoded = self.fields.encode(batch)
-        return self.fields.from_target(self(encoded), encoded.base)[:, None]
+        output = self.output(encoded)
+        deviation = self.likelihood.deviation(output)
+        forecast = self.fields.from_target(self.likelihood.mean(output), encoded)
+        return forecast, None if deviation is None else deviation * encoded.scale
+
+    def generate(self, batch: Batch, members: int = 1, seed: int = 0) -> Tensor:
+        return self.moments(batch)[0][:, None]

@@ -34,7 +34,7 @@ def patches(data: WeatherDataModule) -> WeatherBatch:
 def test_without_its_term_the_loss_is_the_crps_of_the_members(build: Build, patches: WeatherBatch, draws: int) -> None:
     module = cast(CRPSModule, build("CRPSModule", backbone_args=NET, strength=0.0, draws=draws))
     encoded = module.codec.encode(patches)
-    x_0 = module.codec.to_target(patches["high"], encoded.base)
+    x_0 = module.codec.to_target(patches["high"], encoded)
     eta = torch.randn(draws * len(x_0), *x_0.shape[1:], generator=seeded(1))
     members = module.draw(eta, encoded.condition.repeat(draws, 1, 1, 1)).unflatten(0, (draws, -1))
     metric = CRPS(torch.ones(x_0.shape[-2]), x_0.shape[1])

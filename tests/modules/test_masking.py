@@ -156,7 +156,7 @@ def test_means_over_present_points() -> None:
 def test_what_the_network_sees_is_finite_and_says_what_is_missing(build_sea: Callable, patches: WeatherBatch) -> None:
     codec = build_sea("DDPMModule").codec
     encoded, present = codec.encode(patches), codec.present(patches)
-    x_0 = codec.to_target(patches["high"], encoded.base)
+    x_0 = codec.to_target(patches["high"], encoded)
     assert all(bool(x.isfinite().all()) for x in (*encoded, x_0))
     assert encoded.condition.shape[1] == codec.condition_channels == 2 + 1 + 3 + 2 + 2
     assert bool((x_0[~present] == 0).all()) and bool((present == ~patches["high"].isnan()).all())
@@ -165,7 +165,7 @@ def test_what_the_network_sees_is_finite_and_says_what_is_missing(build_sea: Cal
     assert bool((ever == present).all()) and bool(coarse[present].all()) and not bool(coarse.all())
     assert bool((encoded.base[:, 1][~coarse[:, 1]] == 0).all())
     # back to physical units, where there is a truth
-    back = codec.from_target(x_0, encoded.base)
+    back = codec.from_target(x_0, encoded)
     torch.testing.assert_close(back[present], patches["high"][present], rtol=1e-5, atol=1e-3)
 
 
@@ -176,7 +176,7 @@ def test_target_has_unit_variance_over_present_points(build_sea: Callable, sea: 
     batch = torch.utils.data.default_collate([fields[i] for i in range(10)])
     for target in ("residual", "full"):
         codec = build_sea("DDPMModule", target=target).codec
-        x_0, present = codec.to_target(batch["high"], codec.encode(batch).base), codec.present(batch)
+        x_0, present = codec.to_target(batch["high"], codec.encode(batch)), codec.present(batch)
         for c in range(2):
             assert float(x_0[:, c][present[:, c]].square().mean()) == pytest.approx(1, rel=2e-3)
 
@@ -194,14 +194,14 @@ def test_losses_of_modules_have_no_gradient_from_gaps(name: str, build_sea: Call
     assert bool((output.grad[~present] == 0).all()) and float((output.grad[present] != 0).float().mean()) > 0.99
     if name == "RegressionModule":
         encoded = module.codec.encode(patches)
-        error = output - module.codec.to_target(patches["high"], encoded.base)
+        error = output - module.codec.to_target(patches["high"], encoded)
         torch.testing.assert_close(loss, error[present].square().mean())
 
 
 def test_a_gan_learns_nothing_from_gaps(build_sea: Callable, patches: WeatherBatch) -> None:
     module = build_sea("DDGANModule")
     encoded, present = module.codec.encode(patches), module.codec.present(patches)
-    x_0 = module.codec.to_target(patches["high"], encoded.base)
+    x_0 = module.codec.to_target(patches["high"], encoded)
     prediction = some(tuple(x_0.shape), 1).requires_grad_()
     module.predict = lambda *arguments: prediction
     module.generator_loss(x_0, encoded.condition, torch.Generator().manual_seed(0), present).backward()

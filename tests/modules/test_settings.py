@@ -30,9 +30,9 @@ from fdsr.modules import (
 )
 from fdsr.modules.ddgan import DivergenceName
 from fdsr.modules.ddpm import PredictionName, ScheduleName, VarianceName
-from fdsr.modules.downscaling import TargetName
-from fdsr.modules.field_codec import TARGETS
+from fdsr.modules.downscaling import LocalScaleName, TargetName
 from fdsr.modules.settings import accepted, build, plain
+from fdsr.modules.targets import LOCAL_SCALES, TARGETS
 
 Program = Callable[..., int]
 BASES = (d.Noise, d.Preconditioning, d.ScoreTerm, d.Loss, d.Transform, d.TimeSampling, d.Sampler, d.SpectralWeight)
@@ -275,6 +275,7 @@ def test_hparams_are_the_same_from_python_and_from_the_program(
         (VarianceName, d.REVERSE_VARIANCES),
         (DivergenceName, d.DIVERGENCES),
         (TargetName, TARGETS),
+        (LocalScaleName, LOCAL_SCALES),
         (d.spacing.SpacingName, d.SPACINGS),
     ],
 )

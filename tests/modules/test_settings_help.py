@@ -20,18 +20,19 @@ from fdsr.modules import (
     InterpolationModule,
     RegressionModule,
 )
-from fdsr.modules.field_codec import TARGETS
 from fdsr.modules.interpolation import InterpolationName
 from fdsr.modules.settings import accepted
+from fdsr.modules.targets import LOCAL_SCALES, TARGETS
 
 METHODS = [DDPMModule, FourierDDPMModule, DDGANModule, RegressionModule, DressedModule, InterpolationModule]
 BASES: dict[str, type] = {
     "noise": d.Noise, "precondition": d.Preconditioning, "loss": d.Loss, "transform": d.Transform, "lat": d.Transform,
     "lon": d.Transform, "times": d.TimeSampling, "sampler": d.Sampler, "weight": d.SpectralWeight,
+    "likelihood": d.Likelihood,
 }  # fmt: skip
 NAMES: dict[str, Any] = {
     "schedule": d.SCHEDULES, "prediction": d.PARAMETRISATIONS, "reverse_variance": d.REVERSE_VARIANCES,
-    "divergence": d.DIVERGENCES, "target": TARGETS, "spacing": d.SPACINGS, "penalty": PENALTIES,
+    "divergence": d.DIVERGENCES, "target": TARGETS, "local_scale": LOCAL_SCALES, "spacing": d.SPACINGS, "penalty": PENALTIES,
     "method": get_args(InterpolationName),
 }  # fmt: skip
 SETTINGS = [

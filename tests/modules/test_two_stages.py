@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,25 +65,25 @@ def test_the_target_has_unit_mean_square_and_comes_back(
     encoded = codec.encode(batch)
     # the base is the regression's forecast, to the bit of rounding
     torch.testing.assert_close(
-        codec.from_target(torch.zeros_like(encoded.base), encoded.base), regression[0].generate(batch)[:, 0]
+        codec.from_target(torch.zeros_like(encoded.base), encoded), regression[0].generate(batch)[:, 0]
     )
-    x_0 = codec.to_target(batch["high"], encoded.base)
+    x_0 = codec.to_target(batch["high"], encoded)
     torch.testing.assert_close(x_0.square().mean((0, 2, 3)), torch.ones(2), rtol=1e-4, atol=0)
-    torch.testing.assert_close(codec.from_target(x_0, encoded.base), batch["high"], rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(codec.from_target(x_0, encoded), batch["high"], rtol=1e-5, atol=1e-4)
     assert encoded.condition.shape[1] == codec.condition_channels == 2 + 1 + 3 + 2
     assert codec.state_dict() == {} and not list(codec.parameters())
 
 
 def test_sums_merge(stage: FirstStage, data: WeatherDataModule) -> None:
     """Two shares added up are one pass over all; so the number of processes does not matter."""
-    fields = data.fields("train")
-    whole = measure_errors(stage, fields)
-    parts = [measure_errors(stage, fields, place=(rank, 3)) for rank in range(3)]
-    for name in ("steps", "count", "total", "square", "power"):
+    block = data.fields("train")
+    whole = measure_errors(stage, block)
+    parts = [measure_errors(stage, block, place=(rank, 3)) for rank in range(3)]
+    for name in (f.name for f in fields(ErrorSums)):
         merged = sum(getattr(p, name) for p in parts)
         np.testing.assert_allclose(getattr(parts[0] + parts[1] + parts[2], name), merged)
         np.testing.assert_allclose(merged, getattr(whole, name), rtol=1e-9, atol=1e-9)
-    none = ErrorSums.none(2, (24, 48)) + whole
+    none = ErrorSums.none(2, (24, 48), (24, 48)) + whole
     np.testing.assert_array_equal(none.power, whole.power)
 
 
@@ -91,8 +92,8 @@ def test_overfitting_is_remarked(stage: FirstStage, data: WeatherDataModule, mon
 
     train, val = data.fields("train"), data.fields("val")
     real = measure_errors(stage, train)
-    doubled = ErrorSums(real.steps, real.count, 2 * real.total, 4 * real.square, 4 * real.power)
-    monkeypatch.setattr(two, "measure_errors", lambda s, fields, **how: doubled if fields is val else real)
+    doubled = replace(real, square=4 * real.square)
+    monkeypatch.setattr(two, "measure_errors", lambda stage, block, *scale, **how: doubled if block is val else real)
     with pytest.warns(UserWarning, match="2.00 times as large on the validation block"):
         measured(stage, train, val)
 

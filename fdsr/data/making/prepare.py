@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
+from fdsr.data.making.local_scale import add_local_scale
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore, Progress
 from fdsr.data.making.reading import PairReader
@@ -85,6 +86,7 @@ def prepare(
         work = BlockWork(pairs.reader, pairs.measure(config), partial.store, blocks["train"])
         write_blocks(work, partial, progress, runner, pairs.times.size, length)
         finish(config, partial, pairs, work.measure, progress, blocks, layout)
+        add_local_scale(partial.store)
         partial.publish()
     return target
 

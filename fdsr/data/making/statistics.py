@@ -155,8 +155,11 @@ class Measure:
     periodic: bool
     masked: bool = False  # whether values may be missing
 
-    def __call__(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> PairSums:
-        """Sums of one time step: high (C, H, W), low (D, h, w) in physical units."""
+    def values(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> tuple[Sums, Sums, Sums]:
+        """(fine (C, H, W), coarse (D, h, w), residual (C, H, W)), all transformed, of one time step in physical units.
+
+        The residual is fine minus interpolated coarse values; 0 where a channel has no coarse counterpart.
+        """
         import torch  # what plans a store, or appends to one, measures nothing
 
         from fdsr.data.interpolate import add_halo, upsample, upsample_gaps
@@ -165,14 +168,19 @@ class Measure:
         coarse = apply_forward(self.low_transforms, torch.from_numpy(low))
         interpolate = upsample_gaps if self.masked else upsample
         base = interpolate(add_halo(coarse[None], self.periodic), self.factor, self.interpolation)[0].numpy()
-        tile = tile_size((fine.shape[1], fine.shape[2]))
         residual = np.zeros_like(fine)
         for i, j in enumerate(self.base_index):
             if j >= 0:
                 residual[i] = fine[i] - base[j]
+        return fine, coarse.numpy(), residual
+
+    def __call__(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> PairSums:
+        """Sums of one time step: high (C, H, W), low (D, h, w) in physical units."""
+        fine, coarse, residual = self.values(high, low)
+        tile = tile_size((fine.shape[1], fine.shape[2]))
         return PairSums(
             high=Moments.of(fine),
-            low=Moments.of(coarse.numpy()),
+            low=Moments.of(coarse),
             power=PowerSums.of(fine, tile),
             residual=Moments.of(residual),
             residual_power=PowerSums.of(residual, tile),

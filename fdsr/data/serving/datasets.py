@@ -30,13 +30,15 @@ from fdsr.units import require_same
 
 
 class WeatherBatch(TypedDict, total=False):
-    """Physical units, float32; whole fields have the grid's own (H, W)."""
+    """Physical units, float32; whole fields have the grid's own (H, W). Patches say where on it their cells are."""
 
     low: Tensor  # (B, D, h + 2·HALO, w + 2·HALO)
     high: Tensor  # (B, C, H, W), absent when predicting from coarse fields alone
     conditioning: Tensor  # (B, S + 3, H, W), standardised static fields and position
     time: Tensor  # (B,) int64 seconds since 1970
     index: Tensor  # (B,) int64 position in the store
+    rows: Tensor  # (B, H) int64, of patches alone: the grid's row that each of their rows is of
+    columns: Tensor  # (B, W) int64, likewise
 
 
 class PatchDataset(Dataset[WeatherBatch]):
@@ -70,9 +72,20 @@ class PatchDataset(Dataset[WeatherBatch]):
         conditioning = _empty(len(keys), len(self.conditioning), h, w)
         for j, key in enumerate(keys):
             self._fill(key, steps[key.time], high[j].numpy(), low[j].numpy(), conditioning[j].numpy())
-        return {"low": low, "high": high, "conditioning": conditioning} | _stamps(
-            self.store.times, [k.time for k in keys]
-        )
+        rows, columns = zip(*(self._places(key) for key in keys), strict=True)
+        return {
+            "low": low,
+            "high": high,
+            "conditioning": conditioning,
+            "rows": torch.from_numpy(np.stack(rows)),
+            "columns": torch.from_numpy(np.stack(columns)),
+        } | _stamps(self.store.times, [k.time for k in keys])
+
+    def _places(self, key: PatchKey) -> tuple[NDArray, NDArray]:
+        """Rows (h,) and columns (w,) of the grid that a patch's cells are of, in the patch's own order."""
+        (h, w), columns = self.patch, self.store.spec.shape[1]
+        row, column = np.arange(h) + key.row + key.row_shift, np.arange(w) + key.column + key.column_shift
+        return row[:: -1 if key.flip_rows else 1], (column % columns)[:: -1 if key.flip_columns else 1]
 
     def _fill(self, key: PatchKey, step: Step, high: NDArray, low: NDArray, conditioning: NDArray) -> None:
         spec = self.store.spec

@@ -120,10 +120,13 @@ class WeatherDataModule(L.LightningDataModule):
         self._spec = spec
 
     def prepare_data(self) -> None:
-        """Make the pair store if it is missing; Lightning calls this in one process only."""
-        if self.low is not None or self.path is None or self.config is None or is_remote(self.path):
+        """Make the pair store if it is missing, and what a method needs of it that an earlier version of fdsr did not measure.
+
+        Lightning calls this in one process only.
+        """
+        if self.low is not None or self.path is None or is_remote(self.path):
             return
-        if not Path(self.path).exists():
+        if self.config is not None and not Path(self.path).exists():
             from fdsr.data.making.prepare import (  # what trains on a finished store needs none of it
                 TargetExistsError,
                 prepare,
@@ -131,6 +134,10 @@ class WeatherDataModule(L.LightningDataModule):
 
             with suppress(TargetExistsError):  # made by another process since the line above
                 prepare(self.config, self.path)
+        if self.trainer and getattr(self.trainer.lightning_module, "needs_local_scale", False):
+            from fdsr.data.making.local_scale import require_local_scale
+
+            require_local_scale(self.path)
 
     def setup(self, stage: str) -> None:
         if self.low is not None and stage == "predict":
