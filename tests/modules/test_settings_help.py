@@ -13,6 +13,7 @@ import pytest
 import fdsr.diffusion as d
 from fdsr.diffusion.losses.robust import PENALTIES
 from fdsr.modules import (
+    CRPSModule,
     DDGANModule,
     DDPMModule,
     DressedModule,
@@ -24,7 +25,7 @@ from fdsr.modules.interpolation import InterpolationName
 from fdsr.modules.settings import accepted
 from fdsr.modules.targets import LOCAL_SCALES, TARGETS
 
-METHODS = [DDPMModule, FourierDDPMModule, DDGANModule, RegressionModule, DressedModule, InterpolationModule]
+METHODS = [DDPMModule, FourierDDPMModule, CRPSModule, DDGANModule, RegressionModule, DressedModule, InterpolationModule]
 BASES: dict[str, type] = {
     "noise": d.Noise, "precondition": d.Preconditioning, "loss": d.Loss, "transform": d.Transform, "lat": d.Transform,
     "lon": d.Transform, "times": d.TimeSampling, "sampler": d.Sampler, "weight": d.SpectralWeight,

@@ -85,6 +85,8 @@ def add_local_scale(path: Path) -> None:
     from fdsr.data.field_spec import FieldSpec  # torch, which what plans a store does without
 
     group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
+    for name in {"local_scale", "power_local"} & set(group):  # what a process that was killed has left
+        del group[name]
     with xr.open_zarr(path, chunks=None, consolidated=False) as ds:
         spec = FieldSpec.from_dataset(ds, dict(group.attrs), str(path))
     measure = Measure(
@@ -117,10 +119,6 @@ def add_local_scale(path: Path) -> None:
         "long_name": "local scale of the residual over interpolation, in its deviations",
         "units": "1",
     }
-    group.create_array(
-        "local_scale", data=scale.astype(np.float32), dimension_names=names, attributes=attributes, overwrite=True
-    )
-    group.create_array(
-        "power_local", data=power, dimension_names=["high_channel", "wavenumber_lat", "wavenumber_lon"], overwrite=True
-    )
+    group.create_array("local_scale", data=scale.astype(np.float32), dimension_names=names, attributes=attributes)
+    group.create_array("power_local", data=power, dimension_names=["high_channel", "wavenumber_lat", "wavenumber_lon"])
     consolidate(str(path))
