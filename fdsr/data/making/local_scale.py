@@ -9,10 +9,11 @@ that was prepared without them: nothing else in it changes, its fingerprint neit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -58,6 +59,13 @@ class LocalSums:
         return np.asarray(scale * np.sqrt(np.where(unit > 0, unit, 1.0))[:, None, None])
 
 
+class LocalScale(NamedTuple):
+    """As a pair store holds it."""
+
+    scale: NDArray[np.float32]  # (C, H, W)
+    power: Sums  # (C, K_y, K_x)
+
+
 def has_local_scale(path: str | Path) -> bool:
     """Whether the pair store knows its local scale; its power is written last."""
     return "power_local" in zarr.open_group(str(path), mode="r")
@@ -92,33 +100,45 @@ def add_local_scale(path: Path) -> None:
     measure = Measure(
         spec.high_transforms, spec.low_transforms, spec.base_index, spec.factor, spec.interpolation, spec.periodic, spec.masked
     )  # fmt: skip
+    statistics = {n: getattr(spec, n).numpy() for n in ("high_std", "residual_std", "power_residual")}
     splits: Any = group.attrs["splits"]
-    steps = np.arange(*splits["train"])
+    write_local_scale(group, measure_local_scale(group, measure, splits["train"], statistics), spec.grid.names)
+    consolidate(str(path))
+
+
+def measure_local_scale(
+    group: zarr.Group, measure: Measure, train: Sequence[int], statistics: Mapping[str, NDArray]
+) -> LocalScale:
+    """Of the train block (first, one past last) of a store whose fields are written, with the other `statistics` of it."""
+    steps, high, low = np.arange(*train), array_of(group, "high"), array_of(group, "low")
     if steps.size > STEPS:
         steps = np.sort(np.random.default_rng(0).choice(steps, STEPS, replace=False))
-    deviation = (spec.high_std * spec.residual_std).numpy()[:, None, None]
+    deviation = (statistics["high_std"] * statistics["residual_std"])[:, None, None]
 
     def residuals(what: str) -> Iterator[Sums]:
-        for i in tqdm(steps, desc=what, unit="step", leave=False):
-            high, low = (np.asarray(array_of(group, name)[int(i)]) for name in ("high", "low"))
-            yield measure.values(high, low)[2] / deviation
+        for i in tqdm(steps.tolist(), desc=what, unit="step", leave=False):
+            yield measure.values(np.asarray(high[i]), np.asarray(low[i]))[2] / deviation
 
-    shape = (len(spec.high_channels), *spec.shape)
-    local = LocalSums(np.zeros(shape), np.zeros(shape))
-    for residual in residuals("local scale"):
-        local = local + LocalSums.of(residual)
-    scale, tile = local.scale(spec.periodic), tile_size(spec.shape)
-    total = PowerSums(*(np.zeros((len(scale), *tile)) for _ in range(3)))
-    for residual in residuals("its power"):
-        total = total + PowerSums.of(residual / scale, tile)
+    local = reduce(LocalSums.__add__, map(LocalSums.of, residuals("local scale")))
+    scale = local.scale(measure.periodic)
+    tile = tile_size(scale.shape[1:])
+    total = reduce(PowerSums.__add__, (PowerSums.of(x / scale, tile) for x in residuals("power over local scale")))
     # a channel without a coarse counterpart is the field itself, whose scale is 1
-    based = (np.array(spec.base_index) >= 0)[:, None, None]
-    power = np.where(based, total.power(np.zeros(len(scale))), spec.power_residual.numpy())
-    names = ["high_channel", *spec.grid.names]
-    attributes: dict[str, Any] = {
+    based = (np.array(measure.base_index) >= 0)[:, None, None]
+    return LocalScale(
+        scale.astype(np.float32), np.where(based, total.power(np.zeros(len(scale))), statistics["power_residual"])
+    )
+
+
+def write_local_scale(group: zarr.Group, local: LocalScale, axes: Sequence[str]) -> None:
+    """Add it to a store whose fine axes are named `axes`."""
+    about: dict[str, Any] = {
         "long_name": "local scale of the residual over interpolation, in its deviations",
         "units": "1",
     }
-    group.create_array("local_scale", data=scale.astype(np.float32), dimension_names=names, attributes=attributes)
-    group.create_array("power_local", data=power, dimension_names=["high_channel", "wavenumber_lat", "wavenumber_lon"])
-    consolidate(str(path))
+    for name, data, names, attributes in (
+        ("local_scale", local.scale, axes, about),
+        ("power_local", local.power, ("wavenumber_lat", "wavenumber_lon"), {}),
+    ):
+        names = ["high_channel", *names]
+        group.create_array(name, data=data, dimension_names=names, attributes=attributes, overwrite=True)

@@ -11,11 +11,12 @@ from functools import reduce
 from pathlib import Path
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
-from fdsr.data.making.local_scale import add_local_scale
+from fdsr.data.making.local_scale import measure_local_scale
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore, Progress
 from fdsr.data.making.reading import PairReader
@@ -86,7 +87,6 @@ def prepare(
         work = BlockWork(pairs.reader, pairs.measure(config), partial.store, blocks["train"])
         write_blocks(work, partial, progress, runner, pairs.times.size, length)
         finish(config, partial, pairs, work.measure, progress, blocks, layout)
-        add_local_scale(partial.store)
         partial.publish()
     return target
 
@@ -175,6 +175,8 @@ def finish(
     assert progress.sums is not None and measure is not None and progress.filled is not None
     try:
         statistics = measure.finish(progress.sums, pairs.high_channels, config.source)
+        group = zarr.open_group(str(partial.store), mode="r", use_consolidated=False)
+        local = measure_local_scale(group, measure, blocks["train"], statistics)
     except FdsrError:
         partial.discard()
         raise
@@ -183,7 +185,7 @@ def finish(
     for name, count in zip(names, progress.filled, strict=True):
         filled[name] = max(filled.get(name, 0), int(count))
     present = progress.sums.present if config.missing == "mask" else None
-    finish_store(partial.store, config, pairs.grid, blocks, statistics, filled, layout, present)
+    finish_store(partial.store, config, pairs.grid, blocks, statistics, local, filled, layout, present)
 
 
 @contextmanager

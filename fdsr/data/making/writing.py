@@ -17,6 +17,7 @@ from zarr.codecs import BloscCodec
 
 from fdsr.data.choices import Compression, require_choice
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
+from fdsr.data.making.local_scale import LocalScale, write_local_scale
 from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.pairing import Pairs
 from fdsr.data.making.statistics import STATISTICS, tile_size
@@ -125,6 +126,7 @@ def finish_store(
     grid: PairGrid,
     blocks: Mapping[str, tuple[int, int]],
     statistics: Mapping[str, NDArray],
+    local: LocalScale,
     filled: Mapping[str, int],
     layout: Layout,
     present: NDArray[np.bool_] | None = None,
@@ -140,6 +142,7 @@ def finish_store(
         group.create_array("present", data=whole, dimension_names=names, overwrite=True)
     for name, values in statistics.items():
         group.create_array(name, data=values, dimension_names=STATISTICS[name], overwrite=True)
+    write_local_scale(group, local, grid.fine.names)
     attributes: dict[str, Any] = {
         "title": "fdsr pair store",
         "version": STORE_VERSION,
