@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fdsr.grids import Grid
 from fdsr.grids.cf import read_coordinates
 
 STATISTICS = ("high_mean", "high_std", "low_mean", "low_std", "residual_std", "power_field", "power_residual")
+TIME_CHANNELS = 4  # sine and cosine of the day of the year, and of local solar time
 _GRID = "grid."  # before the names of its grid's values in a checkpoint
 
 
@@ -51,6 +52,7 @@ class FieldSpec:
     present: Tensor | None = None  # (C, H, W) bool; None: nothing is ever missing
     local_scale: Tensor | None = None  # (C, H, W) of the residual, in units of its deviation; None: not measured
     power_local: Tensor | None = None  # (C, K_y, K_x) of the residual divided by both
+    time_channels: bool = False  # whether the condition tells day of year and solar time, as the data module asks
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, attributes: dict, where: str) -> FieldSpec:
@@ -61,7 +63,7 @@ class FieldSpec:
             [str(v) for v in ds[name].values] for name in ("high_channel", "low_channel", "static_channel")
         )
 
-        def tensor(name: str) -> Tensor:
+        def tensor(name: str) -> Any:
             return torch.from_numpy(ds[name].values.copy())
 
         return cls(
@@ -117,7 +119,8 @@ class FieldSpec:
         """Standardised static fields and the position as a unit vector on the sphere: (S + 3, H, W) float32.
 
         The unit vector (cos φ cos λ, cos φ sin λ, sin φ) has no seam at the date line and no singular pole. A masked store
-        adds `present`, as 0 and 1: (S + 3 + C, H, W); missing static values then count as their field's mean.
+        adds `present` (C), as 0 and 1; missing static values then count as their field's mean. Time channels are added as
+        (0, 0, sin λ, cos λ), which is what is known of them without a time.
         """
         lat, lon = (torch.deg2rad(torch.from_numpy(x.copy())) for x in self.grid.places)
         position = torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin().expand(-1, lon.shape[-1])])
@@ -127,10 +130,15 @@ class FieldSpec:
             points = static.shape[-2] * static.shape[-1]
             # Tensor.std would warn where there are no static fields
             variance = (static - mean).square().sum((-2, -1), keepdim=True) / (points - 1)
-            return torch.cat([(static - mean) / variance.sqrt().clamp(min=1e-12), position]).float()
-        mean = static.nanmean((-2, -1), keepdim=True)
-        std = (static - mean).square().nanmean((-2, -1), keepdim=True).sqrt().clamp(min=1e-12)
-        return torch.cat([((static - mean) / std).nan_to_num(0.0), position, self.present.double()]).float()
+            channels = [(static - mean) / variance.sqrt().clamp(min=1e-12), position]
+        else:
+            mean = static.nanmean((-2, -1), keepdim=True)
+            std = (static - mean).square().nanmean((-2, -1), keepdim=True).sqrt().clamp(min=1e-12)
+            channels = [((static - mean) / std).nan_to_num(0.0), position, self.present.double()]
+        if self.time_channels:
+            longitude = lon.expand(self.shape)
+            channels += [torch.zeros(2, *self.shape), torch.stack([longitude.sin(), longitude.cos()])]
+        return torch.cat(channels).float()
 
     def to_dict(self) -> dict[str, object]:
         """Plain containers and tensors only: loads with `weights_only=True`."""
@@ -151,7 +159,8 @@ class FieldSpec:
             for k, v in data.items()
             if k.startswith(_GRID)
         }
-        if set(values) | {"grid", "present", "local_scale", "power_local"} != {f.name for f in fields(cls)}:
+        added = {f.name for f in fields(cls) if f.default is not MISSING}  # since, or not always there
+        if set(values) | {"grid"} | added != {f.name for f in fields(cls)}:
             raise FdsrError(
                 "the model was saved by an earlier version of fdsr, whose grids had no units; train it anew"
             )
@@ -166,7 +175,7 @@ class FieldSpec:
         different = []
         for name, label in (("high_channels", "variables"), ("low_channels", "coarse variables"), ("factor", "factor"),
                             ("interpolation", "interpolation"), ("static_channels", "static fields"),
-                            ("high_transforms", "transforms")):  # fmt: skip
+                            ("high_transforms", "transforms"), ("time_channels", "data.time_channels")):  # fmt: skip
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 different.append(f"{label} {mine} against {theirs}")

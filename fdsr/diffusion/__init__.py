@@ -28,7 +28,7 @@ from fdsr.diffusion.samplers import DDIM, Ancestral, DPMSolverPP, Sampler
 from fdsr.diffusion.schedules import SCHEDULES, Schedule, cosine_schedule, linear_schedule, vp_schedule
 from fdsr.diffusion.spacing import SPACINGS, timesteps
 from fdsr.diffusion.spectrum import Spectrum
-from fdsr.diffusion.times import SignalTimes, StratifiedTimes, TimeSampling
+from fdsr.diffusion.times import LogitNormalTimes, SignalTimes, StratifiedTimes, TimeSampling
 from fdsr.diffusion.transforms import Cosine, Globe, Haar, Product, RealFourier, Transform
 from fdsr.diffusion.weights import InverseAmplitudeWeight, PowerLawWeight, SpectralWeight
 
@@ -56,6 +56,7 @@ __all__ = [
     "Haar",
     "InverseAmplitudeWeight",
     "Likelihood",
+    "LogitNormalTimes",
     "Loss",
     "NoPreconditioning",
     "Noise",

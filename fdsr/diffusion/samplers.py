@@ -54,7 +54,7 @@ class Ancestral(Sampler):
     """
 
     steps: int | None = None
-    spacing: SpacingName = "uniform"
+    spacing: SpacingName = "logsnr"
 
     def times(self, schedule: Schedule) -> list[int]:
         return timesteps(schedule, schedule.T if self.steps is None else self.steps, self.spacing)
@@ -79,7 +79,7 @@ class DDIM(Sampler):
     """
 
     steps: int = 50
-    spacing: SpacingName = "uniform"
+    spacing: SpacingName = "logsnr"
     eta: float = 0.0
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class DPMSolverPP(Sampler):
     """
 
     steps: int = 12
-    spacing: SpacingName = "uniform"
+    spacing: SpacingName = "logsnr"
 
     def times(self, schedule: Schedule) -> list[int]:
         return timesteps(schedule, self.steps, self.spacing)

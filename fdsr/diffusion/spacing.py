@@ -33,7 +33,7 @@ def _log_snr(schedule: Schedule, steps: int) -> list[float]:
 SPACINGS: dict[str, Spacing] = {"uniform": _uniform, "quadratic": _quadratic, "logsnr": _log_snr}
 
 
-def timesteps(schedule: Schedule, steps: int, spacing: str = "uniform") -> list[int]:
+def timesteps(schedule: Schedule, steps: int, spacing: str = "logsnr") -> list[int]:
     """The `steps` times of a sampler's calls of the denoiser: strictly decreasing from T, >= 1; the last goes to 0.
 
     spacing: a name in SPACINGS. Where rounding makes two times meet, they are moved apart. Raises ValueError for steps
@@ -41,6 +41,8 @@ def timesteps(schedule: Schedule, steps: int, spacing: str = "uniform") -> list[
 
     >>> from fdsr.diffusion import vp_schedule
     >>> timesteps(vp_schedule(1000), 4)
+    [1000, 503, 156, 1]
+    >>> timesteps(vp_schedule(1000), 4, "uniform")
     [1000, 750, 500, 250]
     """
     T = schedule.T

@@ -28,8 +28,7 @@ class StratifiedTimes(TimeSampling):
     """Uniform, stratified over the batch (Kingma et al. 2021): every batch sees the whole range, which steadies the loss."""
 
     def draw(self, count: int, schedule: Schedule, rng: torch.Generator) -> Tensor:
-        u = (torch.rand(1, generator=rng, device=rng.device) + torch.arange(count, device=rng.device) / count) % 1.0
-        return (u * schedule.T).long().clamp(max=schedule.T - 1) + 1
+        return (_stratified(count, rng) * schedule.T).long().clamp(max=schedule.T - 1) + 1
 
 
 @dataclass(frozen=True)
@@ -63,3 +62,39 @@ class SignalTimes(TimeSampling):
             return torch.randint(1, schedule.T + 1, (count,), generator=rng, device=rng.device)
         p = self.probabilities(schedule).to(rng.device, torch.float32)
         return 1 + torch.multinomial(p, count, replacement=True, generator=rng)
+
+
+@dataclass(frozen=True)
+class LogitNormalTimes(TimeSampling):
+    """Logit-normal (Esser et al. 2024, §3.1): ln(σ/α) ~ N(mean, std²), α = √ᾱ_t, σ = √(1 − ᾱ_t), stratified over the batch.
+
+    There t is the share of noise on a straight path from data to noise, logit(t) = ln(σ/α); so it is the noise level that is
+    drawn, and a schedule only says which of 1..T comes nearest. Raises ValueError unless std > 0.
+
+    Args:
+        mean: above 0 noisier times, below 0 cleaner ones.
+        std: how far about it.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"the standard deviation of logit-normal times is {self.std}; it must be positive")
+
+    def probabilities(self, schedule: Schedule) -> Tensor:
+        """p_t of t = 1..T, float64 (T,)."""
+        level = -0.5 * torch.logit(schedule.alphas_cumprod[1:])
+        middles = (0.5 * (level[1:] + level[:-1]) - self.mean) / self.std
+        below = torch.cat([torch.zeros(1), torch.special.ndtr(middles), torch.ones(1)])
+        return below.diff()
+
+    def draw(self, count: int, schedule: Schedule, rng: torch.Generator) -> Tensor:
+        below = self.probabilities(schedule).cumsum(0)[:-1].to(rng.device, torch.float32)
+        return 1 + torch.bucketize(_stratified(count, rng), below, right=True)
+
+
+def _stratified(count: int, rng: torch.Generator) -> Tensor:
+    """One number in each of `count` equal parts of [0, 1), up to a common shift round it."""
+    return (torch.rand(1, generator=rng, device=rng.device) + torch.arange(count, device=rng.device) / count) % 1.0

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fdsr.diffusion import Spectrum, Transform
+from fdsr.diffusion.losses import everything
 from fdsr.modules.first_stage import FirstStage
 
 # a WeatherBatch or an ImageBatch; only its codec looks inside, and `index` (B,) is in both
 Batch = Any
+# cuts fields (n·B, C, H, W), n copies of a batch, to the points (n·B, C, h, w) that a loss counts
+Cut = Callable[[Tensor], Tensor]
 
 
 class Encoded(NamedTuple):
@@ -54,6 +58,10 @@ class Codec(nn.Module):
     def present(self, batch: Batch) -> Tensor | None:
         """Where the data are (B, C, H, W), bool; None: everywhere. Elsewhere x_0 is 0, and no loss counts it."""
         return None
+
+    def counted(self, batch: Batch) -> Cut:
+        """What cuts a batch's fields to what a loss counts: patches have surroundings that it does not."""
+        return everything
 
     def to_target(self, truth: Tensor, encoded: Encoded) -> Tensor:
         """Data to x_0 (B, C, H, W), given what `encode` says of the same batch."""

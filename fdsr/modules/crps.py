@@ -12,7 +12,7 @@ from fdsr.diffusion import CoefficientCRPS, ColouredNoise, RealFourier, ScoreTer
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.generative import GenerativeModule
-from fdsr.modules.masking import neutral, points_over_present
+from fdsr.modules.masking import cut, neutral, points_over_present
 
 
 class CRPSModule(GenerativeModule):
@@ -69,12 +69,13 @@ class CRPSModule(GenerativeModule):
         x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
         eta = torch.randn(self.draws * len(x_0), *x_0.shape[1:], generator=rng, device=x_0.device)
         members = self.draw(eta, encoded.condition.repeat(self.draws, 1, 1, 1)).unflatten(0, (self.draws, -1))
-        members = neutral(members, present)
+        members, counted = neutral(members, present), self.codec.counted(batch)
+        members, x_0 = counted(members.flatten(0, 1)).unflatten(0, (self.draws, -1)), counted(x_0)
         with torch.autocast(x_0.device.type, enabled=False):
             loss = fair_crps(members, x_0).mean()
             if self.strength:
                 loss = loss + self.strength * self.term(members, x_0, self.spectrum)
-        return loss * points_over_present(present)
+        return loss * points_over_present(cut(counted, present))
 
     @property
     def sample_evaluations(self) -> int:

@@ -25,8 +25,9 @@ from fdsr.diffusion import (
     real_pair,
     vp_schedule,
 )
+from fdsr.diffusion.losses import everything
 from fdsr.errors import FdsrError
-from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.codec import Batch, Codec, Cut
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.judged import Judged
@@ -151,9 +152,9 @@ class DDGANModule(GenerativeModule):
         output = self.network(x, self.process.network_time(t), wrap=self.codec.wraps(x_t), **latent)
         return self.codec.squash(output.float())
 
-    def judge(self, pair: Pair, t: Tensor, condition: Tensor) -> Tensor:
-        """The discriminator's V (B,) of pairs, in float32."""
-        x = torch.cat([pair.before, pair.after, condition], dim=1)
+    def judge(self, pair: Pair, t: Tensor, condition: Tensor, counted: Cut = everything) -> Tensor:
+        """The discriminator's V (B,) of pairs where they count, in float32."""
+        x = counted(torch.cat([pair.before, pair.after, condition], dim=1))
         return self.discriminator(x, self.process.network_time(t), wrap=self.codec.wraps(x)).float()
 
     # -- training --------------------------------------------------------------------------------------------------
@@ -173,18 +174,20 @@ class DDGANModule(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         rng = self.step_noise()
-        x_0, condition, present = self.targets(batch)
+        (x_0, condition, present), counted = self.targets(batch), self.codec.counted(batch)
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
 
         with self.toggled_optimizer(discriminator_optimizer):
             due = self.r1_gamma > 0 and self.trainer.fit_loop.total_batch_idx % self.r1_every == 0
-            d_loss, penalty, facts = self.discriminator_loss(x_0, condition, rng, penalised=due, present=present)
+            d_loss, penalty, facts = self.discriminator_loss(
+                x_0, condition, rng, penalised=due, present=present, counted=counted
+            )
             # not through Lightning's wrapper, which would count it: a step is one update of the generator
             self._update(discriminator_optimizer.optimizer, d_loss + penalty)
         # autocast may still hold copies of the discriminator's weights of before the update
         torch.clear_autocast_cache()
         with self.toggled_optimizer(generator_optimizer):
-            g_loss = self.generator_loss(x_0, condition, rng, present)
+            g_loss = self.generator_loss(x_0, condition, rng, present, counted)
             self._update(generator_optimizer, g_loss)
         for schedule in self.lr_schedulers():  # type: ignore[union-attr]
             schedule.step()
@@ -209,6 +212,7 @@ class DDGANModule(GenerativeModule):
         rng: torch.Generator,
         penalised: bool,
         present: Tensor | None = None,
+        counted: Cut = everything,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """(critic's loss, its penalties, how it judges); no graph through the generator. Real and fake share their gaps."""
         t, noise = self.times.draw(len(x_0), self.schedule, rng), lambda: self._noise(x_0, rng)
@@ -218,8 +222,8 @@ class DDGANModule(GenerativeModule):
             fake = fake_pair(self.process, neutral(prediction, present), real.after, t, noise())
         real.before.requires_grad_(penalised)
         with _twice_differentiable(self.device) if penalised else nullcontext():
-            v_real = self.judge(real, t, condition)
-        v_fake = self.judge(fake, t, condition)
+            v_real = self.judge(real, t, condition, counted)
+        v_fake = self.judge(fake, t, condition, counted)
         with torch.autocast(self.device.type, enabled=False):
             loss = self.divergence.critic_loss(v_real, v_fake)
             penalty, facts = self.drift * torch.cat([v_real, v_fake]).square().mean(), {}
@@ -231,14 +235,19 @@ class DDGANModule(GenerativeModule):
         return loss, penalty, self._facts(v_real.detach(), v_fake.detach()) | facts
 
     def generator_loss(
-        self, x_0: Tensor, condition: Tensor, rng: torch.Generator, present: Tensor | None = None
+        self,
+        x_0: Tensor,
+        condition: Tensor,
+        rng: torch.Generator,
+        present: Tensor | None = None,
+        counted: Cut = everything,
     ) -> Tensor:
         """The generator's loss at times and noise of its own."""
         t = self.times.draw(len(x_0), self.schedule, rng)
         x_t = self.process.q_sample(x_0, t, self._noise(x_0, rng))
         prediction = self.predict(x_t, t, self._latent(x_0, rng), condition)
         fake = fake_pair(self.process, neutral(prediction, present), x_t, t, self._noise(x_0, rng))
-        v_fake = self.judge(fake, t, condition)
+        v_fake = self.judge(fake, t, condition, counted)
         with torch.autocast(self.device.type, enabled=False):
             return self.divergence.generator_loss(v_fake, self.saturating)
 

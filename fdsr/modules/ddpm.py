@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -31,13 +32,14 @@ from fdsr.diffusion.losses import Predictor
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.generative import GenerativeModule
-from fdsr.modules.masking import neutral_output, points_over_present
+from fdsr.modules.masking import cut, neutral_output, points_over_present
 from fdsr.modules.settings import choose, require_instances
 from fdsr.modules.terminal_noise import warn_of_signal
 
 PredictionName = Literal["eps", "x0", "v"]
 ScheduleName = Literal["vp", "linear", "cosine"]
 VarianceName = Literal["posterior", "beta"]
+VALIDATION_TIMES = 8  # of a field in validation: its loss varies a thousandfold with t
 
 
 class DDPMModule(GenerativeModule):
@@ -123,18 +125,32 @@ class DDPMModule(GenerativeModule):
 
         return self.precondition.wrap(network, self.process, self.parametrisation)
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        encoded, present = self.codec.encode(batch), self.codec.present(batch)
+    def task(self, batch: Batch, rng: torch.Generator) -> tuple[Denoising, Tensor | float]:
+        """A batch to denoise, with times and noise from `rng`, and what turns a mean over all its points into one over those present."""
+        encoded, present, counted = self.codec.encode(batch), self.codec.present(batch), self.codec.counted(batch)
         x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
+        predict = neutral_output(self.predictor(encoded.condition), present, self.process, self.parametrisation)
         task = Denoising(
-            neutral_output(self.predictor(encoded.condition), present, self.process, self.parametrisation),
+            lambda x_t, t: counted(predict(x_t, t)),
             x_0,
             self.times.draw(len(x_0), self.schedule, rng),
             self.process,
             self.parametrisation,
             lambda: torch.randn(x_0.shape, generator=rng, device=x_0.device),
+            counted,
         )
-        return self.objective(task) * points_over_present(present)
+        return task, points_over_present(cut(counted, present))
+
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        task, weight = self.task(batch, rng)
+        return self.objective(task) * weight
+
+    def validation_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """The mean loss over a fixed grid of times, at each of which every sample is noised: whatever times training prefers."""
+        task, weight = self.task(batch, rng)
+        times = torch.arange(0.5, VALIDATION_TIMES) / VALIDATION_TIMES * self.schedule.T
+        losses = [self.objective(replace(task, t=torch.full_like(task.t, 1 + int(t)))) for t in times]
+        return torch.stack(losses).mean() * weight
 
     @property
     def sample_evaluations(self) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fdsr.data.field_spec import FieldSpec
+from fdsr.data.field_spec import TIME_CHANNELS, FieldSpec
 from fdsr.data.interpolate import upsample, upsample_gaps
 from fdsr.data.values import apply_forward, apply_inverse
 from fdsr.diffusion import Spectrum, Transform
 from fdsr.errors import FdsrError
-from fdsr.modules.codec import Batch, Codec, Encoded
+from fdsr.modules.codec import Batch, Codec, Cut, Encoded
 from fdsr.modules.first_stage import FirstStage, FrozenRegression
-from fdsr.modules.masking import neutral
+from fdsr.modules.masking import Inner, neutral
 from fdsr.modules.targets import LOCAL_SCALES, TARGETS, require_scale
 
 
@@ -58,6 +58,7 @@ class FieldCodec(Codec):
         self.statistics = self.target.statistics(spec, stage, self.local_scale.climatological)
         self.channels = len(spec.high_channels)
         self.condition_channels = len(spec.low_channels) + len(spec.static_channels) + 3
+        self.condition_channels += TIME_CHANNELS * spec.time_channels
         if spec.masked:
             self.condition_channels += self.channels + len(spec.low_channels)
         self.interpolation = interpolation or spec.interpolation
@@ -143,6 +144,11 @@ class FieldCodec(Codec):
 
     def present(self, batch: Batch) -> Tensor | None:
         return ~batch["high"].isnan() if self.spec.masked else None
+
+    def counted(self, batch: Batch) -> Cut:
+        if "inner_rows" in batch:
+            return Inner(batch["inner_rows"], batch["inner_columns"])
+        return super().counted(batch)
 
     def clip(self, x_0: Tensor) -> Tensor:
         """x_0 of whole fields, 0 at points that no train step has: as in training."""

@@ -1,9 +1,12 @@
-"""Points without a truth: they count in no loss, and are 0 in every x_0 that a network sees.
+"""Points that count in no loss: the surroundings of patches, and those without a truth, which are 0 in every x_0 that a network sees.
 
 `present` (B, C, H, W) is true where a batch has a value; None stands for everywhere.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +14,26 @@ from torch import Tensor
 from fdsr.diffusion import GaussianDiffusion
 from fdsr.diffusion.losses import Predictor
 from fdsr.diffusion.parametrisation import Parametrisation
+
+
+@dataclass(frozen=True, eq=False)
+class Inner:
+    """Cuts fields (n·B, C, H, W) to rows (B, h) and columns (B, w), another rectangle in each sample."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        copies = x.shape[0] // self.rows.shape[0]
+        rows = self.rows.repeat(copies, 1)[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
+        x = x.gather(2, rows)
+        columns = self.columns.repeat(copies, 1)[:, None, None, :].expand(-1, x.shape[1], x.shape[2], -1)
+        return x.gather(3, columns)
+
+
+def cut(counted: Callable[[Tensor], Tensor], present: Tensor | None) -> Tensor | None:
+    """`present` of what is counted."""
+    return None if present is None else counted(present)
 
 
 def neutral(x_0: Tensor, present: Tensor | None) -> Tensor:

@@ -84,6 +84,10 @@ class NetworkModule(DownscalingModule):
         """Scalar training loss of a batch, with all randomness from `rng`."""
         raise NotImplementedError
 
+    def validation_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """The loss that validation reports; that of training unless a method has a steadier one."""
+        return self.loss(batch, rng)
+
     def step_noise(self) -> torch.Generator:
         """The generator of all noise of this training step and rank."""
         step = self.trainer.fit_loop.total_batch_idx
@@ -97,7 +101,8 @@ class NetworkModule(DownscalingModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        loss = self.loss(batch, generator(self.device, self.seed, "validate", int(batch["index"][0])))
+        # draws that do not depend on the seed: what is compared over seeds is the network
+        loss = self.validation_loss(batch, generator(self.device, 0, "validate", int(batch["index"][0])))
         self.add_validation({"val_loss": loss}, len(batch["index"]))
         return loss
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fdsr.diffusion import Likelihood, SquaredError
 from fdsr.modules.codec import Batch, Codec, Encoded
-from fdsr.modules.masking import mean_present
+from fdsr.modules.masking import cut, mean_present
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.settings import require_instances
 
@@ -48,8 +48,9 @@ class RegressionModule(NetworkModule):
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         encoded = self.fields.encode(batch)
-        target = self.fields.to_target(batch["high"], encoded)
-        return mean_present(self.likelihood.loss(self.output(encoded), target), self.fields.present(batch))
+        target, counted = self.fields.to_target(batch["high"], encoded), self.fields.counted(batch)
+        loss = counted(self.likelihood.loss(self.output(encoded), target))
+        return mean_present(loss, cut(counted, self.fields.present(batch)))
 
     @property
     def evaluations_per_member(self) -> int:

@@ -102,6 +102,33 @@ def test_samples_have_the_mean_and_spectrum_of_the_data(sampler, draws, toleranc
     assert bool(((mean - world.mean).abs() <= 1.1 * shortfall + 1e-3).all())
 
 
+def test_the_default_spacing_keeps_every_variance_in_twelve_steps() -> None:
+    """A network that adds nothing leaves the prior's denoiser: coefficients of variance .01 to 100 under white noise of 1.
+
+    DPM-Solver++ keeps them to a third of a decibel on `logsnr` spacing; `uniform` steps lose 9.6 dB of the weakest. Of first
+    order, DDIM loses 1.9 dB of all of them alike, and uniformly spaced 9.7 of the weakest.
+    """
+    variance = torch.logspace(-2, 2, 9, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    process = GaussianDiffusion(vp_schedule(1000))
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        a = process.alpha_bar(t).reshape(-1, 1, 1, 1)
+        return a.sqrt() * variance / (a * variance + 1 - a) * x
+
+    def decibels(sampler: Sampler) -> Tensor:
+        out = sampler(denoise, lambda: torch.ones_like(variance), process)
+        return 10 * torch.log10(out.square() / variance).flatten()
+
+    assert DPMSolverPP() == DPMSolverPP(12, "logsnr")
+    error = {spacing: decibels(DPMSolverPP(12, spacing)) for spacing in SPACINGS}
+    assert error["logsnr"].abs().max() < 0.3 and error["logsnr"][0] == pytest.approx(0.09, abs=0.02)
+    assert error["uniform"][0] == pytest.approx(-9.6, abs=0.1)
+    assert min(error, key=lambda spacing: float(error[spacing].square().mean())) == "logsnr"
+    first = {spacing: decibels(DDIM(12, spacing)) for spacing in SPACINGS}
+    assert (first["logsnr"] + 1.9).abs().max() < 0.1 and first["uniform"][0] < -9
+    assert DDIM().spacing == Ancestral().spacing == "logsnr"
+
+
 def test_the_two_reverse_variances_bracket_the_truth() -> None:
     # β̃ is exact for a point mass, β for x_0 ~ N(0, C): in between, at few steps, one falls short
     variances = {}
@@ -189,10 +216,10 @@ def common() -> dict[str, object]:
 def test_ancestral_equals_diffusers(mine: str, theirs: str, steps: int) -> None:
     process = GaussianDiffusion(linear_schedule(100, 1e-3, 0.1), reverse_variance=mine)
     scheduler = DDPMScheduler(**common(), variance_type=theirs, clip_sample=False)
-    times = [t - 1 for t in timesteps(process.schedule, steps)]
+    times = [t - 1 for t in timesteps(process.schedule, steps, "uniform")]
     scheduler.set_timesteps(timesteps=times)
     expected = diffusers_run(scheduler, times, {}, torch.float64)
-    out = Ancestral(steps)(network, our_source(torch.float64), process)
+    out = Ancestral(steps, "uniform")(network, our_source(torch.float64), process)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
 
 
@@ -203,7 +230,7 @@ def test_ddim_equals_diffusers(eta: float, steps: int) -> None:
     scheduler = DDIMScheduler(**common(), clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     expected = diffusers_run(scheduler, scheduler.timesteps.tolist(), {"eta": eta}, torch.float64)
-    out = DDIM(steps, eta=eta)(network, our_source(torch.float64), process)
+    out = DDIM(steps, "uniform", eta)(network, our_source(torch.float64), process)
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-4)
 
 
@@ -215,7 +242,7 @@ def test_dpmsolverpp_equals_diffusers(steps: int) -> None:
     )
     scheduler.set_timesteps(steps)
     expected = diffusers_run(scheduler, scheduler.timesteps.tolist(), {}, torch.float32)
-    out = DPMSolverPP(steps)(network, our_source(torch.float32), process)
+    out = DPMSolverPP(steps, "uniform")(network, our_source(torch.float32), process)
     torch.testing.assert_close(out, expected, rtol=0, atol=2e-4)
 
 
@@ -230,7 +257,7 @@ def test_timesteps_decrease_from_T(T: int, data: st.DataObject, spacing: str) ->
 
 def test_timesteps_of_known_cases() -> None:
     schedule = vp_schedule(1000)
-    assert timesteps(schedule, 4) == [1000, 750, 500, 250]
+    assert timesteps(schedule, 4, "uniform") == [1000, 750, 500, 250]
     assert timesteps(schedule, 4, "quadratic") == [1000, 562, 250, 62]
     assert timesteps(vp_schedule(5), 5, "quadratic") == [5, 4, 3, 2, 1]
     times = timesteps(schedule, 9, "logsnr")
@@ -259,7 +286,7 @@ def test_a_sampler_of_ones_own() -> None:
 
     class Twice(Sampler):
         def times(self, schedule: Schedule) -> list[int]:
-            return timesteps(schedule, 2)
+            return timesteps(schedule, 2, "uniform")
 
         def __call__(self, denoise, noise, process: GaussianDiffusion) -> Tensor:
             x = noise()

@@ -196,9 +196,7 @@ def test_drift_brings_v_back_from_where_a_divergence_is_flat() -> None:
         with torch.no_grad():
             module.discriminator.head.bias.fill_(50.0)  # type: ignore[union-attr, operator]
         x_0 = image_batch()["image"]
-        loss, penalty, _ = module.discriminator_loss(
-            x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=False
-        )
+        loss, penalty, _ = module.discriminator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=False)
         (loss + penalty).backward()
         gradients[drift] = float(module.discriminator.head.bias.grad)  # type: ignore[union-attr, arg-type]
     # d/db of ε E[V²] over both kinds of pairs is 2 ε E[V]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,7 @@ from fdsr.diffusion import (
     Ancestral,
     ColouredNoise,
     Cosine,
+    Denoising,
     DPMSolverPP,
     FourierReferenceLoss,
     Globe,
@@ -173,3 +175,36 @@ def test_bad_settings_are_refused_when_the_module_is_built(arguments: dict[str, 
 def test_what_a_backbone_refuses_is_refused_with_the_grid(store: PairStore) -> None:
     with pytest.raises(FdsrError, match="width"):
         DDPMModule(backbone_args={"width": 0}).attach(store.spec)
+
+
+@pytest.mark.parametrize("times", [{}, {"times": SignalTimes(1.0)}, {"timesteps": 4}], ids=str)
+def test_validation_measures_a_fixed_grid_of_times(
+    build: Build,
+    field_batch: WeatherBatch,
+    quiet_trainer: Callable[..., Any],
+    data: WeatherDataModule,
+    times: dict[str, Any],
+) -> None:
+    """Eight times of every field, the same for every seed and sampling of times; the mean of what each would say alone."""
+    seen: list[int] = []
+
+    class Watching(SimpleLoss):
+        def __call__(self, task: Denoising) -> Tensor:
+            seen.extend(task.t.tolist())
+            return super().__call__(task)
+
+    module = cast(DDPMModule, build("DDPMModule", **times))
+    module.objective = Watching()
+    found = module.validation_loss(field_batch, seeded(5))
+    step = module.schedule.T / 8
+    expected = [1 + int(step * (i + 0.5)) for i in range(8)]
+    assert seen == [t for t in expected for _ in range(2)]
+    task, weight = module.task(field_batch, seeded(5))
+    alone = [SimpleLoss()(replace(task, t=torch.full_like(task.t, t))) for t in expected]
+    torch.testing.assert_close(found, torch.stack(alone).mean() * weight)
+
+    losses = []
+    for seed in (0, 1):
+        module.seed = seed
+        losses.append(quiet_trainer().validate(module, data, verbose=False)[0]["val_loss"])
+    assert losses[0] == losses[1]

@@ -72,6 +72,7 @@ SETTINGS: dict[type, st.SearchStrategy[Any]] = {
     **dict.fromkeys((d.RealFourier, d.Cosine, d.Haar, d.Product, d.Globe), transforms),
     d.StratifiedTimes: st.just(d.StratifiedTimes()),
     d.SignalTimes: st.builds(d.SignalTimes, positive),
+    d.LogitNormalTimes: st.builds(d.LogitNormalTimes, st.floats(-3, 3), positive),
     d.Ancestral: st.builds(d.Ancestral, st.none() | counts, spacings),
     d.DDIM: st.builds(d.DDIM, counts, spacings, shares),
     d.DPMSolverPP: st.builds(d.DPMSolverPP, counts, spacings),

@@ -22,6 +22,8 @@ from fdsr.data.making.reading import ChannelReader
 from fdsr.data.making.sources import Channel, open_source
 from fdsr.data.serving.augment import mirror_signs
 from fdsr.data.serving.cache import Step
+from fdsr.data.serving.conditions import Conditions
+from fdsr.data.serving.context import Surroundings
 from fdsr.data.serving.patches import PatchKey
 from fdsr.data.serving.store import PairStore
 from fdsr.errors import FdsrError
@@ -34,24 +36,27 @@ class WeatherBatch(TypedDict, total=False):
 
     low: Tensor  # (B, D, h + 2·HALO, w + 2·HALO)
     high: Tensor  # (B, C, H, W), absent when predicting from coarse fields alone
-    conditioning: Tensor  # (B, S + 3, H, W), standardised static fields and position
+    conditioning: Tensor  # (B, S + 3, H, W), standardised static fields and position; see FieldSpec.conditioning
     time: Tensor  # (B,) int64 seconds since 1970
     index: Tensor  # (B,) int64 position in the store
     rows: Tensor  # (B, H) int64, of patches alone: the grid's row that each of their rows is of
     columns: Tensor  # (B, W) int64, likewise
+    inner_rows: Tensor  # (B, h) int64, of patches with surroundings alone: those of their rows that a loss counts
+    inner_columns: Tensor  # (B, w) int64, likewise
 
 
 class PatchDataset(Dataset[WeatherBatch]):
-    """Patches of (high, low) addressed by PatchKey.
+    """Patches of (high, low) addressed by PatchKey, each in its `surroundings` where there are any.
 
     Every cell keeps the static values and the position of the place that it came from: where a patch is rolled or
     mirrored, these channels are rolled and mirrored with it, their values unchanged. Wind components that a mirror
     reverses change sign, see `mirror_signs`.
     """
 
-    def __init__(self, store: PairStore, patch: tuple[int, int]) -> None:
-        self.store, self.patch = store, patch
-        self.conditioning = store.spec.conditioning().numpy()
+    def __init__(self, store: PairStore, patch: tuple[int, int], surroundings: Surroundings | None = None) -> None:
+        self.store, self.surroundings = store, surroundings
+        self.patch = surroundings.size if surroundings else patch
+        self.conditions = Conditions(store.spec, store.times)
         spec, both = store.spec, (False, True)
         self._signs = {
             (rows, columns): tuple(
@@ -66,20 +71,24 @@ class PatchDataset(Dataset[WeatherBatch]):
 
     def __getitems__(self, keys: Sequence[PatchKey]) -> WeatherBatch:
         spec, (h, w), (fy, fx) = self.store.spec, self.patch, self.store.spec.factor
-        steps = self.store.steps([key.time for key in keys])
+        steps, inner = self.store.steps([key.time for key in keys]), {}
+        if self.surroundings:
+            keys, rows, columns = zip(*map(self.surroundings.around, keys), strict=True)
+            inner = {
+                "inner_rows": torch.from_numpy(np.stack(rows)),
+                "inner_columns": torch.from_numpy(np.stack(columns)),
+            }
         high = _empty(len(keys), len(spec.high_channels), h, w)
         low = _empty(len(keys), len(spec.low_channels), h // fy + 2 * HALO, w // fx + 2 * HALO)
-        conditioning = _empty(len(keys), len(self.conditioning), h, w)
+        conditioning = _empty(len(keys), len(self.conditions), h, w)
         for j, key in enumerate(keys):
             self._fill(key, steps[key.time], high[j].numpy(), low[j].numpy(), conditioning[j].numpy())
-        rows, columns = zip(*(self._places(key) for key in keys), strict=True)
-        return {
-            "low": low,
-            "high": high,
-            "conditioning": conditioning,
-            "rows": torch.from_numpy(np.stack(rows)),
-            "columns": torch.from_numpy(np.stack(columns)),
-        } | _stamps(self.store.times, [k.time for k in keys])
+        places = zip(*map(self._places, keys), strict=True)
+        batch: Any = {"low": low, "high": high, "conditioning": conditioning}
+        batch |= {
+            name: torch.from_numpy(np.stack(place)) for name, place in zip(("rows", "columns"), places, strict=True)
+        }
+        return batch | inner | _stamps(self.store.times, [k.time for k in keys])
 
     def _places(self, key: PatchKey) -> tuple[NDArray, NDArray]:
         """Rows (h,) and columns (w,) of the grid that a patch's cells are of, in the patch's own order."""
@@ -97,7 +106,8 @@ class PatchDataset(Dataset[WeatherBatch]):
             slice(None, None, -1 if key.flip_columns else 1),
         )
         _copy_patch(step.high, row, column, high[mirror])
-        _copy_patch(self.conditioning, row, column, conditioning[mirror])
+        _copy_patch(self.conditions.static, row, column, conditioning[mirror])
+        self.conditions.tell_time(conditioning, key.time)
         low[mirror] = self._coarse(key, step)
         if key.flip_rows or key.flip_columns:
             for out, signs in zip((high, low), self._signs[key.flip_rows, key.flip_columns], strict=True):
@@ -142,7 +152,7 @@ class FieldDataset(WholeFields):
     def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1) -> None:
         self.store, self.steps = store, range(*block, every)
         self.times = store.times[slice(*block, every)]
-        self.conditioning = store.spec.conditioning()
+        self.conditions = Conditions(store.spec, store.times)
 
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
         steps = [self.steps[i] for i in items]
@@ -152,7 +162,7 @@ class FieldDataset(WholeFields):
         return {
             "low": add_halo(low, self.store.spec.periodic),
             "high": high,
-            "conditioning": self.conditioning.expand(len(steps), -1, -1, -1),
+            "conditioning": self.conditions.fields(steps),
         } | _stamps(self.store.times, steps)
 
 
@@ -166,13 +176,13 @@ class CoarseDataset(WholeFields):
         self.spec = spec
         self.source: PairStore | ChannelReader
         if _is_pair_store(path):
-            self.source = PairStore(path)
+            self.source = PairStore(path, time_channels=spec.time_channels)
             spec.require_same(self.source.spec, path)
             self.times = self.source.times
         else:
             self.source = _coarse_reader(path, spec)
             self.times = self.source.ds.time.values
-        self.conditioning = spec.conditioning()
+        self.conditions = Conditions(spec, self.times)
 
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
         if isinstance(self.source, PairStore):
@@ -182,7 +192,7 @@ class CoarseDataset(WholeFields):
             low = torch.from_numpy(np.concatenate([self.source.read(i, i + 1)[0] for i in items]))
         return {
             "low": add_halo(low, self.spec.periodic),
-            "conditioning": self.conditioning.expand(len(items), -1, -1, -1),
+            "conditioning": self.conditions.fields(items),
         } | _stamps(self.times, items)
 
 

@@ -47,6 +47,7 @@ class PatchSampler(Sampler[PatchKey]):
         shift: also draw shifts of the coarse grid.
         roll: begin whole circles of longitude anywhere instead of at column 0 (narrower patches begin anywhere always).
         flips: axes that half of the patches have reversed, of longitude and latitude.
+        areas: of the cells of each row (H,): the middle of a patch is drawn in proportion; None: evenly.
         window: about how many steps the shuffled order draws from at any time; None: all of them. Steps come in one after
             the other and each one's patches are spread over the time in which `window` further ones come in, so a cache
             of 2 · window steps decodes each step once, and at a steady rate.
@@ -67,6 +68,7 @@ class PatchSampler(Sampler[PatchKey]):
         shift: bool = False,
         roll: bool = False,
         flips: tuple[str, ...] = (),
+        areas: NDArray[np.float64] | None = None,
         window: int | None = None,
         rank: int = 0,
         world_size: int = 1,
@@ -82,6 +84,7 @@ class PatchSampler(Sampler[PatchKey]):
         self.periodic, self.patches_per_step, self.seed, self.shift = periodic, patches_per_step, seed, shift
         self.roll, self.flips, self.window = roll, require_flips(flips), window
         self.rank, self.world_size = rank, world_size
+        self._rows = None if areas is None else self._cumulative(areas)
         self.epoch = 0
         self.skip = 0  # samples of the current epoch already used, when a run resumes in its middle
 
@@ -134,10 +137,19 @@ class PatchSampler(Sampler[PatchKey]):
     def _corner(self, u: float, v: float) -> tuple[int, int]:
         (h, w), (fy, fx) = self.patch, self.factor
         rows, margin = (self.shape[0] - h) // fy, h // (2 * fy)
-        row = int(np.clip(np.floor(u * (rows + 2 * margin + 1)) - margin, 0, rows))
+        drawn = u * (rows + 2 * margin + 1) if self._rows is None else np.searchsorted(self._rows, u, side="right")
+        row = int(np.clip(np.floor(drawn) - margin, 0, rows))
         if self.periodic and (self.roll or w < self.shape[1]):
             column = int(v * (self.shape[1] // fx))
         else:
             columns, margin = (self.shape[1] - w) // fx, w // (2 * fx)
             column = int(np.clip(np.floor(v * (columns + 2 * margin + 1)) - margin, 0, columns))
         return row * fy, column * fx
+
+    def _cumulative(self, areas: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the rows that a patch may begin at, in the order of `_corner`, up to each: by the area at its middle."""
+        f, coarse = self.factor[0], areas.reshape(-1, self.factor[0]).sum(1)
+        margin = self.patch[0] // (2 * f)
+        middle = np.arange(-margin, coarse.size - self.patch[0] // f + margin + 1) + self.patch[0] / (2 * f)
+        total = np.cumsum(np.interp(middle, np.arange(coarse.size) + 0.5, coarse))
+        return np.asarray(total / total[-1])

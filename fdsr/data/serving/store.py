@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from fdsr.data.serving.cache import Step, StepCache
 from fdsr.data.serving.readers import Reader, open_reader
 from fdsr.data.zarr_groups import array_of
 from fdsr.errors import FdsrError
+from fdsr.grids.dates import year_and_day
 
 T = TypeVar("T")
 RESIDENT_BYTES = 2**30  # a store that decodes to no more is kept in memory whole, once it has been read
@@ -37,8 +39,10 @@ class PairStore:
         reader: auto, direct, tensorstore or zarr, see fdsr.data.readers.
         threads: time steps read at the same time; default by the processor's cores.
         storage_options: what fsspec needs for an address: credentials, endpoint.
+        time_channels: whether a network is to be told day of year and local solar time.
 
-    Raises FdsrError if the store is missing, unfinished or of another version, or the reader cannot read it.
+    Raises FdsrError if the store is missing, unfinished or of another version, the reader cannot read it, or its times have no
+    dates to tell.
     """
 
     def __init__(
@@ -49,10 +53,11 @@ class PairStore:
         threads: int | None = None,
         resident_bytes: int = RESIDENT_BYTES,
         storage_options: Mapping[str, Any] | None = None,
+        time_channels: bool = False,
     ) -> None:
         self.path = str(path)
         storage_options = storage_options if is_remote(self.path) else None  # which may be those of the source
-        self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options)
+        self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options, time_channels)
         self.group = self._patiently(lambda: _open_group(self.path, storage_options))
         version = self.group.attrs.get("version")
         if version != STORE_VERSION:
@@ -70,6 +75,9 @@ class PairStore:
         )
         self.times: NDArray = ds.time.values
         self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs), self.path)
+        if time_channels:
+            year_and_day(self.times[:1])  # times without dates are refused now, not at the first batch
+            self.spec = replace(self.spec, time_channels=True)
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
         self.high: Reader = open_reader(array_of(self.group, "high"), reader, threads)
         self.low: Reader = open_reader(array_of(self.group, "low"), reader, threads)

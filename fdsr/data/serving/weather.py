@@ -15,6 +15,7 @@ from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.sources.remote import is_remote
 from fdsr.data.serving.augment import require_flips, require_odd
+from fdsr.data.serving.context import Surroundings
 from fdsr.data.serving.datasets import CoarseDataset, FieldDataset, PatchDataset, WeatherBatch
 from fdsr.data.serving.loader import BatchLoader
 from fdsr.data.serving.patches import PatchSampler
@@ -37,6 +38,11 @@ class WeatherDataModule(L.LightningDataModule):
         batch_size: patches (or whole fields, if patch is null) per training batch and process; evaluation takes one field
             at a time.
         patches_per_step: patches drawn from each training time step in an epoch; 1 for whole fields.
+        context: coarse cells on each side of a patch that networks see beside it, coarse and fine, and no loss counts: what stands at
+            its edges has neighbours as in a whole field. Costs the time of the larger patch.
+        by_area: draw patches with a probability proportional to the area at their middle, as scores count it, where rows are
+            latitudes; otherwise every row is seen as often.
+        time_channels: tell networks day of year and local solar time, as four further channels of the condition.
         shift: augment by moving the coarse grid a random part of a cell over the fine one, coarsening anew; of use where
             training times are few. Needs coarse channels that are the coarsened fine ones.
         roll: augment whole circles of longitude by beginning them anywhere; narrower patches begin anywhere always.
@@ -66,6 +72,9 @@ class WeatherDataModule(L.LightningDataModule):
         patch: tuple[int, int] | None = (48, 48),
         batch_size: int = 16,
         patches_per_step: int = 32,
+        context: int = 0,
+        by_area: bool = False,
+        time_channels: bool = False,
         shift: bool = False,
         roll: bool = False,
         flips: Sequence[Flip] = (),
@@ -89,9 +98,12 @@ class WeatherDataModule(L.LightningDataModule):
             raise FdsrError(f"data.evaluate_every is {evaluate_every}; it must be at least 1, which takes every time")
         if batch_size < 1:
             raise FdsrError(f"data.batch_size is {batch_size}; it must be at least 1")
+        if context < 0:
+            raise FdsrError(f"data.context is {context}; it must not be negative")
         require_choice(reader, ReaderName, "reader")
         self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
         self.roll, self.flips, self.patches_per_step = roll, require_flips(flips), patches_per_step
+        self.context, self.by_area, self.time_channels = context, by_area, time_channels
         self.evaluate_every = evaluate_every
         self.cached_steps, self.reader, self.reader_threads = cached_steps, reader, reader_threads
         self.prefetch, self.num_workers, self.seed, self.storage_options = prefetch, num_workers, seed, storage_options
@@ -146,8 +158,9 @@ class WeatherDataModule(L.LightningDataModule):
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
         if self.store is None:
             self.store = PairStore(
-                self.path, self.cached_steps, self.reader, self.reader_threads, storage_options=self.storage_options
-            )
+                self.path, self.cached_steps, self.reader, self.reader_threads,
+                storage_options=self.storage_options, time_channels=self.time_channels,
+            )  # fmt: skip
             # under the names that they have in the store: z500 where z@500 was asked for
             variables = [c.name for c in self.config.channels] if self.config else self.store.spec.high_channels
             for name in variables:
@@ -173,13 +186,15 @@ class WeatherDataModule(L.LightningDataModule):
         require_odd(spec.high_channels, spec.attributes, spec.high_transforms, self.flips)
         require_odd(spec.low_channels, spec.attributes, spec.low_transforms, self.flips)
         steps_fit = self.store.resident or block[1] - block[0] <= self.store.cached_steps
+        patch = self.patch or spec.shape
         sampler = PatchSampler(
-            block, spec.shape, self.patch or spec.shape, spec.factor, spec.periodic,
+            block, spec.shape, patch, spec.factor, spec.periodic,
             self.patches_per_step if self.patch else 1,
             self.seed,
             shift=self.shift,
             roll=self.roll,
             flips=self.flips,
+            areas=spec.grid.row_areas if self.by_area else None,
             # a whole field is used once: nothing is gained by keeping it
             window=None if steps_fit or self.patch is None else max(1, self.store.cached_steps // 2),
             rank=self._place[0],
@@ -196,8 +211,11 @@ class WeatherDataModule(L.LightningDataModule):
         done = progress.processed if progress else 0
         if done < len(sampler) // self.batch_size:
             sampler.skip = done * self.batch_size
+        surroundings = None
+        if self.context:
+            surroundings = Surroundings(spec.shape, patch, spec.factor, spec.periodic, self.context, self.shift)
         return BatchLoader(
-            PatchDataset(self.store, self.patch or spec.shape),
+            PatchDataset(self.store, patch, surroundings),
             sampler,
             self.batch_size,
             drop_last=True,

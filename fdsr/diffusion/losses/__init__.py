@@ -1,6 +1,6 @@
 """Training losses, one a file; see `Loss`."""
 
-from fdsr.diffusion.losses.loss import Denoising, ErrorLoss, Loss, Predictor
+from fdsr.diffusion.losses.loss import Denoising, ErrorLoss, Loss, Predictor, everything
 from fdsr.diffusion.losses.reference import FourierReferenceLoss
 from fdsr.diffusion.losses.robust import RobustSpectralLoss
 from fdsr.diffusion.losses.simple import SimpleLoss
@@ -19,4 +19,5 @@ __all__ = [
     "SpectralWeightedLoss",
     "SpectrumNormLoss",
     "WhitenedLoss",
+    "everything",
 ]

@@ -41,8 +41,8 @@ class SpectrumNormLoss(Loss):
         process, t, f = task.process, task.t, task.process.spectrum.transform
         x_t, target = task.noised()
         output = task.predict(x_t, t).to(x_t.dtype)
-        x_0_hat = task.parametrisation.to_x_0(process, output, x_t, t)
-        difference = self._log_power(x_0_hat, f) - self._log_power(task.x_0, f)  # (B, C, b)
+        x_0_hat = task.parametrisation.to_x_0(process, output, task.counted(x_t), t)
+        difference = self._log_power(x_0_hat, f) - self._log_power(task.counted(task.x_0), f)  # (B, C, b)
         weight = process.snr(t).clamp(max=1).to(difference.dtype)
         penalty = (weight[:, None, None] * difference.square()).mean()
         return (target - output).square().mean() + self.strength * penalty

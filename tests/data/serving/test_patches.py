@@ -164,3 +164,22 @@ def test_refused_augmentations() -> None:
         sampler(periodic=False, roll=True)
     with pytest.raises(FdsrError, match="'lon' is unknown; choose one of longitude, latitude"):
         sampler(flips=("lon",))
+
+
+def test_patches_by_area() -> None:
+    """Rows are seen in proportion to their cells' area, blurred over the height of a patch; the other draws stay what they were."""
+    edges = np.deg2rad(np.linspace(90, -90, 25))
+    areas = np.abs(np.diff(np.sin(edges)))
+    drawn = [k for e in range(400) for k in sampler(e, areas=areas)]
+    middles = np.bincount([k.row // 4 for k in drawn], minlength=5) / len(drawn)
+    # two coarse rows a patch: its middle lies on one of the seven edges of the six, of which the two at the poles move inside
+    coarse = areas.reshape(6, 4).sum(1)
+    density = np.array([coarse[0], *(0.5 * (coarse[1:] + coarse[:-1])), coarse[-1]])
+    expected = np.array([density[:2].sum(), *density[2:-2], density[-2:].sum()]) / density.sum()
+    assert middles == pytest.approx(expected, abs=0.012)  # standard error .004
+    # patches of one coarse row see it as often as its area says
+    low = np.bincount([k.row // 4 for e in range(400) for k in sampler(e, areas=areas, patch=(4, 16))]) / len(drawn)
+    assert low == pytest.approx(coarse / coarse.sum(), abs=0.012)
+    assert [k[2:5] for k in drawn[:40]] == [k[2:5] for k in sampler(0)]
+    level = [k.row for e in range(400) for k in sampler(e, areas=np.ones(24))]
+    assert np.bincount(np.array(level) // 4) == pytest.approx(16000 * np.array([2, 1, 1, 1, 2]) / 7, rel=0.06)
