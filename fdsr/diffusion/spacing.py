@@ -41,7 +41,7 @@ def timesteps(schedule: Schedule, steps: int, spacing: str = "logsnr") -> list[i
 
     >>> from fdsr.diffusion import vp_schedule
     >>> timesteps(vp_schedule(1000), 4)
-    [1000, 503, 156, 1]
+    [1000, 604, 75, 1]
     >>> timesteps(vp_schedule(1000), 4, "uniform")
     [1000, 750, 500, 250]
     """
