@@ -138,26 +138,45 @@ def test_sweep_of_images_is_understood_as_it_stands(
 COMPARISONS = sorted((ROOT / "experiments").glob("compare_weather*.yaml"))
 
 
+def training_evaluations(point: Point, constants: dict[str, Any]) -> int:
+    """Of the networks whose number the comparison holds equal: a first stage's count, a discriminator's do not."""
+    model, settings = load(point.config)["model"], point.fit or {}
+    loss = settings.get("model.init_args.loss") or model["init_args"].get("loss") or {}
+    loss = {"class_path": loss} if isinstance(loss, str) else loss
+    method = model["class_path"].rpartition(".")[2]
+    each = {"DDGANModule": 2, "CRPSModule": settings.get("model.init_args.draws", 2)}.get(method, 1)
+    if loss.get("class_path") == "FourierReferenceLoss":
+        each = 2
+    each *= loss.get("init_args", {}).get("draws", 1)
+    first = constants["half"] if settings.get("model.init_args.target") == "regression" else 0
+    return int(first + each * settings["trainer.max_steps"])
+
+
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda p: p.stem)
 def test_the_comparison_is_fair(path: Path) -> None:
-    """As its head promises: as many evaluations of the network for all, three seeds for four of them on the same data."""
-    seeds: dict[str, set[int]] = {}
+    """As its head promises: as many evaluations of the network for all, three seeds for what the conclusion rests on."""
+    seeds: dict[str, dict[str, set[int]]] = {}
     constants = load(COMPARISONS[0])["constants"] | load(path)["constants"]
     assert constants["regressor"] == constants["backbone"] | {"time_embedding": False}
     for point in read_sweep(path).points:
-        seeds.setdefault(f"{point.name.split('-')[0]} {point.axes['data']}", set()).add(point.axes["seed"])
-        if point.name.startswith(("ddpm", "fourier", "ddgan", "corrdiff")):
-            model, settings = load(point.config)["model"], point.fit or {}
-            losses = [model["init_args"].get("loss"), settings.get("model.init_args.loss")]
-            doubled = [model["class_path"].endswith("DDGANModule"), {"class_path": "FourierReferenceLoss"} in losses,
-                       {"class_path": "SimpleLoss", "init_args": {"draws": 2}} in losses]  # fmt: skip
-            assert settings["trainer.max_steps"] * (1 + any(doubled)) == constants["full"], point.name
-            assert settings["model.init_args.backbone_args"] == constants["backbone"]
-        if point.name.startswith(("ddpm", "fourier", "corrdiff")):
+        method, settings = point.name.split("-")[0], point.fit or {}
+        seeds.setdefault(method, {}).setdefault(point.axes["data"], set()).add(point.axes["seed"])
+        if "backbone" in load(point.config)["model"]["init_args"]:
+            expected = constants["full"] * (2 if method == "onepass_local_long" else 1)
+            expected = constants["half"] if method == "first_stage" else expected
+            assert training_evaluations(point, constants) == expected, point.name
+            assert settings["model.init_args.backbone_args"] in (constants["backbone"], constants["regressor"])
+        if "sampler" in load(point.config)["model"]["init_args"]:
             assert {8, 32} <= {e.settings["model.init_args.sampler.init_args.steps"] for e in point.evaluations}
-    for data in ("turbulence", "era5_sample"):
-        for method in ("regression", "ddpm", "fourier_coloured", "ddgan"):
-            assert seeds[f"{method} {data}"] == {0, 1, 2}
+            assert settings["model.init_args.sampler"]["init_args"]["spacing"] == "logsnr"
+    everywhere = {"turbulence": {0, 1, 2}, "era5_sample": {0, 1, 2}}
+    for method in (
+        "regression_dressed", "regression_gaussian_dressed", "ddpm", "ddpm_eps", "ddpm_spectral", "ddpm_spectral_local",
+        "fourier_coloured", "fourier_coloured_local", "onepass_points", "onepass_coefficients", "onepass_dressed",
+        "onepass_local", "onepass_blocks_local", "ddgan_local", "two_stages_spectral_local", "two_stages_spectral_predicted",
+        "two_stages_onepass_predicted",
+    ):  # fmt: skip
+        assert seeds[method] == everywhere, method
 
 
 @pytest.mark.slow
