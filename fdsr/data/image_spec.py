@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import TypedDict
 
+import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
@@ -24,6 +25,8 @@ class ImageSpec:
 
     channels, height, width: of an image as it is published and as it is drawn.
     padded: side of the square in which the network sees it, the image in the middle.
+    mean, variance, power: of the training images in their square, where they have been measured: (C, padded, padded); (C,) about the
+        mean, over all points; (C, padded, padded), mean square orthonormal cosine coefficient of image − mean over √variance.
 
     Raises FdsrError for sizes that are not positive or do not fit into the square.
     """
@@ -32,6 +35,9 @@ class ImageSpec:
     height: int
     width: int
     padded: int
+    mean: Tensor | None = field(default=None, compare=False, repr=False)
+    variance: Tensor | None = field(default=None, compare=False, repr=False)
+    power: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if min(self.channels, self.height, self.width) < 1 or self.padded < max(self.height, self.width):
@@ -50,7 +56,7 @@ class ImageSpec:
         return f"images-{self.channels}x{self.height}x{self.width}-in-{self.padded}"
 
     def to_dict(self) -> dict[str, object]:
-        """Plain numbers only: loads with `weights_only=True`."""
+        """Plain numbers and tensors only: loads with `weights_only=True`."""
         return asdict(self)
 
     @classmethod
@@ -61,10 +67,18 @@ class ImageSpec:
         """What makes a model trained on `self` unfit for `other`, one short phrase each; empty if nothing does."""
         if not isinstance(other, ImageSpec):
             return ["images against weather fields"]
-        theirs = asdict(other)
-        return [
-            f"{name} {value} against {theirs[name]}" for name, value in asdict(self).items() if value != theirs[name]
+        different = [
+            f"{f.name} {getattr(self, f.name)} against {getattr(other, f.name)}"
+            for f in fields(self)
+            if f.compare and getattr(self, f.name) != getattr(other, f.name)
         ]
+        if (self.power is None) != (other.power is None):
+            different.append(f"data.spectrum {self.power is not None} against {other.power is not None}")
+        elif self.power is not None and other.power is not None and not different:
+            pairs = [(self.mean, other.mean), (self.variance, other.variance)]
+            if not all(torch.allclose(a.cpu(), b.cpu(), atol=1e-3) for a, b in pairs):  # type: ignore[union-attr]
+                different.append("mean and variance of other training images")
+        return different
 
     def require_same(self, other: object, where: str) -> None:
         """Raise FdsrError naming what differs between a checkpoint (`self`) and a data set (`other`)."""

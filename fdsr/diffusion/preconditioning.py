@@ -69,8 +69,9 @@ class ScalarPreconditioning(Skip):
 
 @dataclass(frozen=True)
 class SpectralPreconditioning(Skip):
-    """The Wiener filter of the target's own spectrum, by wavenumber and channel.
+    """The Wiener filter of the target's own spectrum about its mean m, by wavenumber and channel: m + f⁻¹ W f (x_t − √ᾱ_t m).
 
+    Residuals of weather fields have m = 0; of images both are the training images', see `data.spectrum`.
     With coloured noise of exponent 1, or a Λ that is constant, it is `ScalarPreconditioning`. Needs data whose power is known.
     """
 
@@ -79,8 +80,11 @@ class SpectralPreconditioning(Skip):
         shape = (x_t.shape[-2], x_t.shape[-1])
         # Λ over C is all that W depends on
         ratio = spectrum.remember(
-            ("power over noise", noise, shape), x_t, lambda: spectrum.power(shape) / noise.variance(spectrum, shape)
+            ("power over noise", noise, shape), x_t, lambda: spectrum.prior(shape) / noise.variance(spectrum, shape)
         )
         signal, sigma = process.levels(x_t, t)
         gain = signal * ratio / (signal.square() * ratio + sigma.square())
-        return spectrum.transform.inverse(gain * spectrum.transform.forward(x_t))
+        if (about := spectrum.mean) is None:
+            return spectrum.transform.inverse(gain * spectrum.transform.forward(x_t))
+        mean = spectrum.remember("mean", x_t, lambda: about)
+        return mean + spectrum.transform.inverse(gain * spectrum.transform.forward(x_t - signal * mean))

@@ -101,7 +101,7 @@ class GaussianDiffusion(nn.Module):
         """
         power = self.spectrum.stored()
         shape = (power.shape[-2], power.shape[-1])
-        ratio = self.spectrum.power(shape) / self.noise.variance(self.spectrum, shape)
+        ratio = self.spectrum.prior(shape) / self.noise.variance(self.spectrum, shape)
         return float(self.schedule.alphas_cumprod[-1] * ratio.max())
 
     def network_time(self, t: Tensor) -> Tensor:

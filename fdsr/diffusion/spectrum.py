@@ -27,10 +27,20 @@ class Spectrum:
     level in each size, and a network trained on patches would be wrong on whole fields. The mean over another grid is
     therefore only near 1: the less of the power lies in the lowest stored wavenumbers, the nearer.
 
+    variance: (C,), what a target that is not normalised has in place of 1: `power` is then that of the target over its root.
+    mean: (C, H, W), what the target's power is about where that is not 0; such a target has one size.
+
     Raises ValueError for bad power (see `normalise_power`).
     """
 
-    def __init__(self, transform: Transform | None = None, power: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        transform: Transform | None = None,
+        power: Tensor | None = None,
+        variance: Tensor | None = None,
+        mean: Tensor | None = None,
+    ) -> None:
+        self.variance, self.mean = variance, mean
         self.transform = RealFourier() if transform is None else transform
         self._power = None if power is None else power.detach().cpu().double()
         self._remembered: dict[Hashable, Tensor] = {}
@@ -46,13 +56,19 @@ class Spectrum:
         """Λ on its own grid (C, Ky, Kx), raised to `floor` times its mean, mean 1; float64. ValueError if not known."""
         if self._power is None:
             raise ValueError(
-                "these data carry no climatological spectrum; coloured noise and inverse amplitudes are for weather fields"
+                "these data carry no climatological spectrum; coloured noise, inverse amplitudes and spectral "
+                "preconditioning need one: weather fields have it, images where data.spectrum is true"
             )
         return normalise_power(self._power, floor)
 
     def power(self, shape: tuple[int, int], floor: float = FLOOR) -> Tensor:
         """Λ at each coefficient of an (H, W) field: float64 (C, H, W) on the CPU."""
         return interpolate_power(self.stored(floor), self.transform, shape)
+
+    def prior(self, shape: tuple[int, int]) -> Tensor:
+        """Variance of each coefficient of the target on an (H, W) field: Λ, times `variance`; float64 (C, H, W) on the CPU."""
+        power = self.power(shape)
+        return power if self.variance is None else power * self.variance.cpu().double()[:, None, None]
 
     def remember(self, key: Hashable, like: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """make() on the device of `like` and in its precision (float32 for half), computed once for `key`."""

@@ -87,7 +87,7 @@ class LogitNormalTimes(TimeSampling):
         """p_t of t = 1..T, float64 (T,)."""
         level = -0.5 * torch.logit(schedule.alphas_cumprod[1:])
         middles = (0.5 * (level[1:] + level[:-1]) - self.mean) / self.std
-        below = torch.cat([torch.zeros(1), torch.special.ndtr(middles), torch.ones(1)])
+        below = torch.cat([middles.new_zeros(1), torch.special.ndtr(middles), middles.new_ones(1)])
         return below.diff()
 
     def draw(self, count: int, schedule: Schedule, rng: torch.Generator) -> Tensor:

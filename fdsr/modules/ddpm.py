@@ -106,7 +106,8 @@ class DDPMModule(GenerativeModule):
         spectrum = codec.spectrum(self.transform)
         self.process = GaussianDiffusion(self.schedule, self.noise, spectrum, self.reverse_variance)
         # settings that ask for more than is known of these data are refused here, not at the first batch
-        x_0, t = torch.zeros(1, codec.channels, 16, 16), torch.ones(1, dtype=torch.long)
+        shape = (16, 16) if spectrum.mean is None else spectrum.mean.shape[-2:]
+        x_0, t = torch.zeros(1, codec.channels, *shape), torch.ones(1, dtype=torch.long)
         predict = self.precondition.wrap(lambda x_t, t: torch.zeros_like(x_t), self.process, self.parametrisation)
         self.objective(Denoising(predict, x_0, t, self.process, self.parametrisation, lambda: torch.zeros_like(x_0)))
 

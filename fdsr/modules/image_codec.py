@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fdsr.data.image_spec import ImageSpec
+from fdsr.diffusion import Spectrum, Transform
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec, Encoded
 from fdsr.modules.first_stage import FirstStage
@@ -52,6 +53,10 @@ class ImageCodec(Codec):
         """x_0 (B, C, padded, padded) to images (B, C, height, width) in [−1, 1]."""
         top, left = self.spec.margins
         return self.clip(x_0[..., top : top + self.spec.height, left : left + self.spec.width])
+
+    def spectrum(self, transform: Transform) -> Spectrum:
+        """With the power of the training images about their mean, where the data module has measured it."""
+        return Spectrum(transform, self.spec.power, self.spec.variance, self.spec.mean)
 
     def squash(self, x: Tensor) -> Tensor:
         return x.tanh()

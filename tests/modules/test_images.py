@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ from torch import Tensor
 from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.data import PairStore
 from fdsr.data.image_spec import ImageSpec
-from fdsr.diffusion import DDIM, Ancestral, DPMSolverPP, InverseAmplitudeWeight, SpectralWeightedLoss
+from fdsr.diffusion import (
+    DDIM,
+    Ancestral,
+    ColouredNoise,
+    Cosine,
+    DPMSolverPP,
+    InverseAmplitudeWeight,
+    Noise,
+    SpectralPreconditioning,
+    SpectralWeightedLoss,
+    WhiteNoise,
+)
 from fdsr.errors import FdsrError
 from fdsr.modules import DDPMModule, FourierDDPMModule, RegressionModule, load_module, save_pretrained
 from fdsr.modules.image_codec import ImageCodec
@@ -85,6 +97,64 @@ def test_methods_that_need_a_field_refuse_images(store: PairStore) -> None:
     module.attach(store.spec)
     with pytest.raises(FdsrError, match="not images"):
         module.sample_images([0], 0)
+
+
+@pytest.fixture
+def measured_spec() -> ImageSpec:
+    """SPEC with the statistics of its images, that of the margin included."""
+    images = make_images(400)[0].double()
+    mean = images.mean(0)
+    variance = (images - mean).square().mean((0, 2, 3))
+    power = Cosine().forward(images - mean).square().mean(0) / variance[:, None, None]
+    return replace(SPEC, mean=mean.float(), variance=variance.float(), power=power.float())
+
+
+def test_a_silent_network_draws_from_the_gaussian_of_the_images(measured_spec: ImageSpec) -> None:
+    """Twelve steps: the training images' mean, to a twentieth, and their power, to .4 dB."""
+    module = DDPMModule(
+        backbone_args=TINY_UNET, precondition=SpectralPreconditioning(), transform=Cosine(), sampler=DPMSolverPP(12)
+    )
+    module.attach(measured_spec)
+    spectrum, steps = module.process.spectrum, DPMSolverPP(12)
+    mean, variance = measured_spec.mean, spectrum.prior((8, 8))
+    assert mean is not None and float(variance.mean()) == pytest.approx(float(measured_spec.variance), rel=0.01)  # type: ignore[arg-type]
+
+    def drawn(noise: Tensor) -> Tensor:
+        predict = module.predictor(torch.zeros(1, 0, 8, 8))
+        denoise = lambda x, t: module.parametrisation.to_x_0(module.process, predict(x, t), x, t)  # noqa: E731
+        with torch.no_grad():
+            return steps(denoise, lambda: noise, module.process)
+
+    centre, unit = drawn(torch.zeros(1, 1, 8, 8)), drawn(Cosine().inverse(torch.ones(1, 1, 8, 8)))
+    torch.testing.assert_close(centre[0], mean, rtol=0, atol=0.05)
+    power = Cosine().forward(unit - centre).square().double()
+    # of the weakest, flat images' deviations from flatness, the last step leaves its own noise
+    strong = variance[None] > 0.003
+    assert float((10 * torch.log10(power / variance))[strong].abs().max()) < 0.4 and float(strong.double().mean()) > 0.5
+    # what is known of the images stands where the network would have to find it: plain v-prediction draws noise about 0
+    plain = DDPMModule(backbone_args=TINY_UNET)
+    plain.attach(measured_spec)
+    assert float(mean.mean()) < -0.4 and float(centre.mean()) == pytest.approx(float(mean.mean()), abs=0.02)
+
+
+@pytest.mark.parametrize("noise", [WhiteNoise(), ColouredNoise()], ids=repr)
+def test_statistics_travel_with_the_model(measured_spec: ImageSpec, noise: Noise, tmp_path: Path) -> None:
+    module = DDPMModule(
+        backbone_args=TINY_UNET, precondition=SpectralPreconditioning(), noise=noise, transform=Cosine(),
+        sampler=DPMSolverPP(3), timesteps=20,
+    )  # fmt: skip
+    module.attach(measured_spec)
+    randomise(module)
+    module.eval()
+    save_pretrained(module, tmp_path / "model")
+    again = load_module(tmp_path / "model")
+    assert not again.spec.differences(measured_spec)
+    assert torch.equal(again.sample_images([0, 1], 3), module.sample_images([0, 1], 3))  # type: ignore[operator]
+    with pytest.raises(FdsrError, match=r"data.spectrum True against False"):
+        again.spec.require_same(SPEC, "folder")
+    other = replace(measured_spec, mean=measured_spec.mean + 0.1)  # type: ignore[operator]
+    with pytest.raises(FdsrError, match="mean and variance of other training images"):
+        again.spec.require_same(other, "folder")
 
 
 # -- drawing ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 from fdsr.data.image_spec import ImageSpec
 from fdsr.data.images.batches import EvaluationBatches, TrainingBatches
 from fdsr.data.images.files import LabelledImages, download, find_folder, load
+from fdsr.data.images.statistics import measured
 from fdsr.errors import FdsrError
 
 SPLITS = ("train", "val", "test")
@@ -31,6 +32,8 @@ class FashionMNISTDataModule(L.LightningDataModule):
         val: how many of the training images, the last ones, are held out for validation. The published training set, and the
             reference of the Fréchet distances, is all 60 000.
         limit: use only the first so many images of each file.
+        spectrum: measure mean and power of the training images, which spectral preconditioning and coloured noise need and which is
+            saved in checkpoints.
         verify: require the sha256 of the published files.
         seed: root of the shuffles.
         cache: folder of downloads; default $FDSR_CACHE or ./cache.
@@ -44,6 +47,7 @@ class FashionMNISTDataModule(L.LightningDataModule):
         padded: int = 32,
         val: int = 0,
         limit: int | None = None,
+        spectrum: bool = False,
         verify: bool = True,
         seed: int = 0,
         cache: str | None = None,
@@ -54,9 +58,10 @@ class FashionMNISTDataModule(L.LightningDataModule):
             if value < least:
                 raise FdsrError(f"data.{name} is {value}; it must be at least {least}")
         self.folder, self.batch_size, self.eval_batch_size, self.padded = folder, batch_size, eval_batch_size, padded
-        self.val, self.limit, self.verify, self.seed = val, limit, verify, seed
+        self.val, self.limit, self.spectrum, self.verify, self.seed = val, limit, spectrum, verify, seed
         self.cache = Path(cache or os.environ.get("FDSR_CACHE", "cache")) / "fashion-mnist"
         self._files: dict[str, LabelledImages] = {}
+        self._spec: ImageSpec | None = None
 
     @property
     def path(self) -> str:
@@ -65,8 +70,11 @@ class FashionMNISTDataModule(L.LightningDataModule):
 
     @property
     def spec(self) -> ImageSpec:
-        height, width = self.published("train").images.shape[1:]
-        return ImageSpec(1, height, width, self.padded)
+        if self._spec is None:
+            height, width = self.published("train").images.shape[1:]
+            spec = ImageSpec(1, height, width, self.padded)
+            self._spec = measured(spec, self.images("train")) if self.spectrum else spec
+        return self._spec
 
     def images(self, split: str) -> LabelledImages:
         """The bytes of a split: train (without what is held out), val or test. Raises FdsrError before `setup`."""

@@ -277,3 +277,21 @@ def test_the_published_files() -> None:
         assert images.shape == (n, 28, 28) and torch.bincount(labels.long()).tolist() == [n // 10] * 10
     # mean and standard deviation as everybody quotes them
     assert float(module.images("train").images.float().mean() / 255) == pytest.approx(0.2860, abs=1e-4)
+
+
+def test_statistics_of_the_training_images(folder: Path) -> None:
+    """Mean, and power about it in the padded square; of what is trained on alone, the same whatever the batch."""
+    data = data_module(folder, spectrum=True, val=10)
+    spec = data.spec
+    images = np.full((40, 32, 32), -1.0)
+    images[:, 2:30, 2:30] = data.images("train").images.numpy() / 127.5 - 1
+    assert spec.mean is not None and spec.variance is not None and spec.power is not None
+    mean = images.mean(0)
+    variance = np.square(images - mean).mean()
+    np.testing.assert_allclose(spec.mean[0], mean, atol=1e-5)
+    assert float(spec.variance) == pytest.approx(variance, rel=1e-5)
+    basis = np.cos(np.pi * (np.arange(32) + 0.5) * np.arange(32)[:, None] / 32) * np.sqrt(2 / 32)
+    basis[0] /= np.sqrt(2)
+    power = np.square(basis @ (images - mean) @ basis.T).mean(0) / variance
+    np.testing.assert_allclose(spec.power[0], power, rtol=1e-4, atol=1e-8)
+    assert data.spec is spec and data_module(folder).spec.power is None
