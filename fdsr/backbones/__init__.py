@@ -1,6 +1,6 @@
 """Networks behind one registry: `build_backbone("unet", in_channels=…, out_channels=…, **settings)`."""
 
-from fdsr.backbones import discriminator, dit, unet  # noqa: F401  they register themselves
+from fdsr.backbones import discriminator, dit, unet, unet_encoder  # noqa: F401  they register themselves
 from fdsr.backbones.registry import (
     available_backbones,
     available_discriminators,

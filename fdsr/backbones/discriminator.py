@@ -18,7 +18,8 @@ from fdsr.backbones.registry import register_discriminator
 
 _SLOPE = 0.2
 _activate = partial(F.leaky_relu, negative_slope=_SLOPE)
-_POOLS: dict[str, Callable[..., Tensor]] = {"sum": torch.sum, "mean": torch.mean}
+Pool = Callable[..., Tensor]
+POOLS: dict[str, Pool] = {"sum": torch.sum, "mean": torch.mean}
 
 
 def minibatch_stddev(h: Tensor, group: int) -> Tensor:
@@ -45,6 +46,13 @@ def keep_variance(layer: nn.Module) -> None:
     assert isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
     nn.init.kaiming_normal_(layer.weight, a=_SLOPE, nonlinearity="leaky_relu")
     nn.init.zeros_(layer.bias)
+
+
+def verdict(h: Tensor, last: Conv, head: nn.Linear, pool: Pool, group: int, wrap: bool) -> Tensor:
+    """V (B,) of features h (B, C, H, W): the minibatch's deviation joins them (`group` > 1), and after a convolution they are pooled."""
+    if group > 1:
+        h = minibatch_stddev(h, group)
+    return head(pool(_activate(last(h, wrap)), (2, 3)))[:, 0]
 
 
 class DownBlock(nn.Module):
@@ -109,13 +117,13 @@ class HalfUNet(nn.Module):
             raise ValueError("half_unet: width, group, patch_size, stem and multipliers must be at least 1")
         if stem_stride not in (1, 2) or (stem - stem_stride) % 2:
             raise ValueError("half_unet: stem must be odd with stem_stride 1, or even with stem_stride 2")
-        if pool not in _POOLS:
-            raise ValueError(f"half_unet: pool must be one of {', '.join(_POOLS)}, not {pool!r}")
+        if pool not in POOLS:
+            raise ValueError(f"half_unet: pool must be one of {', '.join(POOLS)}, not {pool!r}")
         self.group, self.patch_size, self.multiple, self.pool = (
             group,
             patch_size,
             patch_size * stem_stride,
-            _POOLS[pool],
+            POOLS[pool],
         )
         channels = [width * m for m in multipliers]
         embedding_dim = 4 * width
@@ -140,6 +148,4 @@ class HalfUNet(nn.Module):
         h = self.stem(h.contiguous(memory_format=torch.channels_last), wrap)
         for block in self.blocks:
             h = block(h, embedding, wrap)
-        if self.group > 1:
-            h = minibatch_stddev(h, self.group)
-        return self.head(self.pool(_activate(self.last(h, wrap)), (2, 3)))[:, 0]
+        return verdict(h, self.last, self.head, self.pool, self.group, wrap)

@@ -57,6 +57,13 @@ class LatentMapping(nn.Module):
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    def silence(self) -> None:
+        """Begin without effect: 0 for every z, until the last layer is trained."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
     def forward(self, z: Tensor) -> Tensor:
         h = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
         for i, layer in enumerate(self.layers):

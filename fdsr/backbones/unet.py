@@ -231,22 +231,26 @@ class UNet(nn.Module):
         height, width = x.shape[-2:]
         embedding = joint_embedding(self.embed, self.latent, t, z, x.shape[0])
 
-        h, left = pad_to_multiple(x, self.stride, wrap=wrap)
-        h = rearrange(h, "b c (h p) (w q) -> b (c p q) h w", p=self.patch_size, q=self.patch_size)
-        h = self.stem(h.contiguous(memory_format=torch.channels_last), wrap)
-
-        skips: list[list[Tensor]] = []
-        for level in self.encoder:
-            skips.append(level(h, embedding, wrap))
-            h = skips[-1][-1]
-        for stage in self.middle:
-            h = stage(h, embedding, wrap)
+        padded, left = pad_to_multiple(x, self.stride, wrap=wrap)
+        h, skips = self.encode(padded, embedding, wrap)
         for level in self.decoder:
             h = level(h, skips.pop(), embedding, wrap)
 
         h = self.head(F.silu(self.norm(h)), wrap)
         h = rearrange(h, "b (c p q) h w -> b c (h p) (w q)", p=self.patch_size, q=self.patch_size)
         return crop(h, height, width, left)
+
+    def encode(self, x: Tensor, embedding: Tensor | None, wrap: bool) -> tuple[Tensor, list[list[Tensor]]]:
+        """What the middle makes of x (B, in_channels, H, W), whose sides the stride divides, and of each level its stages' outputs."""
+        h = rearrange(x, "b c (h p) (w q) -> b (c p q) h w", p=self.patch_size, q=self.patch_size)
+        h = self.stem(h.contiguous(memory_format=torch.channels_last), wrap)
+        skips: list[list[Tensor]] = []
+        for level in self.encoder:
+            skips.append(level(h, embedding, wrap))
+            h = skips[-1][-1]
+        for stage in self.middle:
+            h = stage(h, embedding, wrap)
+        return h, skips
 
 
 def _check(

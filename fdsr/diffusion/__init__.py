@@ -1,6 +1,7 @@
 """The mathematics of diffusion with orthonormal transforms: torch alone, no training code. See README.md here."""
 
-from fdsr.diffusion.denoising_gan import Pair, fake_pair, r1_penalty, real_pair
+from fdsr.diffusion.consistency import LevelPairs, consistency_loss
+from fdsr.diffusion.denoising_gan import Pair, Step, fake_pair, r1_penalty, real_pair
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
 from fdsr.diffusion.ensemble_scores import BlockCRPS, CoefficientCRPS, ScoreTerm, fair_crps
 from fdsr.diffusion.likelihood import GaussianLikelihood, Likelihood, SquaredError
@@ -24,7 +25,7 @@ from fdsr.diffusion.preconditioning import (
     SpectralPreconditioning,
 )
 from fdsr.diffusion.process import REVERSE_VARIANCES, Gaussian, GaussianDiffusion
-from fdsr.diffusion.samplers import DDIM, Ancestral, DPMSolverPP, Sampler
+from fdsr.diffusion.samplers import DDIM, Ancestral, DPMSolverPP, Renoising, Sampler
 from fdsr.diffusion.schedules import SCHEDULES, Schedule, cosine_schedule, linear_schedule, vp_schedule
 from fdsr.diffusion.spacing import SPACINGS, timesteps
 from fdsr.diffusion.spectrum import Spectrum
@@ -55,6 +56,7 @@ __all__ = [
     "Globe",
     "Haar",
     "InverseAmplitudeWeight",
+    "LevelPairs",
     "Likelihood",
     "LogitNormalTimes",
     "Loss",
@@ -66,6 +68,7 @@ __all__ = [
     "Preconditioning",
     "Product",
     "RealFourier",
+    "Renoising",
     "RobustSpectralLoss",
     "Sampler",
     "ScalarPreconditioning",
@@ -79,11 +82,13 @@ __all__ = [
     "Spectrum",
     "SpectrumNormLoss",
     "SquaredError",
+    "Step",
     "StratifiedTimes",
     "TimeSampling",
     "Transform",
     "WhiteNoise",
     "WhitenedLoss",
+    "consistency_loss",
     "cosine_schedule",
     "fair_crps",
     "fake_pair",

@@ -11,27 +11,34 @@ from fdsr.diffusion.process import GaussianDiffusion
 
 
 class Pair(NamedTuple):
-    """Two neighbouring states of a diffusion, (B, ...) each."""
+    """Two states of a diffusion, (B, ...) each."""
 
-    before: Tensor  # x_{t−1}
+    before: Tensor  # x_s
     after: Tensor  # x_t
 
 
-def real_pair(process: GaussianDiffusion, x_0: Tensor, t: Tensor, noise: Tensor, step_noise: Tensor) -> Pair:
-    """A draw from q(x_{t−1}, x_t | x_0): x_{t−1} from its marginal, and x_t as one further step from that x_{t−1}.
+class Step(NamedTuple):
+    """The times of such a pair, (B,) integer each, s < t; s = t − 1 where a process has as many steps as are taken."""
 
-    x_{t−1} = √ᾱ_{t−1} x_0 + √(1 − ᾱ_{t−1}) ε and x_t = √α_t x_{t−1} + √β_t ε′, with ε (`noise`) and ε′ (`step_noise`)
-    of the process's covariance already. At t = 1 the first of them is x_0 itself. t (B,) integer, in 1..T.
+    t: Tensor
+    s: Tensor
+
+
+def real_pair(process: GaussianDiffusion, x_0: Tensor, step: Step, noise: Tensor, step_noise: Tensor) -> Pair:
+    """A draw from q(x_s, x_t | x_0): x_s from its marginal, and x_t as one further step from that x_s.
+
+    x_s = √ᾱ_s x_0 + √(1 − ᾱ_s) ε and x_t = √α x_s + √(1 − α) ε′ with α = ᾱ_t/ᾱ_s, and ε (`noise`) and ε′ (`step_noise`)
+    of the process's covariance already. At s = 0 the first of them is x_0 itself.
     """
-    a_t, a_s = process.alpha_bar(t), process.alpha_bar(t - 1)
+    a_t, a_s = process.alpha_bar(step.t), process.alpha_bar(step.s)
     before = _like(a_s.sqrt(), x_0) * x_0 + _like((1 - a_s).sqrt(), x_0) * noise
-    step = a_t / a_s
-    return Pair(before, _like(step.sqrt(), x_0) * before + _like((1 - step).sqrt(), x_0) * step_noise)
+    alpha = a_t / a_s
+    return Pair(before, _like(alpha.sqrt(), x_0) * before + _like((1 - alpha).sqrt(), x_0) * step_noise)
 
 
-def fake_pair(process: GaussianDiffusion, x_0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor) -> Pair:
-    """(x̂_{t−1}, x_t) with x̂_{t−1} from the exact posterior q(· | x_t, x̂_0), `x_0` being the generator's x̂_0."""
-    mean, var = process.posterior(x_0, x_t, t)
+def fake_pair(process: GaussianDiffusion, x_0: Tensor, x_t: Tensor, step: Step, noise: Tensor) -> Pair:
+    """(x̂_s, x_t) with x̂_s from the exact posterior q(· | x_t, x̂_0), `x_0` being the generator's x̂_0."""
+    mean, var = process.posterior(x_0, x_t, *step)
     return Pair(mean + var.sqrt() * noise, x_t)
 
 

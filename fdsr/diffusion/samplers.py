@@ -136,5 +136,31 @@ class DPMSolverPP(Sampler):
         return x_0
 
 
+@dataclass(frozen=True)
+class Renoising(Sampler):
+    """x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s) ε, a fresh ε at every step: multistep consistency sampling (Song et al. 2023, algorithm 1).
+
+    For consistency functions, whose x̂_0 is a sample; a denoiser's is a mean, and so would be what comes out.
+
+    Args:
+        steps: network evaluations.
+        spacing: how the steps lie in 1..T; quadratic puts the second of two at σ = .96.
+    """
+
+    steps: int = 2
+    spacing: SpacingName = "quadratic"
+
+    def times(self, schedule: Schedule) -> list[int]:
+        return timesteps(schedule, self.steps, self.spacing)
+
+    def __call__(self, denoise: Denoiser, noise: NoiseSource, process: GaussianDiffusion) -> Tensor:
+        x = noise()
+        for t, s in self.intervals(process):
+            x_0 = denoise(x, _batch(t, x))
+            if s > 0:
+                x = process.q_sample(x_0, _batch(s, x), noise())
+        return x_0
+
+
 def _batch(t: int, x: Tensor) -> Tensor:
     return torch.full((x.shape[0],), t, dtype=torch.long, device=x.device)

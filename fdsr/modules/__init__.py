@@ -1,5 +1,6 @@
 """LightningModules: every method of the comparison, sharing fields, evaluation and the backbone registry."""
 
+from fdsr.modules.consistency import ConsistencyModule
 from fdsr.modules.crps import CRPSModule
 from fdsr.modules.ddgan import DDGANModule
 from fdsr.modules.ddpm import DDPMModule
@@ -8,12 +9,14 @@ from fdsr.modules.dressed import DressedModule
 from fdsr.modules.fourier import FourierDDPMModule
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.interpolation import InterpolationModule
+from fdsr.modules.level_pairs import LevelPairDDGANModule
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.pretrained import load_module, save_pretrained
 from fdsr.modules.regression import RegressionModule
 
 __all__ = [
     "CRPSModule",
+    "ConsistencyModule",
     "DDGANModule",
     "DDPMModule",
     "DownscalingModule",
@@ -21,6 +24,7 @@ __all__ = [
     "FourierDDPMModule",
     "GenerativeModule",
     "InterpolationModule",
+    "LevelPairDDGANModule",
     "NetworkModule",
     "RegressionModule",
     "load_module",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fdsr.diffusion import GaussianDiffusion, fake_pair, r1_penalty, real_pair, vp_schedule
+from fdsr.diffusion import GaussianDiffusion, Step, fake_pair, r1_penalty, real_pair, vp_schedule
 
 
 def coefficients(T: int, t: int) -> torch.Tensor:
@@ -16,7 +16,7 @@ def coefficients(T: int, t: int) -> torch.Tensor:
     p, times = GaussianDiffusion(vp_schedule(T)), torch.full((3,), t)
     pair = real_pair(
         p,
-        *(torch.eye(3, dtype=torch.float64)[:, [0]], times),
+        *(torch.eye(3, dtype=torch.float64)[:, [0]], Step(times, times - 1)),
         *torch.eye(3, dtype=torch.float64)[:, 1:, None].unbind(1),
     )
     return torch.stack([pair.before[:, 0], pair.after[:, 0]])
@@ -48,7 +48,7 @@ def test_fake_pair_of_the_true_x_0_is_distributed_as_the_real_one(T: int) -> Non
         )
         # linear in x_0, in the noise of x_t and in the posterior's own
         columns = [
-            fake_pair(p, x_0, p.q_sample(x_0, time, noise), time, own).before.item()
+            fake_pair(p, x_0, p.q_sample(x_0, time, noise), Step(time, time - 1), own).before.item()
             for x_0, noise, own in ((one, zero, zero), (zero, one, zero), (zero, zero, one))
         ]
         before, after = coefficients(T, t)
@@ -62,8 +62,8 @@ def test_fake_pair_of_the_true_x_0_is_distributed_as_the_real_one(T: int) -> Non
 def test_at_the_first_step_both_are_x_0_itself(T: int) -> None:
     p, t = GaussianDiffusion(vp_schedule(T)), torch.ones(5, dtype=torch.long)
     x_0, x_t, noise = torch.randn(3, 5, 2, 4, 4)
-    assert torch.equal(fake_pair(p, x_0, x_t, t, noise).before, x_0)
-    assert torch.equal(real_pair(p, x_0, t, noise, noise).before, x_0)
+    assert torch.equal(fake_pair(p, x_0, x_t, Step(t, t - 1), noise).before, x_0)
+    assert torch.equal(real_pair(p, x_0, Step(t, t - 1), noise, noise).before, x_0)
 
 
 def test_penalty_of_a_linear_and_of_a_quadratic_critic() -> None:

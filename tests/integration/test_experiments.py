@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from synthetic import SPLIT, TINY_DDGAN, TINY_UNET
+from tiny_images import SPEC
 
 import fdsr.diffusion
+from fdsr.modules import DDPMModule, save_pretrained
 from fdsr.sweep.grid import Point, Sweep, read_sweep
 from fdsr.sweep.runner import Runner
 
@@ -32,7 +34,7 @@ def of_images(config: dict[str, Any]) -> bool:
     return isinstance(data, dict) and data["class_path"] == "fdsr.data.FashionMNISTDataModule"
 
 
-def shrunk(path: Path, source: str, trained_regression: Path) -> dict[str, Any]:
+def shrunk(path: Path, source: str, trained_regression: Path, trained_ddpm: Path) -> dict[str, Any]:
     """The experiment with its own method and settings, on the tiny source, with a tiny network, for one step."""
     config = load(path)
     fields = {
@@ -48,10 +50,13 @@ def shrunk(path: Path, source: str, trained_regression: Path) -> dict[str, Any]:
     if "backbone_args" in arguments and arguments.get("backbone", "unet") == "unet":
         arguments["backbone_args"] |= TINY_UNET
     if "discriminator_args" in arguments:
-        arguments["discriminator_args"] |= TINY_DDGAN["discriminator_args"]
+        half = arguments.get("discriminator") == "unet_encoder"
+        arguments["discriminator_args"] |= TINY_UNET if half else TINY_DDGAN["discriminator_args"]
     for name in NAMES_OF_REGRESSIONS:
         if str(arguments.get(name, "")).endswith(".ckpt"):
             arguments[name] = str(trained_regression)
+    if "from_ddpm" in arguments:
+        arguments["from_ddpm"] = str(trained_ddpm)
     config["trainer"] = config.get("trainer", {}) | {"accelerator": "cpu", "enable_progress_bar": False}
     if "max_steps" in config["trainer"]:
         config["trainer"]["max_steps"] = 1
@@ -240,8 +245,14 @@ def test_experiment_runs_on_tiny_data(
     settings = config["model"].get("init_args", {})
     if any(str(settings.get(name, "")).endswith(".ckpt") for name in NAMES_OF_REGRESSIONS):
         assert program("fit", "--config", configure("RegressionModule", trainer__max_steps=1), "--run", regression) == 0
+    if "from_ddpm" in settings:
+        ddpm = DDPMModule(backbone_args=TINY_UNET)
+        ddpm.attach(SPEC)
+        save_pretrained(ddpm, tmp_path / "ddpm")
     small = tmp_path / path.name
-    small.write_text(yaml.safe_dump(shrunk(path, source_path, regression / "checkpoints" / "last.ckpt")))
+    small.write_text(
+        yaml.safe_dump(shrunk(path, source_path, regression / "checkpoints" / "last.ckpt", tmp_path / "ddpm"))
+    )
     run = tmp_path / "run"
     if config["model"]["class_path"].endswith("InterpolationModule"):
         assert program("predict", "--config", small, "--run", run) == 0

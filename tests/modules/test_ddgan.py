@@ -17,7 +17,7 @@ from torch import Tensor
 import fdsr.modules.ddgan
 from fdsr.callbacks import EMACallback
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
-from fdsr.diffusion import DIVERGENCES
+from fdsr.diffusion import DIVERGENCES, Step
 from fdsr.errors import FdsrError
 from fdsr.modules import DDGANModule, DownscalingModule, load_module
 
@@ -263,8 +263,9 @@ def test_fields_are_not_squashed_and_images_are(build: Build, store: PairStore) 
     x = torch.randn(2, 2, 8, 16)
     condition = torch.randn(2, fields.codec.condition_channels, 8, 16)
     with torch.no_grad():
-        assert fields.predict(x, torch.tensor([1, 2]), torch.randn(2, 4), condition).abs().max() > 1
-        wild = images.predict(torch.randn(2, 1, 8, 8), torch.tensor([1, 2]), torch.randn(2, 4), torch.randn(2, 0, 8, 8))
+        step = Step(torch.tensor([1, 2]), torch.tensor([0, 1]))
+        assert fields.predict(x, step, torch.randn(2, 4), condition).abs().max() > 1
+        wild = images.predict(torch.randn(2, 1, 8, 8), step, torch.randn(2, 4), torch.randn(2, 0, 8, 8))
         assert wild.abs().max() <= 1
 
 

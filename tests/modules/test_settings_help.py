@@ -13,19 +13,22 @@ import pytest
 import fdsr.diffusion as d
 from fdsr.diffusion.losses.robust import PENALTIES
 from fdsr.modules import (
+    ConsistencyModule,
     CRPSModule,
     DDGANModule,
     DDPMModule,
     DressedModule,
     FourierDDPMModule,
     InterpolationModule,
+    LevelPairDDGANModule,
     RegressionModule,
 )
 from fdsr.modules.interpolation import InterpolationName
 from fdsr.modules.settings import accepted
 from fdsr.modules.targets import LOCAL_SCALES, TARGETS
 
-METHODS = [DDPMModule, FourierDDPMModule, CRPSModule, DDGANModule, RegressionModule, DressedModule, InterpolationModule]
+METHODS = [DDPMModule, FourierDDPMModule, ConsistencyModule, CRPSModule, DDGANModule, LevelPairDDGANModule, RegressionModule,
+           DressedModule, InterpolationModule]  # fmt: skip
 BASES: dict[str, type] = {
     "noise": d.Noise, "precondition": d.Preconditioning, "loss": d.Loss, "transform": d.Transform, "lat": d.Transform,
     "lon": d.Transform, "times": d.TimeSampling, "sampler": d.Sampler, "weight": d.SpectralWeight,

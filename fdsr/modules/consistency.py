@@ -1,0 +1,82 @@
+"""ConsistencyModule: a trained DDPM tuned to draw a sample in one or two steps, without an adversary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdsr.diffusion import LevelPairs, Renoising, Sampler, consistency_loss
+from fdsr.errors import FdsrError
+from fdsr.modules.codec import Batch
+from fdsr.modules.ddpm import DDPMModule
+from fdsr.modules.from_ddpm import begin_network, read_ddpm
+from fdsr.modules.masking import neutral
+
+
+class ConsistencyModule(DDPMModule):
+    """Consistency tuning (Geng et al. 2024, ECT): see fdsr/diffusion/consistency.py.
+
+    The network's x̂_0 becomes a consistency function. It should predict v, whose x̂_0 is x_0 where there is no noise. Two evaluations of
+    the network a sample and batch, one of them with gradients. Training runs through `stages` of equal length; in the first it goes on
+    as a denoiser at low noise, and in each further one the two levels lie nearer together.
+
+    Args:
+        from_ddpm: a checkpoint or model folder of a DDPMModule with the same backbone, VP schedule and prediction: its averaged weights
+            are those that training begins with. Read when training begins; null begins from nothing.
+        pairs: which levels are compared.
+        stages: in how many steps the levels come together.
+        huber: c of the norm, in units of x_0.
+        timesteps: how many levels the VP schedule is cut into, of which the pairs are taken; many, since neighbours must lie close.
+        sampler: `Renoising` in one or two steps.
+        lr: learning rate after the warm-up.
+        kwargs: what DDPMModule takes; `loss` and `times` have no effect.
+    """
+
+    def __init__(
+        self,
+        from_ddpm: str | None = None,
+        pairs: LevelPairs = LevelPairs(),
+        stages: int = 8,
+        huber: float = 1e-3,
+        timesteps: int = 16_000,
+        sampler: Sampler = Renoising(),
+        lr: float = 1e-4,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(timesteps=timesteps, sampler=sampler, lr=lr, **kwargs)
+        if stages < 1 or huber < 0:
+            raise FdsrError("model: stages must be at least 1, and huber must not be negative")
+        self.from_ddpm, self.pairs, self.stages, self.huber = from_ddpm, pairs, stages, huber
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.from_ddpm is not None and self.trainer.ckpt_path is None:  # a checkpoint brings weights of its own
+            prediction = self.hparams["prediction"]
+            ddpm = read_ddpm(self.from_ddpm, self, prediction, self.noise, self.precondition)
+            begin_network(self.network, ddpm.network)
+
+    @property
+    def stage(self) -> int:
+        """How far training is, 0 … stages − 1; the last one outside of training, and the first where it has no last step."""
+        if self.trainer.state.fn != "fit":
+            return self.stages - 1
+        total = self.trainer.estimated_stepping_batches
+        return 0 if math.isinf(total) else min(self.stages - 1, int(self.stages * self.trainer.global_step / total))
+
+    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        encoded, present, counted = self.codec.encode(batch), self.codec.present(batch), self.codec.counted(batch)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
+        predict = self.predictor(encoded.condition)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            return counted(neutral(self.parametrisation.to_x_0(self.process, predict(x_t, t), x_t, t), present))
+
+        step = self.pairs.draw(self.process, len(x_0), self.stage, rng)
+        noise = self.process.colour(torch.randn(x_0.shape, generator=rng, device=x_0.device))
+        return consistency_loss(denoise, x_0, counted(x_0), step, noise, self.process, self.huber)
+
+    def validation_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        return self.loss(batch, rng)
