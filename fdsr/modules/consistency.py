@@ -26,7 +26,9 @@ class ConsistencyModule(DDPMModule):
     Args:
         from_ddpm: a checkpoint or model folder of a DDPMModule with the same backbone, VP schedule and prediction: its averaged weights
             are those that training begins with. Read when training begins; null begins from nothing.
-        pairs: which levels are compared.
+        level_mean: mean of ln σ of the upper level, σ noise over signal; see `LevelPairs`.
+        level_deviation: its standard deviation.
+        shrink: by how much the gap between the levels shrinks from one stage to the next.
         stages: in how many steps the levels come together.
         huber: c of the norm, in units of x_0.
         timesteps: how many levels the VP schedule is cut into, of which the pairs are taken; many, since neighbours must lie close.
@@ -38,7 +40,9 @@ class ConsistencyModule(DDPMModule):
     def __init__(
         self,
         from_ddpm: str | None = None,
-        pairs: LevelPairs = LevelPairs(),
+        level_mean: float = -1.1,
+        level_deviation: float = 2.0,
+        shrink: float = 2.0,
         stages: int = 8,
         huber: float = 1e-3,
         timesteps: int = 16_000,
@@ -47,9 +51,12 @@ class ConsistencyModule(DDPMModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(timesteps=timesteps, sampler=sampler, lr=lr, **kwargs)
-        if stages < 1 or huber < 0:
-            raise FdsrError("model: stages must be at least 1, and huber must not be negative")
-        self.from_ddpm, self.pairs, self.stages, self.huber = from_ddpm, pairs, stages, huber
+        if stages < 1 or huber < 0 or level_deviation < 0 or shrink <= 1:
+            raise FdsrError(
+                "model: stages must be at least 1, shrink above 1, and huber and level_deviation must not be negative"
+            )
+        self.from_ddpm, self.stages, self.huber = from_ddpm, stages, huber
+        self.pairs = LevelPairs(level_mean, level_deviation, shrink)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

@@ -99,6 +99,6 @@ def test_a_ddpm_tuned_draws_in_one_step_what_it_could_not(quiet_trainer: MakeTra
 
 
 def test_bad_settings() -> None:
-    for arguments in ({"stages": 0}, {"huber": -1.0}):
+    for arguments in ({"stages": 0}, {"huber": -1.0}, {"shrink": 1.0}, {"level_deviation": -1.0}):
         with pytest.raises(FdsrError, match="stages must be at least 1"):
             ConsistencyModule(backbone_args=TINY_UNET, **arguments)  # type: ignore[arg-type]

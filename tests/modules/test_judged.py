@@ -43,4 +43,11 @@ def test_processes_add_up() -> None:
     for part, half in zip(parts, (slice(0, 5), slice(5, 12)), strict=True):
         part.add(t[half], real[half], fake[half])
     parts[0].sums += parts[1].sums
-    assert parts[0].collect(ONE) == pytest.approx(whole.collect(ONE))
+    assert parts[0].collect(ONE) == pytest.approx(whole.collect(ONE), abs=1e-5)
+
+
+def test_times_in_stretches() -> None:
+    """Of 1…2520 in tenths: 252 is still in the first, 253 in the second, 2520 in the last."""
+    judged = Judged(DIVERGENCES["gan"], 10, 2520)
+    judged.add(torch.tensor([1, 252, 253, 2520]), torch.ones(4), torch.zeros(4))
+    assert judged.sums[:, 0].tolist() == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1]
