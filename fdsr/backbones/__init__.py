@@ -3,6 +3,7 @@
 from fdsr.backbones import discriminator, dit, unet, unet_encoder  # noqa: F401  they register themselves
 from fdsr.backbones.registry import (
     available_backbones,
+    available_discriminators,
     build_backbone,
     build_discriminator,
     find_network,
@@ -11,6 +12,11 @@ from fdsr.backbones.registry import (
 )
 
 __all__ = [
-    "available_backbones", "build_backbone", "build_discriminator", "find_network", "register_backbone",
+    "available_backbones",
+    "available_discriminators",
+    "build_backbone",
+    "build_discriminator",
+    "find_network",
+    "register_backbone",
     "register_discriminator",
-]  # fmt: skip
+]

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from fdsr.errors import FdsrError, require_at_least
+from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch
 from fdsr.modules.ddgan import DDGANModule
 from fdsr.modules.seeding import generator
@@ -43,13 +43,16 @@ class CriticProbe(Callback):
     """
 
     def __init__(self, every_n_steps: int = 5000, steps: int = 100, batches: int = 16) -> None:
-        require_at_least(1, "CriticProbe: ", every_n_steps=every_n_steps, steps=steps, batches=batches)
+        if min(every_n_steps, steps, batches) < 1:
+            raise FdsrError("CriticProbe: every_n_steps, steps and batches must be at least 1")
         self.every_n_steps, self.steps, self.batches = every_n_steps, steps, batches
         self._last = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, DDGANModule):
-            raise FdsrError("CriticProbe: this method has no discriminator; take it out of trainer.callbacks")
+            raise FdsrError(
+                "CriticProbe looks at a discriminator, and this method has none; take it out of trainer.callbacks"
+            )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         step = trainer.global_step
@@ -65,7 +68,9 @@ class CriticProbe(Callback):
         critic, training = module.discriminator, [(part, part.training) for part in module.modules()]
         pupil = copy.deepcopy(critic)
         optimizer = _copy_of_optimizer(trainer, critic, pupil)
-        with isolate_rng(), closing(_other_batches(trainer, module)) as batches:
+        # compiled networks run as they are: a copy is not worth the compiler's time
+        eager = torch.compiler.set_stance("force_eager")
+        with isolate_rng(), eager, closing(_other_batches(trainer, module)) as batches:
             held = list(islice(batches, self.batches))
             try:
                 module.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from os import PathLike
@@ -28,14 +29,21 @@ class RunRecord(Callback):
 
     def __init__(self, run_dir: str | PathLike[str], method: str, config: str) -> None:
         self.folder, self.method, self.config = RunFolder(run_dir), method, config
-        self.samples = 0  # of this process
+        self.samples, self.seconds = 0, 0.0  # of this process, in training
         self._began, self._seconds = 0.0, list[float]()
 
-    def state_dict(self) -> dict[str, int]:
-        return {"samples": self.samples}
+    def state_dict(self) -> dict[str, float]:
+        return {"samples": self.samples, "seconds": self.seconds}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.samples = state_dict["samples"]
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.samples, self.seconds = int(state_dict["samples"]), state_dict["seconds"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._clock = time.perf_counter()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        clock = time.perf_counter()
+        self.seconds, self._clock = self.seconds + clock - self._clock, clock
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *args: Any) -> None:
         self.samples += len(batch["index"])
@@ -43,7 +51,10 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = self.samples * trainer.world_size
-        self.folder.add("fit", {"steps": trainer.global_step, "samples_seen": seen})
+        # wall time of this process, resumed trainings' earlier parts and whatever is done between batches included
+        self.folder.add(
+            "fit", {"steps": trainer.global_step, "samples_seen": seen, "seconds": float(f"{self.seconds:.4g}")}
+        )
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -78,16 +89,14 @@ class RunRecord(Callback):
             "data_fingerprint": module.spec.fingerprint,
             "synthetic": getattr(module.spec, "synthetic", False),
             "seed": module.seed,
-            "parameters": _size(module),
-            "networks": {name: n for name, part in module.named_children() if (n := _size(part))},
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "networks": {
+                name: n for name, part in module.named_children() if (n := sum(p.numel() for p in part.parameters()))
+            },
         }
         if stage == "test":
             facts["nfe"] = module.evaluations_per_member
         self.folder.begin(stage, facts, self.config)
-
-
-def _size(module: Any) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 class JSONLLogger(Logger):

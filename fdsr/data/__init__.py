@@ -31,9 +31,17 @@ _HOMES = {
 }
 
 __all__ = [
-    "FashionMNISTDataModule", "FieldSpec", "ImageBatch", "ImageSpec", "PairStore", "PrepareConfig", "ValueTransform",
-    "WeatherBatch", "WeatherDataModule", "prepare",
-]  # fmt: skip
+    "FashionMNISTDataModule",
+    "FieldSpec",
+    "ImageBatch",
+    "ImageSpec",
+    "PairStore",
+    "PrepareConfig",
+    "ValueTransform",
+    "WeatherBatch",
+    "WeatherDataModule",
+    "prepare",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -43,11 +43,10 @@ from typing import Any
 
 import yaml
 
-from fdsr.errors import FdsrError, one_line
+from fdsr.errors import FdsrError
 
 Axes = dict[str, Any]
 Settings = dict[str, Any]  # configuration key, dotted → value
-Entries = Mapping[str, Any]  # of the file
 
 _SWEEP = ("extends", "table", "constants", "keys", "settings", "fit", "test", "blocks")
 _MERGED = ("constants", "keys", "settings", "fit", "test")
@@ -115,7 +114,9 @@ def read_sweep(path: str | Path) -> Sweep:
     return Sweep(str(whole["table"]), tuple(points.values()))
 
 
-def _points(block: Entries, whole: Entries, folder: Path, stage: int, where: str) -> Iterator[Point]:
+def _points(
+    block: Mapping[str, Any], whole: Mapping[str, Any], folder: Path, stage: int, where: str
+) -> Iterator[Point]:
     config = folder / str(block["config"])
     if not config.is_file():
         raise FdsrError(f"{where}: configuration '{config}' does not exist")
@@ -149,7 +150,7 @@ def _points(block: Entries, whole: Entries, folder: Path, stage: int, where: str
 
 def _extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Any, Path]:
     """The file's entries upon those of the file that it extends, and the folder of the one with the blocks."""
-    whole = read_yaml(path)
+    whole = _load(path)
     if not isinstance(whole, dict) or "extends" not in whole:
         return whole, path.parent
     base = path.parent / str(whole["extends"])
@@ -174,12 +175,11 @@ def _with_constants(entry: Any, constants: Mapping[str, Any]) -> Any:
     return entry
 
 
-def read_yaml(path: Path) -> Any:
-    """What a file says. Raises FdsrError where it is not YAML."""
+def _load(path: Path) -> dict[str, Any]:
     try:
         return yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FdsrError(f"{path} is not YAML: {one_line(error)}") from error
+        raise FdsrError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _require(entry: Any, allowed: tuple[str, ...], needed: tuple[str, ...], where: str) -> None:

@@ -12,17 +12,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 from fdsr.errors import FdsrError
 from fdsr.records import RunFolder
-from fdsr.sweep.grid import Evaluation, Point, Settings, read_yaml
+from fdsr.sweep.grid import Evaluation, Point, Settings
 
 PROGRAM = (sys.executable, "-m", "fdsr.cli")
 _PATIENCE = 30  # seconds that an interrupted process has for saving
@@ -128,11 +129,13 @@ class Runner:
         with ThreadPoolExecutor(self.jobs) as pool:
             waiting: dict[Future[None], Point] = {pool.submit(self._run_point, p): p for p in points}
             try:
-                for future in as_completed(waiting):
-                    error = future.exception()
-                    if error is not None and not isinstance(error, (PointError, OSError)):
-                        raise error
-                    yield waiting[future], error
+                while waiting:
+                    ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        error = future.exception()
+                        if error is not None and not isinstance(error, (PointError, OSError)):
+                            raise error
+                        yield waiting.pop(future), error
             except BaseException:
                 self.stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -212,7 +215,9 @@ def _locked(path: Path) -> Iterator[int]:
                 break
             except OSError as error:
                 if tries == 1:
-                    raise PointError("another process is at work on it; repeat the command when it ends") from error
+                    raise PointError(
+                        "another process is at work on it; give the command again when that has ended"
+                    ) from error
                 time.sleep(0.25)
         yield file.fileno()
 
@@ -228,7 +233,11 @@ def _last_words(log: Path, status: int) -> str:
 
 def _digest(config: Path) -> str:
     """Of what a configuration says; comments and layout may change."""
-    return hashlib.sha256(json.dumps(read_yaml(config), sort_keys=True, default=str).encode()).hexdigest()[:16]
+    try:
+        content = yaml.safe_load(config.read_text())
+    except yaml.YAMLError as error:
+        raise FdsrError(f"{config} is not YAML: {' '.join(str(error).split())}") from error
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _change(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
     python tests/benchmarks/bench_sampling.py [--output FOLDER] [--rounds N] [--images SWEEP.yaml] [--weather SWEEP.yaml]
 
 Networks and samplers are those of the sweeps' points, the same width for all. Samplers take turns; the ratio to DDGAN T = 4 is
-the median over rounds of the ratio within a round, in processor time on a CPU. Writes sampling.csv.
+the median over rounds of the ratio within a round, and `least` and `most` are the range of these, in processor time on a CPU.
+Writes sampling.csv.
 """
 
 from __future__ import annotations
@@ -30,7 +31,20 @@ from fdsr.records import code_version, device_name
 from fdsr.sweep.grid import read_sweep
 
 ROOT = Path(__file__).parents[2]
-COLUMNS = ("study", "method", "T", "nfe", "milliseconds", "times_ddgan", "drawn_at_once", "rounds", "device", "commit")
+COLUMNS = (
+    "study",
+    "method",
+    "T",
+    "nfe",
+    "milliseconds",
+    "times_ddgan",
+    "least",
+    "most",
+    "drawn_at_once",
+    "rounds",
+    "device",
+    "commit",
+)
 IMAGES = ImageSpec(1, 28, 28, 32)
 Draw = Callable[[], object]
 
@@ -62,17 +76,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=50, help="images drawn at once")
     parser.add_argument("--members", type=int, default=4, help="members drawn at once")
+    parser.add_argument("--studies", nargs="+", choices=("images", "weather"), default=["images", "weather"])
     parser.add_argument("--images", default="experiments/sweep_T_cpu.yaml")
     parser.add_argument("--weather", default="experiments/compare_weather_cpu.yaml")
     options = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
-    for study, count, draws in (
-        ("images", options.batch, images(options, device)),
-        ("weather", options.members, weather(options, device)),
-    ):
+    studies = {"images": (options.batch, images), "weather": (options.members, weather)}
+    for study in options.studies:
+        count, draws = studies[study]
         rows += [
-            {"study": study, "drawn_at_once": count} | row for row in measure(draws, count, options.rounds, device)
+            {"study": study, "drawn_at_once": count} | row
+            for row in measure(draws(options, device), count, options.rounds, device)
         ]
     options.output.mkdir(parents=True, exist_ok=True)
     with (options.output / "sampling.csv").open("w", newline="") as file:
@@ -81,7 +96,8 @@ def main(argv: list[str] | None = None) -> None:
         for row in rows:
             writer.writerow(row | {"rounds": options.rounds, "device": device_name(device), "commit": code_version()})
             print(
-                f"{row['study']:8} {row['method']:18} T {row['T']!s:5} NFE {row['nfe']:5} {row['times_ddgan']:>8} times"
+                f"{row['study']:8} {row['method']:18} T {row['T']!s:5} NFE {row['nfe']:5} {row['times_ddgan']:>8} times "
+                f"({row['least']} to {row['most']})"
             )
 
 
@@ -114,10 +130,11 @@ def measure(draws: list[tuple[str, Any, int, Draw]], count: int, rounds: int, de
     taken = [[seconds(draw, device) for *_, draw in draws] for _ in tqdm(range(rounds))]
     reference = next(i for i, (method, *_) in enumerate(draws) if method == "ddgan")
     for i, (method, T, nfe, _) in enumerate(draws):
+        ratios = [t[i] / t[reference] for t in taken]
         yield {
             "method": method, "T": T, "nfe": nfe,
             "milliseconds": f"{1000 * statistics.median(t[i] for t in taken) / count:.4g}",
-            "times_ddgan": f"{statistics.median(t[i] / t[reference] for t in taken):.4g}",
+            "times_ddgan": f"{statistics.median(ratios):.4g}", "least": f"{min(ratios):.4g}", "most": f"{max(ratios):.4g}",
         }  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from fdsr.data.making.splits import Block
 from fdsr.errors import FdsrError
 
 R = TypeVar("R")
-Advance = Callable[[int], object]  # called with the steps that a finished block has
 BLOCKS_PER_WORKER = 4  # in a wave: finished work is noted after each
 
 
@@ -20,7 +19,9 @@ class Runner(Protocol):
 
     workers: int
 
-    def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
+    def wave(
+        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
+    ) -> list[R | Exception]:
         """Results in the order of `blocks`, or the exception of a block; those after it may be missing."""
 
 
@@ -32,7 +33,9 @@ class Threads:
 
         self.workers = threads or CPU_COUNT
 
-    def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
+    def wave(
+        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
+    ) -> list[R | Exception]:
         import dask
 
         failed = threading.Event()
@@ -64,7 +67,9 @@ class Cluster:
         if self.workers == 0:
             raise FdsrError("the Dask cluster has no workers; start some, then run the same command again")
 
-    def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
+    def wave(
+        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
+    ) -> list[R | Exception]:
         from distributed import as_completed
 
         client = self._client

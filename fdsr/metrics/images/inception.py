@@ -30,8 +30,8 @@ _REST = (
 )
 LAYERS: dict[int, tuple[str, ...]] = {64: _STEM, 2048: _STEM + _REST}
 
-# images at a time on a CPU: their activations stay in the cache
-_CPU_IMAGES = 4
+# images at a time: on a CPU their activations stay in the cache, on a GPU beside those of other processes in its memory
+_CPU_IMAGES, _GPU_IMAGES = 4, 128
 _ARITHMETIC = "1"  # part of the fingerprint
 
 
@@ -46,7 +46,9 @@ class InceptionFeatures(FeatureExtractor):
     def __init__(self, state: Mapping[str, Tensor], layer: int = 2048) -> None:
         super().__init__()
         if layer not in LAYERS:
-            raise FdsrError(f"Inception has no features of layer {layer}; choose {' or '.join(map(str, LAYERS))}")
+            raise FdsrError(
+                f"Inception features of layer {layer} are not offered; choose {' or '.join(map(str, LAYERS))}"
+            )
         self.dimension, self.name = layer, f"inception{layer}"
         self.fingerprint = f"{_ARITHMETIC}-{weights_hash({k: v for k, v in state.items() if not k.startswith('fc.')})}"
         network = blank_network()
@@ -54,7 +56,9 @@ class InceptionFeatures(FeatureExtractor):
             # the classification head is no feature; not every distribution of the weights has it
             network.load_state_dict({**_zeros(network, "fc."), **state}, strict=True)
         except RuntimeError as error:
-            raise FdsrError("the Inception weights are not those of torch-fidelity; see fid_weights") from error
+            raise FdsrError(
+                "the Inception weights are not those of torch-fidelity's network; see fid_weights"
+            ) from error
         first, *others = (_folded(getattr(network, name)) for name in LAYERS[layer])
         self.colour, self.grey = first, _grey(first.conv)
         self.layers = nn.Sequential(*others)
@@ -63,7 +67,7 @@ class InceptionFeatures(FeatureExtractor):
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1] not in (1, 3):
             raise FdsrError(f"Inception takes grey or colour images, got {images.shape[1]} channels")
-        at_once = len(images) if images.is_cuda else _CPU_IMAGES
+        at_once = _GPU_IMAGES if images.is_cuda else _CPU_IMAGES
         if len(images) == 0:
             return torch.empty(0, self.dimension, device=images.device)
         return torch.cat([self._pass(some) for some in images.split(at_once)])
@@ -79,12 +83,14 @@ def resize(images: Tensor, size: int = SIZE) -> Tensor:
     """Bilinear (B, C, H, W) to (B, C, size, size) as TensorFlow 1: pixel i of the output lies at i · H/size, no half-pixel shift."""
     for axis in (-2, -1):
         n = images.shape[axis]
-        step = torch.tensor(n / size, dtype=torch.float32)
-        place = torch.arange(size, dtype=torch.float32, device=images.device) * step
+        place = torch.arange(size, dtype=torch.float32, device=images.device) * torch.tensor(
+            n / size, dtype=torch.float32
+        )
         low = place.long()
         weight = (place - low).reshape(-1, 1) if axis == -2 else place - low
-        first, second = (images.index_select(axis, i) for i in (low, (low + 1).clamp(max=n - 1)))
-        images = torch.lerp(first, second, weight)
+        images = torch.lerp(
+            images.index_select(axis, low), images.index_select(axis, (low + 1).clamp(max=n - 1)), weight
+        )
     return images
 
 

@@ -59,8 +59,10 @@ def reference(
         if world > 1:
             dist.barrier()  # what is unfinished may go once the whole is there
         partial.unlink(missing_ok=True)
-    statistics = GaussianStatistics(*(found[name].to(device) for name in GaussianStatistics._fields))
-    return Reference(statistics, found["features"].to(device))
+    return Reference(
+        GaussianStatistics(*(found[name].to(device) for name in GaussianStatistics._fields)),
+        found["features"].to(device),
+    )
 
 
 def _compute(
