@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from functools import lru_cache
@@ -19,7 +20,8 @@ _PACKAGES = ("torch", "lightning", "torchmetrics", "numpy", "scipy", "xarray", "
 
 @lru_cache
 def code_version() -> str:
-    """Short git commit of the code, with `+` when the tree is dirty, or the package's version outside a checkout."""
+    """Short git commit of the code, with `+` when the tree is dirty; outside a checkout $FDSR_COMMIT, or the package's version."""
+    outside = os.environ.get("FDSR_COMMIT", __version__)
     root = Path(__file__).parents[2]
 
     def git(*args: str) -> str:
@@ -29,10 +31,10 @@ def code_version() -> str:
 
     try:
         if Path(git("rev-parse", "--show-toplevel")) != root:
-            return __version__
+            return outside
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "fdsr") else "")
     except (OSError, subprocess.SubprocessError):
-        return __version__
+        return outside
 
 
 def versions() -> dict[str, Any]:
