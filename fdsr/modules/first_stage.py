@@ -76,12 +76,10 @@ class FirstStage:
     mean: Tensor  # (C,) of the residual; for the record, it is not taken off
     std: Tensor  # (C,) its root mean square
     power: Tensor  # (C, K_y, K_x) mean square orthonormal cosine coefficient of the residual divided by all that x_0 is
-    likelihood: dict[str, Any] = field(
-        default_factory=lambda: plain(SquaredError(), "likelihood")
-    )  # as in a configuration
-    local_scale: Tensor = field(
-        default_factory=lambda: torch.zeros(0)
-    )  # (C, H, W) in units of `std`; empty where not used
+    # how its output is read, as in a configuration
+    likelihood: dict[str, Any] = field(default_factory=lambda: plain(SquaredError(), "likelihood"))
+    # (C, H, W) local root mean square of the residual in units of `std`; empty where it is not divided by it
+    local_scale: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def with_statistics(self, sums: ErrorSums) -> FirstStage:
         """The same regression with the statistics of its residual."""

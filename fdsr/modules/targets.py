@@ -40,7 +40,7 @@ def _of_residual(spec: FieldSpec, stage: FirstStage | None, local: bool) -> Stat
     if not local:
         return Statistics(std, spec.power_residual)
     if spec.local_scale is None or spec.power_local is None:
-        missing = "the pair store knows no local scale: it was prepared by an earlier version of fdsr; train on a copy that can be written"
+        missing = "the pair store knows no local scale, as an earlier version of fdsr made it; train on a local copy, which adds it"
         return Statistics(std, spec.power_residual, missing)
     return Statistics(std * spec.local_scale, spec.power_local)
 

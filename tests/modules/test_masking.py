@@ -23,6 +23,7 @@ from fdsr.diffusion import (
     DPMSolverPP,
     FourierReferenceLoss,
     GaussianDiffusion,
+    GaussianLikelihood,
     RobustSpectralLoss,
     SimpleLoss,
     SpectralWeightedLoss,
@@ -153,8 +154,11 @@ def test_means_over_present_points() -> None:
     assert bool(torch.isfinite(torch.as_tensor(points_over_present(nothing))))
 
 
-def test_what_the_network_sees_is_finite_and_says_what_is_missing(build_sea: Callable, patches: WeatherBatch) -> None:
-    codec = build_sea("DDPMModule").codec
+@pytest.mark.parametrize("local_scale", ["none", "climatological"])
+def test_what_the_network_sees_is_finite_and_says_what_is_missing(
+    local_scale: str, build_sea: Callable, patches: WeatherBatch
+) -> None:
+    codec = build_sea("DDPMModule", local_scale=local_scale).codec
     encoded, present = codec.encode(patches), codec.present(patches)
     x_0 = codec.to_target(patches["high"], encoded)
     assert all(bool(x.isfinite().all()) for x in (*encoded, x_0))
@@ -174,22 +178,23 @@ def test_target_has_unit_variance_over_present_points(build_sea: Callable, sea: 
     data.setup("fit")
     fields = data.fields("train")
     batch = torch.utils.data.default_collate([fields[i] for i in range(10)])
-    for target in ("residual", "full"):
-        codec = build_sea("DDPMModule", target=target).codec
+    for target, scale in (("residual", "none"), ("residual", "climatological"), ("full", "none")):
+        codec = build_sea("DDPMModule", target=target, local_scale=scale).codec
         x_0, present = codec.to_target(batch["high"], codec.encode(batch)), codec.present(batch)
         for c in range(2):
             assert float(x_0[:, c][present[:, c]].square().mean()) == pytest.approx(1, rel=2e-3)
 
 
-@pytest.mark.parametrize("name", ["DDPMModule", "FourierDDPMModule", "RegressionModule"])
+@pytest.mark.parametrize("name", ["DDPMModule", "FourierDDPMModule", "RegressionModule", "gaussian"])
 def test_losses_of_modules_have_no_gradient_from_gaps(name: str, build_sea: Callable, patches: WeatherBatch) -> None:
-    module = build_sea(name)
+    module = build_sea("RegressionModule", likelihood=GaussianLikelihood()) if name == "gaussian" else build_sea(name)
     outputs: list[Tensor] = []
     module.network.register_forward_hook(lambda m, i, o: (o.retain_grad(), outputs.append(o))[1])
     loss = module.loss(patches, torch.Generator().manual_seed(0))
     loss.backward()
     present = module.codec.present(patches)
     (output,) = outputs
+    present = present.repeat(1, output.shape[1] // present.shape[1], 1, 1)
     assert bool(loss.isfinite()) and output.grad is not None
     assert bool((output.grad[~present] == 0).all()) and float((output.grad[present] != 0).float().mean()) > 0.99
     if name == "RegressionModule":
