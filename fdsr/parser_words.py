@@ -27,9 +27,8 @@ def parser_reason(message: str) -> str:
         return _short(_reason([line.text.removeprefix("- ") for line in lines], "") or "not understood")
     deepest = max(headers, key=lambda i: (lines[i].indent, -i))
     # what is below a key of the first level is not always indented
-    below = takewhile(
-        lambda line: line.indent > lines[deepest].indent or not lines[deepest].indent, lines[deepest + 1 :]
-    )
+    indent = lines[deepest].indent
+    below = takewhile(lambda line: line.indent > indent or not indent, lines[deepest + 1 :])
     header = _HEADER.match(lines[deepest].text)
     reason = _reason([line.text.removeprefix("- ") for line in below], (header and header["path"]) or "")
     return _short(f"{_name(lines, deepest)}: {reason}")
@@ -56,9 +55,8 @@ def _reason(body: list[str], path: str) -> str:
     ]
     if any(text.startswith("Expected a dot import path") for text in body):
         return f"'{given[0] if given else body[-1].split()[-1]}' is neither a class nor a file; a class is written as mylab.nets.MyNet"
-    kinds = [
-        kind for text in body if text.startswith("Subtypes: [") for kind in _top_level(text[len("Subtypes: [") : -1])
-    ]
+    subtypes = [text[len("Subtypes: [") : -1] for text in body if text.startswith("Subtypes: [")]
+    kinds = [kind for text in subtypes for kind in _top_level(text)]
     kinds = kinds or [m[1] for text in body if (m := re.match(r"Expected an? (.+?)(?:\. Got value:.*)?$", text))]
     other = [text for text in body if not text.startswith((*_FRAME, "Expected a"))]
     if other or not kinds or not given:

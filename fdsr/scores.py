@@ -58,9 +58,8 @@ class Score:
     @property
     def what(self) -> str:
         """The long name, and what is best where that is not clear."""
-        return (
-            f"{self.long_name}; best {self.direction.replace(' ', ' to ')}" if " " in self.direction else self.long_name
-        )
+        best = f"; best {self.direction.replace(' ', ' to ')}" if " " in self.direction else ""
+        return self.long_name + best
 
     @property
     def badness(self) -> Badness | None:
@@ -84,6 +83,18 @@ class Score:
         given = {f.name: attributes[f.name] for f in fields(cls) if f.name in attributes}
         flags = {flag: bool(given.get(flag, False)) for flag in ("ensemble", "headline")}
         return cls(**{"name": name, "unit": attributes["units"]} | given | flags)
+
+
+# distances between sets of images: they depend on how many are compared, so that a number of images belongs to every value
+FID = Score("fid", "Fréchet distance of InceptionV3's features", "FID", "1")
+KID = Score("kid", "kernel distance of InceptionV3's features", "KID", "1")
+CLASSIFIER_FRECHET = Score(
+    "classifier_frechet",
+    "Fréchet distance of a small classifier's features, which is not FID",
+    "classifier_frechet",
+    "1",
+)
+IMAGE_SCORES = {score.name: score for score in (FID, KID, CLASSIFIER_FRECHET)}
 
 
 def known_name(label: str, known: Iterable[str]) -> str | None:

@@ -3,7 +3,6 @@
 from fdsr.backbones import discriminator, dit, unet, unet_encoder  # noqa: F401  they register themselves
 from fdsr.backbones.registry import (
     available_backbones,
-    available_discriminators,
     build_backbone,
     build_discriminator,
     find_network,
@@ -12,11 +11,6 @@ from fdsr.backbones.registry import (
 )
 
 __all__ = [
-    "available_backbones",
-    "available_discriminators",
-    "build_backbone",
-    "build_discriminator",
-    "find_network",
-    "register_backbone",
+    "available_backbones", "build_backbone", "build_discriminator", "find_network", "register_backbone",
     "register_discriminator",
-]
+]  # fmt: skip

@@ -119,12 +119,8 @@ class HalfUNet(nn.Module):
             raise ValueError("half_unet: stem must be odd with stem_stride 1, or even with stem_stride 2")
         if pool not in POOLS:
             raise ValueError(f"half_unet: pool must be one of {', '.join(POOLS)}, not {pool!r}")
-        self.group, self.patch_size, self.multiple, self.pool = (
-            group,
-            patch_size,
-            patch_size * stem_stride,
-            POOLS[pool],
-        )
+        self.group, self.pool = group, POOLS[pool]
+        self.patch_size, self.multiple = patch_size, patch_size * stem_stride
         channels = [width * m for m in multipliers]
         embedding_dim = 4 * width
         self.embed = TimeEmbedding(width, embedding_dim, time_scale)

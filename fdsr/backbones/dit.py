@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fdsr.backbones.embedding import LatentMapping, TimeEmbedding, joint_embedding
+from fdsr.backbones.embedding import LatentMapping, Time, TimeEmbedding, joint_embedding
 from fdsr.backbones.padding import crop, pad_to_multiple, zero_init
 from fdsr.backbones.registry import register_backbone
 
@@ -64,9 +64,8 @@ class TransformerBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU("tanh"), nn.Linear(hidden, width))
 
     def forward(self, x: Tensor, embedding: Tensor, angles: Tensor) -> Tensor:
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = rearrange(
-            self.modulation(embedding), "b (n d) -> n b 1 d", n=6
-        )
+        modulation = rearrange(self.modulation(embedding), "b (n d) -> n b 1 d", n=6)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation
         x = x + gate_a * self._attend(modulate(self.norm(x), shift_a, scale_a), angles)
         return x + gate_m * self.mlp(modulate(self.norm(x), shift_m, scale_m))
 
@@ -128,9 +127,7 @@ class DiT(nn.Module):
         self.head = zero_init(nn.Linear(width, out_channels * patch_size**2))
         self.to(memory_format=torch.channels_last)
 
-    def forward(
-        self, x: Tensor, t: Tensor | float | None = None, *, z: Tensor | None = None, wrap: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Time = None, *, z: Tensor | None = None, wrap: bool = False) -> Tensor:
         height, width = x.shape[-2:]
         embedding = joint_embedding(self.embed, self.latent, t, z, x.shape[0])
         assert embedding is not None  # it always knows time

@@ -20,6 +20,9 @@ def sinusoids(positions: Tensor, dim: int, max_period: float = 10_000.0) -> Tens
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+Time = Tensor | float | None  # (B,), one for all, or none
+
+
 class TimeEmbedding(nn.Module):
     """Sinusoids of time and a two-layer perceptron: t (B,), a number or None → (B, dim).
 
@@ -34,7 +37,7 @@ class TimeEmbedding(nn.Module):
         self.hidden = nn.Linear(self.width, dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, t: Tensor | float | None, batch: int) -> Tensor:
+    def forward(self, t: Time, batch: int) -> Tensor:
         weight = self.hidden.weight
         time = torch.as_tensor(0.0 if t is None else t, device=weight.device).float().expand(batch)
         return self.out(F.silu(self.hidden(sinusoids(self.scale * time, self.width).to(weight.dtype))))
@@ -72,7 +75,7 @@ class LatentMapping(nn.Module):
 
 
 def joint_embedding(
-    time: TimeEmbedding | None, latent: LatentMapping | None, t: Tensor | float | None, z: Tensor | None, batch: int
+    time: TimeEmbedding | None, latent: LatentMapping | None, t: Time, z: Tensor | None, batch: int
 ) -> Tensor | None:
     """SiLU of the sum of the embeddings of t and of z (B, dim), of which a network may have either, both or none.
 

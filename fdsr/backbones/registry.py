@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any, Literal, TypeVar
 
 from torch import nn
@@ -14,10 +14,7 @@ Kind = Literal["backbone", "discriminator"]
 
 _NETWORKS: dict[Kind, dict[str, type[nn.Module]]] = {"backbone": {}, "discriminator": {}}
 # what a network of each kind is told of the data
-_CHANNELS: dict[Kind, tuple[str, ...]] = {
-    "backbone": ("in_channels", "out_channels"),
-    "discriminator": ("in_channels",),
-}
+_CHANNELS: dict[Kind, list[str]] = {"backbone": ["in_channels", "out_channels"], "discriminator": ["in_channels"]}
 
 
 def register_backbone(name: str) -> Callable[[NetworkClass], NetworkClass]:
@@ -46,11 +43,6 @@ def available_backbones() -> list[str]:
     return sorted(_NETWORKS["backbone"])
 
 
-def available_discriminators() -> list[str]:
-    """Names that `build_discriminator` accepts besides import paths, sorted."""
-    return sorted(_NETWORKS["discriminator"])
-
-
 def build_backbone(name: str, *, in_channels: int, out_channels: int, **settings: Any) -> nn.Module:
     """The network registered as `name`, or importable by it. ValueError for an unknown name, setting or impossible value."""
     return find_network("backbone", name, settings)(in_channels=in_channels, out_channels=out_channels, **settings)
@@ -76,17 +68,15 @@ def find_network(kind: Kind, name: str, settings: Mapping[str, Any]) -> type[nn.
 
 
 def _imported(kind: Kind, path: str) -> type[nn.Module]:
-    module, _, name = path.rpartition(".")
-    if not module:
-        raise ValueError(
-            f"unknown {kind} {path!r}; available: {', '.join(sorted(_NETWORKS[kind]))}, or the import path of a class of your own"
-        )
+    if "." not in path:
+        known = ", ".join(sorted(_NETWORKS[kind]))
+        raise ValueError(f"unknown {kind} {path!r}; available: {known}, or the import path of a class of your own")
     try:
-        cls = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+        cls = resolve_name(":".join(path.rsplit(".", 1)))
+    except (ImportError, AttributeError) as error:
         raise ValueError(f"{kind} {path!r} cannot be imported: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
-        raise ValueError(f"{kind} {path!r} is no torch.nn.Module in module {module!r}")
+        raise ValueError(f"{kind} {path!r} is no torch.nn.Module")
     return cls
 
 

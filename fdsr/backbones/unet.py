@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fdsr.backbones.embedding import LatentMapping, TimeEmbedding, joint_embedding
+from fdsr.backbones.embedding import LatentMapping, Time, TimeEmbedding, joint_embedding
 from fdsr.backbones.padding import Conv, crop, pad_to_multiple, zero_init
 from fdsr.backbones.registry import register_backbone
 
@@ -75,26 +75,14 @@ class SelfAttention(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block, followed by self-attention where `heads` is given.
+    """A residual block, and the self-attention or the identity that follows it.
 
     With `recompute` its inner activations are not kept for the backward pass but computed again in it.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        heads: int | None,
-        norm: Norm,
-        dropout: float,
-        embedding_dim: int | None,
-        recompute: bool,
-    ) -> None:
+    def __init__(self, block: ResidualBlock, attention: nn.Module, *, recompute: bool) -> None:
         super().__init__()
-        self.recompute = recompute
-        self.block = ResidualBlock(in_channels, out_channels, norm=norm, dropout=dropout, embedding_dim=embedding_dim)
-        self.attention = SelfAttention(out_channels, heads=heads, norm=norm) if heads else nn.Identity()
+        self.block, self.attention, self.recompute = block, attention, recompute
 
     def forward(self, x: Tensor, embedding: Tensor | None, wrap: bool) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
@@ -165,6 +153,8 @@ class UNet(nn.Module):
         are the same.
     latent_dim: length of a latent vector z (B, latent_dim), which then joins the embedding of t; 0 for none.
     latent_layers: dense layers of its mapping network.
+
+    Raises ValueError for settings of which no U-Net can be built.
     """
 
     def __init__(
@@ -188,7 +178,17 @@ class UNet(nn.Module):
         latent_layers: int = 3,
     ) -> None:
         super().__init__()
-        _check(width, multipliers, blocks, attention_levels, attention_heads, norm, groups, patch_size)
+        if min(width, blocks, groups, patch_size, attention_heads, *multipliers) < 1 or not multipliers:
+            raise ValueError("unet: width, multipliers, blocks, groups, patch_size, attention_heads must be at least 1")
+        if norm not in ("group", "pixel"):
+            raise ValueError(f"unet: norm {norm!r} is neither 'group' nor 'pixel'")
+        if norm == "group" and width % groups:
+            raise ValueError(f"unet: width {width} must be a multiple of groups {groups}")
+        for level in attention_levels:
+            if level not in range(len(multipliers)):
+                raise ValueError(f"unet: attention level {level} does not exist; levels are 0…{len(multipliers) - 1}")
+            if (n := width * multipliers[level]) % attention_heads:
+                raise ValueError(f"unet: {n} channels do not divide into {attention_heads} heads")
         make_norm: Norm = PixelNorm if norm == "pixel" else partial(nn.GroupNorm, groups)
         self.patch_size = patch_size
         self.stride = patch_size * 2 ** (len(multipliers) - 1)
@@ -198,36 +198,28 @@ class UNet(nn.Module):
         self.latent = LatentMapping(latent_dim, 4 * width, latent_layers) if latent_dim else None
 
         def stage(level: int, in_channels: int) -> Stage:
-            heads = attention_heads if level in attention_levels else None
-            return Stage(
-                in_channels, channels[level], heads=heads, norm=make_norm, dropout=dropout, embedding_dim=embedding_dim,
-                recompute=recompute,
-            )  # fmt: skip
+            out = channels[level]
+            block = ResidualBlock(in_channels, out, norm=make_norm, dropout=dropout, embedding_dim=embedding_dim)
+            attends = level in attention_levels
+            attention = SelfAttention(out, heads=attention_heads, norm=make_norm) if attends else nn.Identity()
+            return Stage(block, attention, recompute=recompute)
 
         levels = range(len(channels))
         self.stem = Conv(in_channels * patch_size**2, channels[0])
-        self.encoder = nn.ModuleList(
-            EncoderLevel(
-                Conv(channels[i - 1], channels[i], stride=2) if i > 0 else None,
-                (stage(i, channels[i]) for _ in range(blocks)),
-            )
-            for i in levels
-        )
+        self.encoder = nn.ModuleList()
+        for i in levels:
+            down = Conv(channels[i - 1], channels[i], stride=2) if i > 0 else None
+            self.encoder.append(EncoderLevel(down, (stage(i, channels[i]) for _ in range(blocks))))
         self.middle = nn.ModuleList(stage(levels[-1], channels[-1]) for _ in range(2))
-        self.decoder = nn.ModuleList(
-            DecoderLevel(
-                Conv(channels[i + 1], channels[i]) if i < levels[-1] else None,
-                (stage(i, 2 * channels[i]) for _ in range(blocks)),
-            )
-            for i in reversed(levels)
-        )
+        self.decoder = nn.ModuleList()
+        for i in reversed(levels):
+            up = Conv(channels[i + 1], channels[i]) if i < levels[-1] else None
+            self.decoder.append(DecoderLevel(up, (stage(i, 2 * channels[i]) for _ in range(blocks))))
         self.norm = make_norm(channels[0])
         self.head = zero_init(Conv(channels[0], out_channels * patch_size**2))
         self.to(memory_format=torch.channels_last)
 
-    def forward(
-        self, x: Tensor, t: Tensor | float | None = None, *, z: Tensor | None = None, wrap: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Time = None, *, z: Tensor | None = None, wrap: bool = False) -> Tensor:
         height, width = x.shape[-2:]
         embedding = joint_embedding(self.embed, self.latent, t, z, x.shape[0])
 
@@ -251,27 +243,3 @@ class UNet(nn.Module):
         for stage in self.middle:
             h = stage(h, embedding, wrap)
         return h, skips
-
-
-def _check(
-    width: int,
-    multipliers: Sequence[int],
-    blocks: int,
-    attention_levels: Sequence[int],
-    attention_heads: int,
-    norm: str,
-    groups: int,
-    patch_size: int,
-) -> None:
-    """Raises ValueError, in one line, for settings of which no U-Net can be built."""
-    if min(width, blocks, groups, patch_size, attention_heads, *multipliers) < 1 or not multipliers:
-        raise ValueError("unet: width, multipliers, blocks, groups, patch_size and attention_heads must be at least 1")
-    if norm not in ("group", "pixel"):
-        raise ValueError(f"unet: norm {norm!r} is neither 'group' nor 'pixel'")
-    if norm == "group" and width % groups:
-        raise ValueError(f"unet: width {width} must be a multiple of groups {groups}")
-    for level in attention_levels:
-        if level not in range(len(multipliers)):
-            raise ValueError(f"unet: attention level {level} does not exist; levels are 0…{len(multipliers) - 1}")
-        if width * multipliers[level] % attention_heads:
-            raise ValueError(f"unet: {width * multipliers[level]} channels do not divide into {attention_heads} heads")

@@ -16,6 +16,8 @@ from fdsr.modules import DownscalingModule, RegressionModule
 from fdsr.training.lightning_cli import FdsrCLI
 from fdsr.training.refusals import refused_in_one_line, require_files
 
+ModelAndData = tuple[DownscalingModule, WeatherDataModule]
+
 
 class _Configured(FdsrCLI):
     """Builds what a configuration says, and runs nothing."""
@@ -27,30 +29,18 @@ class _Configured(FdsrCLI):
         return L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
 
-def from_config(arguments: list[str]) -> tuple[DownscalingModule, WeatherDataModule]:
+def from_config(arguments: list[str]) -> ModelAndData:
     """The model and the data of a configuration file (arguments as `fdsr fit` takes them)."""
     require_files(arguments)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
     with refused_in_one_line():
-        built = _Configured(
-            DownscalingModule,
-            L.LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            run=False,
-            args=arguments,
-            parser_kwargs={"exit_on_error": False},
-        )
+        built = _Configured(run=False, args=arguments)
     if not isinstance(built.datamodule, WeatherDataModule):
         raise FdsrError("bench-data measures weather stores; this configuration has other data")
     return built.model, built.datamodule
 
 
-def from_store(
-    store: str, patch: tuple[int, int] | None, batch_size: int
-) -> tuple[DownscalingModule, WeatherDataModule]:
+def from_store(store: str, patch: tuple[int, int] | None, batch_size: int) -> ModelAndData:
     """A store with a small regression U-Net."""
     network = {"width": 32, "multipliers": [1, 2, 2], "blocks": 1, "time_embedding": False}
     return RegressionModule(backbone_args=network), WeatherDataModule(store=store, patch=patch, batch_size=batch_size)

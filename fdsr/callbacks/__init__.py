@@ -12,16 +12,6 @@ from fdsr.callbacks.score_recorder import ScoreRecorder
 from fdsr.callbacks.training_guard import TrainingGuard
 
 __all__ = [
-    "CompileCallback",
-    "CriticProbe",
-    "EMACallback",
-    "EnsembleCallback",
-    "FIDCallback",
-    "JSONLLogger",
-    "PredictionWriter",
-    "RunRecord",
-    "SamplePictures",
-    "ScoreRecorder",
-    "SpectralErrorCallback",
-    "TrainingGuard",
-]
+    "CompileCallback", "CriticProbe", "EMACallback", "EnsembleCallback", "FIDCallback", "JSONLLogger",
+    "PredictionWriter", "RunRecord", "SamplePictures", "ScoreRecorder", "SpectralErrorCallback", "TrainingGuard",
+]  # fmt: skip

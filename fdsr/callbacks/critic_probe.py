@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch
 from fdsr.modules.ddgan import DDGANModule
 from fdsr.modules.seeding import generator
@@ -43,16 +43,13 @@ class CriticProbe(Callback):
     """
 
     def __init__(self, every_n_steps: int = 5000, steps: int = 100, batches: int = 16) -> None:
-        if min(every_n_steps, steps, batches) < 1:
-            raise FdsrError("CriticProbe: every_n_steps, steps and batches must be at least 1")
+        require_at_least(1, "CriticProbe: ", every_n_steps=every_n_steps, steps=steps, batches=batches)
         self.every_n_steps, self.steps, self.batches = every_n_steps, steps, batches
         self._last = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, DDGANModule):
-            raise FdsrError(
-                "CriticProbe looks at a discriminator, and this method has none; take it out of trainer.callbacks"
-            )
+            raise FdsrError("CriticProbe: this method has no discriminator; take it out of trainer.callbacks")
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         step = trainer.global_step

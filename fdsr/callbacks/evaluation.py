@@ -14,7 +14,7 @@ from tqdm import tqdm
 from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.callbacks.logged_names import score
 from fdsr.data.serving.weather import FieldDataset
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.downscaling import DownscalingModule, Ensemble
 
 Scores = dict[str, dict[str, float]]
@@ -49,9 +49,7 @@ class EvaluationCallback(Callback):
         name = type(self).__name__
         if every_n_steps is None and not on_validation:
             raise FdsrError(f"{name} would never run: give every_n_steps, or on_validation: true")
-        for setting, value in (("every_n_steps", every_n_steps), ("times", times), ("members", members)):
-            if value is not None and value < 1:
-                raise FdsrError(f"{name}: {setting} is {value}; it must be at least 1")
+        require_at_least(1, f"{name}: ", every_n_steps=every_n_steps, times=times, members=members)
         self.every_n_steps, self.on_validation, self.times, self.members = every_n_steps, on_validation, times, members
         self._last_step = -1
 
@@ -77,25 +75,21 @@ class EvaluationCallback(Callback):
             validation_fields(trainer, type(self).__name__)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        step = trainer.global_step
-        self._evaluate_first(trainer, pl_module, [c for c in _all(trainer) if c._due_after(step)])
+        self._evaluate_first(trainer, pl_module, validating=False)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        self._evaluate_first(
-            trainer, pl_module, [c for c in _all(trainer) if c._due_in_validation(trainer.global_step)]
-        )
+        if not trainer.sanity_checking:
+            self._evaluate_first(trainer, pl_module, validating=True)
 
-    def _due_after(self, step: int) -> bool:
-        """After a batch; one that only accumulates gradients is no step."""
-        return bool(self.every_n_steps and step and step % self.every_n_steps == 0 and step != self._last_step)
+    def _due(self, step: int, validating: bool) -> bool:
+        """At the end of a validation, or after a batch; one that only accumulates gradients is no step."""
+        in_turn = bool(self.every_n_steps and step and step % self.every_n_steps == 0)
+        return (self.on_validation if validating else in_turn) and step != self._last_step
 
-    def _due_in_validation(self, step: int) -> bool:
-        return self.on_validation and step != self._last_step
-
-    def _evaluate_first(self, trainer: L.Trainer, module: L.LightningModule, due: Sequence[EvaluationCallback]) -> None:
+    def _evaluate_first(self, trainer: L.Trainer, module: L.LightningModule, validating: bool) -> None:
         """The first of the callbacks that are due serves all of them; none is due any more when the others ask."""
+        every = [c for c in trainer.callbacks if isinstance(c, EvaluationCallback)]  # type: ignore[attr-defined]
+        due = [callback for callback in every if callback._due(trainer.global_step, validating)]
         if self in due:
             assert isinstance(module, DownscalingModule)
             evaluate_together(trainer, module, due)
@@ -121,17 +115,9 @@ def evaluate_together(trainer: L.Trainer, module: DownscalingModule, callbacks: 
             takers = [callback for callback, positions in wanted if i in positions]
             batch = trainer.strategy.batch_to_device(default_collate([fields[i]]), module.device)
             prediction = module.generate(batch, max(c.members for c in takers), module.seed).float()
+            given = {"truth": batch["high"]} | {name: batch[name] for name in ("low", "time", "index")}
             for callback in takers:
-                callback.add(
-                    module,
-                    {
-                        "prediction": prediction[:, : callback.members],
-                        "truth": batch["high"],
-                        "low": batch["low"],
-                        "time": batch["time"],
-                        "index": batch["index"],
-                    },
-                )
+                callback.add(module, {"prediction": prediction[:, : callback.members], **given})  # type: ignore[typeddict-item]
         for callback in callbacks:
             for metric, values in callback.finish(trainer, module, step).items():
                 scores.setdefault(metric, {}).update(values)
@@ -169,7 +155,3 @@ def validation_fields(trainer: L.Trainer, who: str) -> FieldDataset:
     if len(found) == 0:
         raise FdsrError(f"{who} looks at the validation block, which is empty; give data.split a val block")
     return found
-
-
-def _all(trainer: L.Trainer) -> list[EvaluationCallback]:
-    return [c for c in trainer.callbacks if isinstance(c, EvaluationCallback)]  # type: ignore[attr-defined]

@@ -18,11 +18,11 @@ from fdsr.callbacks.evaluation_mode import evaluation_mode, now
 from fdsr.callbacks.image_grid import write_grid
 from fdsr.callbacks.logged_names import distance as distance_key
 from fdsr.data.images.files import LabelledImages
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, choose, require_at_least
 from fdsr.metrics.frechet import FrechetDistance, frechet_distance
-from fdsr.metrics.images.distances import image_distance
+from fdsr.metrics.images.distances import IMAGE_DISTANCES
 from fdsr.metrics.images.features import FeatureExtractor, quantise
-from fdsr.metrics.images.reference import Reference, reference
+from fdsr.metrics.images.reference import reference
 from fdsr.records import RunFolder, code_version, device_name
 
 # against which published images, and how the distance is called then
@@ -75,12 +75,10 @@ class FIDCallback(Callback):
         grid: int = 64,
         cache: str | None = None,
     ) -> None:
-        self.distances = {name: image_distance(name) for name in distances}
-        for setting, value, least in (("n_images", n_images, 2), ("batch_size", batch_size, 1), ("grid", grid, 0),
-                                      ("n_reference", 2 if n_reference is None else n_reference, 2),
-                                      ("every_n_steps", 1 if every_n_steps is None else every_n_steps, 1)):  # fmt: skip
-            if value < least:
-                raise FdsrError(f"FIDCallback: {setting} is {value}; it must be at least {least}")
+        self.distances = {name: choose(IMAGE_DISTANCES, name, "distance") for name in distances}
+        require_at_least(0, "FIDCallback: ", grid=grid)
+        require_at_least(1, "FIDCallback: ", batch_size=batch_size, every_n_steps=every_n_steps)
+        require_at_least(2, "FIDCallback: ", n_images=n_images, n_reference=n_reference)
         self.n_images, self.batch_size, self.every_n_steps, self.on_test = n_images, batch_size, every_n_steps, on_test
         self.references = ("train", "test") if against_test else ("train",)
         self.fid_weights, self.seed, self.grid, self.n_reference = fid_weights, seed, grid, n_reference
@@ -113,31 +111,21 @@ class FIDCallback(Callback):
             shown, seconds = self._draw(trainer, module)
             values = {name: float(metric.compute()) for _, metrics in self._metrics for name, metric in metrics.items()}
             values = {name: values[name] for name in sorted(values)}
+        named = {distance_key(name): value for name, value in values.items()}
         for logger in trainer.loggers:
-            logger.log_metrics({distance_key(name): value for name, value in values.items()}, step=step)
+            logger.log_metrics(named, step=step)
         # for whoever monitors; every process has the same values, nothing is to be reduced
-        module.log_dict(
-            {distance_key(name): value for name, value in values.items()},
-            logger=False, on_step=stage == "fit", on_epoch=stage != "fit", batch_size=1,
-        )  # fmt: skip
+        module.log_dict(named, logger=False, on_step=stage == "fit", on_epoch=stage != "fit", batch_size=1)
         if trainer.is_global_zero:
             folder = RunFolder(trainer.default_root_dir)
             if self.grid:
                 write_grid(folder.picture(stage, step), shown)
-            facts = {
-                "stage": stage,
-                "step": step,
-                **values,
-                **self._floors,
-                "n_generated": self.n_images,
-                **({"n_reference": self.n_reference} if self.n_reference else {}),
-                "seed": self.seed,
-                "seconds_per_image": seconds,
-                "processes": trainer.world_size,
-                "device": device_name(module.device),
-                "commit": code_version(),
-            }
-            folder.distances.append(facts)
+            facts: dict[str, float] = {"n_generated": self.n_images}
+            if self.n_reference:
+                facts["n_reference"] = self.n_reference
+            facts |= {"seed": self.seed, "seconds_per_image": seconds, "processes": trainer.world_size}
+            where = {"device": device_name(module.device), "commit": code_version()}
+            folder.distances.append({"stage": stage, "step": step} | values | self._floors | facts | where)
         return values
 
     def _prepare(self, trainer: L.Trainer, device: torch.device) -> None:
@@ -147,26 +135,17 @@ class FIDCallback(Callback):
                 for metric in old.values():
                     metric.reset()
             return
-        real: dict[str, LabelledImages] = {
-            split: trainer.datamodule.published(split)  # type: ignore[attr-defined]
-            for split in self.references
-        }
-        images = {split: data.images[: self.n_reference] for split, data in real.items()}
+        published = trainer.datamodule.published  # type: ignore[attr-defined]
+        real: dict[str, LabelledImages] = {split: published(split) for split in self.references}
         for make in dict.fromkeys(distance.extractor for distance in self.distances.values()):
             extractor = make(self.fid_weights, self.cache).to(device)
             metrics: dict[str, Metric] = {}
-            known: dict[str, Reference] = {}
             for split, data in real.items():
-                known[split] = reference(
-                    extractor,
-                    images[split][:, None].to(device),
-                    data.fingerprint(),
-                    self.cache,
-                    batch_size=self.batch_size,
-                )
+                images = data.images[: self.n_reference, None].to(device)
+                known = reference(extractor, images, data.fingerprint(), self.cache, batch_size=self.batch_size)
                 for name, distance in self.distances.items():
                     if distance.extractor is make:
-                        metrics[name + _REFERENCES[split]] = distance.metric(known[split]).to(device)
+                        metrics[name + _REFERENCES[split]] = distance.metric(known).to(device)
             self._metrics.append((extractor, metrics))
             for name, metric in list(metrics.items()):
                 test = metrics.get(name + _REFERENCES["test"])
@@ -190,17 +169,15 @@ class FIDCallback(Callback):
                 indices = torch.tensor(some, device=device)
                 for extractor, metrics in self._metrics:
                     features = extractor(images)
-                    for name, metric in metrics.items():
-                        self.distances[name.removesuffix(_REFERENCES["test"])].update(metric, features, indices)
+                    for metric in metrics.values():
+                        metric.update(features, indices)
                 if shown is None:
                     shown = torch.zeros(min(self.grid, self.n_images), *images.shape[1:], device=device)
                 first = indices < len(shown)
                 shown[indices[first]] = images[first].float()
                 bar.update(len(some))
         if shown is None:
-            raise FdsrError(
-                f"FIDCallback: {self.n_images} images are too few for {trainer.world_size} processes; raise n_images"
-            )
+            raise FdsrError(f"FIDCallback: {self.n_images} images for {trainer.world_size} processes; raise n_images")
         # zero where another process drew: the sum is everybody's
         whole = trainer.strategy.reduce(shown, reduce_op="sum")
         assert isinstance(whole, Tensor)

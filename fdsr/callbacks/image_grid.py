@@ -20,9 +20,8 @@ def write_grid(path: Path, images: Tensor, margin: int = 2) -> Path:
     n, _, height, width = images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    canvas = torch.full(
-        (3, rows * (height + margin) + margin, columns * (width + margin) + margin), 255, dtype=torch.uint8
-    )
+    size = (rows * (height + margin) + margin, columns * (width + margin) + margin)
+    canvas = torch.full((3, *size), 255, dtype=torch.uint8)
     for i, image in enumerate(images.cpu()):
         y, x = (margin + place * (size + margin) for place, size in ((i // columns, height), (i % columns, width)))
         canvas[:, y : y + height, x : x + width] = image

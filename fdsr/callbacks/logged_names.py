@@ -22,6 +22,10 @@ RECORD = "record"  # the run's own
 STEP = "trainer/global_step"
 
 
+# tables of one variable, called as a score is: power of the members over the truth's; power of members, truth and error of the mean
+POWER_RATIO, SPECTRA, RANKS = "power_ratio", "spectra", "rank_histogram"
+
+
 def score(metric: str, variable: str) -> str:
     """A metric of one variable, in training and in tests."""
     return f"{PREFIX}/{metric}/{variable}"
@@ -35,18 +39,3 @@ def either(metric: str, stand_in: str, variable: str) -> str:
 def distance(name: str) -> str:
     """A distance between sets of images: fid, kid, classifier_frechet, those with `_test`, and their floors."""
     return f"{PREFIX}/{name}"
-
-
-def power_ratio(variable: str) -> str:
-    """Table: power of the members over the truth's."""
-    return f"{PREFIX}/power_ratio/{variable}"
-
-
-def spectra(variable: str) -> str:
-    """Table: power of members, truth and error of the mean."""
-    return f"{PREFIX}/spectra/{variable}"
-
-
-def ranks(variable: str) -> str:
-    """Table: rank histogram."""
-    return f"{PREFIX}/rank_histogram/{variable}"

@@ -89,14 +89,16 @@ class RunRecord(Callback):
             "data_fingerprint": module.spec.fingerprint,
             "synthetic": getattr(module.spec, "synthetic", False),
             "seed": module.seed,
-            "parameters": sum(p.numel() for p in module.parameters()),
-            "networks": {
-                name: n for name, part in module.named_children() if (n := sum(p.numel() for p in part.parameters()))
-            },
+            "parameters": _size(module),
+            "networks": {name: n for name, part in module.named_children() if (n := _size(part))},
         }
         if stage == "test":
             facts["nfe"] = module.evaluations_per_member
         self.folder.begin(stage, facts, self.config)
+
+
+def _size(module: Any) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 class JSONLLogger(Logger):

@@ -79,15 +79,9 @@ class ScoreRecorder(Callback):
         scores = scores_dataset([self.metrics], units, self.members, int(count))
         if not trainer.is_global_zero:
             return
-        facts = {
-            "split": "test",
-            "members": self.members,
-            "nfe": pl_module.evaluations_per_member,
-            "seed": pl_module.seed,
-            "n_times": int(count),
-            "device": device_name(pl_module.device),
-            "commit": code_version(),
-        }
+        facts: dict[str, Any] = {"split": "test", "members": self.members, "nfe": pl_module.evaluations_per_member}
+        facts |= {"seed": pl_module.seed, "n_times": int(count)}
+        facts |= {"device": device_name(pl_module.device), "commit": code_version()}
         rows = [
             {"method": self.method, "variable": variable, "metric": metric, "value": f"{value:.6g}"} | facts
             for metric, by_variable in values.items()
@@ -95,11 +89,9 @@ class ScoreRecorder(Callback):
         ]
         self.folder.table.write(rows)
         self.folder.scores.write(scores.assign_attrs(method=self.method, **facts))
+        logged = {score(row["metric"], row["variable"]): float(row["value"]) for row in rows}
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {score(str(r["metric"]), str(r["variable"])): float(str(r["value"])) for r in rows},
-                step=trainer.global_step,
-            )
+            logger.log_metrics(logged, step=trainer.global_step)
 
 
 def _require_finite(spec: FieldSpec, prediction: torch.Tensor, truth: torch.Tensor, times: torch.Tensor) -> None:

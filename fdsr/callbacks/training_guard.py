@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 
 # share of pairs held rightly, above which the discriminator tells its generator nothing any more
 _WON = 0.999
@@ -33,8 +33,7 @@ class TrainingGuard(Callback):
     """
 
     def __init__(self, every: int = 50, window: int = 500, patience: int = 4) -> None:
-        if min(every, window, patience) < 1:
-            raise FdsrError("guard: every, window and patience must be at least 1")
+        require_at_least(1, "guard.", every=every, window=window, patience=patience)
         self.every, self.window, self.patience = every, window, patience
         self.broken: Tensor | None = None  # on the device, so that no batch waits for it
         self.sums: dict[str, Tensor] = {}
@@ -84,9 +83,8 @@ class TrainingGuard(Callback):
         if self.won >= self.patience:
             self._stop(trainer, f"the discriminator has won: it knows {100 * accuracy:.2f} % of pairs", mend)
         if self.blind >= self.patience:
-            self._stop(
-                trainer, f"the discriminator has gone blind: its output varies by {spread:.1g}", "a smaller r1_gamma"
-            )
+            what = f"the discriminator has gone blind: its output varies by {spread:.1g}"
+            self._stop(trainer, what, "a smaller r1_gamma")
 
     @staticmethod
     def _mean(trainer: L.Trainer, value: Tensor) -> Tensor:
@@ -97,8 +95,6 @@ class TrainingGuard(Callback):
         self.stopped = True
         paths = [c.last_model_path for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
         # the one that was just about to be written has a path already
-        good = next(
-            (f"the last good checkpoint is '{p}'" for p in paths if p and Path(p).exists()),
-            "no checkpoint had been saved",
-        )
+        saved = (f"the last good checkpoint is '{p}'" for p in paths if p and Path(p).exists())
+        good = next(saved, "no checkpoint had been saved")
         raise FdsrError(f"training stopped at step {trainer.global_step}: {what}; {good}; try {mend}")

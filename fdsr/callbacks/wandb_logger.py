@@ -15,7 +15,7 @@ from lightning.pytorch.loggers.logger import DummyLogger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from fdsr.callbacks.logged_names import RECORD
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, one_line
 from fdsr.records import RunFolder
 
 log = logging.getLogger(__name__)
@@ -69,9 +69,8 @@ class RunLogger(WandbLogger):
         known = self.folder.wandb_runs.read().get(stage) if resume else None
         # nothing of the console, of the code or of the machine: the run's record has what counts, and progress bars redraw themselves
         settings: dict[str, Any] = {"silent": not online, "console": "off", "disable_git": True, "disable_code": True}
-        if not online:
-            # measured every few seconds, they would outgrow the metrics of a long run
-            settings["x_disable_stats"] = True
+        # measured every few seconds, they would outgrow the metrics of a long run
+        settings |= {} if online else {"x_disable_stats": True}
         super().__init__(
             name=self.folder.name, project=os.environ.get("WANDB_PROJECT", _PROJECT), save_dir=str(run_dir),
             id=os.environ.get("WANDB_RUN_ID") or known or f"{stage}-{secrets.token_hex(4)}",
@@ -94,11 +93,11 @@ class RunLogger(WandbLogger):
             except Exception as error:
                 if self.online:
                     raise FdsrError(
-                        f"Weights & Biases cannot start: {_one_line(error)}; log in with 'wandb login', or use --wandb offline"
+                        f"Weights & Biases cannot start: {one_line(error)}; log in with 'wandb login', or use --wandb offline"
                     ) from error
                 self._give_up(error)
                 return DummyLogger().experiment
-            self._note(found.id)
+            self.folder.wandb_runs.write(self.folder.wandb_runs.read() | {self.stage: found.id})
         return self._experiment
 
     @rank_zero_only
@@ -130,13 +129,6 @@ class RunLogger(WandbLogger):
             self.share(lambda experiment: experiment.finish(status))
         self._experiment = None
 
-    def _note(self, name: str) -> None:
-        self.folder.wandb_runs.write(self.folder.wandb_runs.read() | {self.stage: name})
-
     def _give_up(self, error: Exception) -> None:
         self.failed = True
-        log.warning("Weights & Biases failed and is left out from here on: %s", _one_line(error))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+        log.warning("Weights & Biases failed and is left out from here on: %s", one_line(error))

@@ -18,9 +18,7 @@ def main(arguments: list[str]) -> None:
                         help="with --store: training patches (default: whole fields)")  # fmt: skip
     parser.add_argument("--batch-size", default=16, type=positive, help="with --store (default 16)")
     parser.add_argument("--batches", default=50, type=positive, help="batches to time (default 50)")
-    parser.add_argument(
-        "--steps", default=30, type=not_negative, help="training steps to time; 0: no model (default 30)"
-    )
+    parser.add_argument("--steps", default=30, type=not_negative, help="training steps to time; 0: none (default 30)")
     options, rest = parser.parse_known_args(arguments)
     if (options.config is None) == (options.store is None):
         parser.error("give either --config or --store")

@@ -98,9 +98,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                        help="what residuals are measured against (default bicubic)")  # fmt: skip
 
     how = parser.add_argument_group("how")
-    how.add_argument(
-        "--scheduler", metavar="ADDRESS", help="an existing Dask cluster (tcp://host:8786) instead of threads"
-    )
+    how.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster (tcp://host:8786) instead of threads")
     how.add_argument("--threads", type=positive, help="threads (default: one a core); each holds one block in memory")
     how.add_argument("--steps-per-block", type=positive, help="time steps read at once (default: what fits in 32 MiB)")
     how.add_argument("--compression", choices=("lz4", "zstd", "none"),
@@ -108,9 +106,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--shard", type=positive, metavar="STEPS",
                      help="time steps a file (default 1: best on a disk); more for an object store, 64 to 256 MB a file")  # fmt: skip
     how.add_argument("--append", action="store_true", help="add the later times of --source to a finished --target")
-    how.add_argument(
-        "--check", metavar="STORE", help="read a finished pair store through and describe it; nothing else"
-    )
+    how.add_argument("--check", metavar="STORE", help="read a finished pair store through and describe it, no more")
 
 
 def split(text: str) -> dict[str, object]:

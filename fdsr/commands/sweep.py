@@ -15,9 +15,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--jobs", default=1, type=positive, metavar="N", help="points side by side (default 1)")
     parser.add_argument("--only", default=None, metavar="PATTERN", help="run only points so called, as 'ddgan-*T=4*'")
     parser.add_argument("--dry-run", action="store_true", help="list the points and the commands that are left")
-    parser.add_argument(
-        "--output", default=None, metavar="DIR", help="the sweep's folder (default: runs/ and its name)"
-    )
+    parser.add_argument("--output", default=None, metavar="DIR", help="the sweep's folder (default: runs/ and name)")
     options = parser.parse_args(arguments)
 
     from fdsr.sweep.sweep import run_sweep

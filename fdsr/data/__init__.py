@@ -31,17 +31,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "FashionMNISTDataModule",
-    "FieldSpec",
-    "ImageBatch",
-    "ImageSpec",
-    "PairStore",
-    "PrepareConfig",
-    "ValueTransform",
-    "WeatherBatch",
-    "WeatherDataModule",
-    "prepare",
-]
+    "FashionMNISTDataModule", "FieldSpec", "ImageBatch", "ImageSpec", "PairStore", "PrepareConfig", "ValueTransform",
+    "WeatherBatch", "WeatherDataModule", "prepare",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -161,9 +161,7 @@ class FieldSpec:
         }
         added = {f.name for f in fields(cls) if f.default is not MISSING}  # since, or not always there
         if set(values) | {"grid"} | added != {f.name for f in fields(cls)}:
-            raise FdsrError(
-                "the model was saved by an earlier version of fdsr, whose grids had no units; train it anew"
-            )
+            raise FdsrError("the model was saved by an earlier version of fdsr, whose grids lack units; train it anew")
         values["grid"] = Grid(**grid)
         values["factor"] = tuple(values["factor"])
         for key in ("high_transforms", "low_transforms"):

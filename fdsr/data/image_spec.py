@@ -41,9 +41,8 @@ class ImageSpec:
 
     def __post_init__(self) -> None:
         if min(self.channels, self.height, self.width) < 1 or self.padded < max(self.height, self.width):
-            raise FdsrError(
-                f"images of {self.channels} × {self.height} × {self.width} do not fit into a square of {self.padded}"
-            )
+            size = f"{self.channels} × {self.height} × {self.width}"
+            raise FdsrError(f"images of {size} do not fit into a square of {self.padded}")
 
     @property
     def margins(self) -> tuple[int, int]:

@@ -135,9 +135,7 @@ def make_transform(described: ValueTransform | Mapping[str, Any] | str) -> Value
             raise FdsrError(f"transform '{name}' cannot be imported: {error}") from error
     if name not in TRANSFORMS:
         ours = ", ".join(own for own in TRANSFORMS if "." not in own)
-        raise FdsrError(
-            f"transform '{name}' is unknown; choose one of {ours}, or the import path of a class of your own"
-        )
+        raise FdsrError(f"transform '{name}' is unknown; choose one of {ours}, or the path of a class of your own")
     known = [f.name for f in fields(TRANSFORMS[name])]
     for setting in settings:
         if setting not in known:

@@ -63,7 +63,6 @@ def wavelength_axis(ax: Axes, unit: str = "km") -> None:
 def power_axis(ax: Axes) -> None:
     """Logarithmic over many powers of ten, in letters that every font has."""
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: "10" + str(round(np.log10(value))).translate(_SUPERSCRIPTS))
-    )
+    power = FuncFormatter(lambda value, _: "10" + str(round(np.log10(value))).translate(_SUPERSCRIPTS))
+    ax.yaxis.set_major_formatter(power)
     ax.yaxis.set_minor_formatter(NullFormatter())

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fdsr.drawing.axes import log_axis, power_axis
 from fdsr.drawing.png import picture
 from fdsr.drawing.style import TRUTH, Look
-from fdsr.metrics.spectra import half_power_density, make_rings, ring_mean
+from fdsr.metrics.spectra import energy_spectrum, rapsd
 
 _RUNS = 3
 # of the scalar's spectrum: enough for a smooth mean
@@ -50,19 +50,15 @@ def _draw_fields(figure: Figure, axes: np.ndarray, ds: xr.Dataset, name: str) ->
 def _draw_spectra(ax: Axes, ds: xr.Dataset, name: str) -> None:
     """Power in each shell of wavenumbers, of the scalar and of both components of the velocity, in mean over snapshots."""
     spacing = (abs(float(ds.y[1] - ds.y[0])), abs(float(ds.x[1] - ds.x[0])))
-    rings = make_rings((ds.sizes["y"], ds.sizes["x"]), spacing, periodic=True)
     some = ds.isel(time=slice(None, None, max(1, ds.sizes["time"] // _SNAPSHOTS)))
     length = ds.sizes["x"] * spacing[1]
-    number = rings.wavenumber * length
     # dashed: a surface quasi-geostrophic flow has both spectra alike
-    for label, names, look in (
-        (name, [name], Look(name, 0)),
-        ("velocity", ["u", "v"], Look("velocity", 1, dashes="--")),
-    ):
+    velocity = Look("velocity", 1, dashes="--")
+    for label, names, look in ((name, [name], Look(name, 0)), ("velocity", ["u", "v"], velocity)):
         values = torch.from_numpy(np.stack([some[n].values for n in names]))
-        density = ring_mean(half_power_density(values, spacing, periodic=True), rings).mean(1).sum(0)
-        # modes of a shell of width 1/length
-        shell = density.numpy() * 2 * np.pi * rings.wavenumber / length
+        wavenumber, density = rapsd(values, spacing, periodic=True)
+        # a shell is 1/length wide
+        number, shell = wavenumber * length, energy_spectrum(wavenumber, density.mean(1).sum(0)).numpy() / length
         ax.plot(number, shell, label=label, **look.line)
         if label == name:
             start = min(2 * int(np.argmax(shell)) + 1, len(shell) - 1)  # twice the forced wavenumber

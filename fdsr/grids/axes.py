@@ -180,16 +180,12 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     across = np.flatnonzero((longitude >= lon_min - 1e-6) & (longitude <= lon_max + 1e-6))
     across = across[np.argsort(longitude[across], kind="stable")]
     if inside.size == 0 or across.size == 0:
-        raise FdsrError(
-            f"crop {tuple(crop)} leaves no grid point; give LAT_MIN,LAT_MAX,LON_MIN,LON_MAX in the source's degrees"
-        )
+        raise FdsrError(f"crop {tuple(crop)} leaves no grid point; give LAT_MIN,LAT_MAX,LON_MIN,LON_MAX of the source")
     cut = ds.isel(row=_slice(inside), column=_slice(across))
     cut = cut.assign_coords(column=("column", longitude[across], ds.column.attrs))
     step = np.diff(longitude[across])
     if step.size and not np.allclose(step, step[0], rtol=1e-3):
-        raise FdsrError(
-            f"crop {tuple(crop)} crosses the source's edge at {ds.column.values[-1]:g}°; crop within its region"
-        )
+        raise FdsrError(f"crop {tuple(crop)} crosses the source's edge at {ds.column.values[-1]:g}°; stay within it")
     return cut
 
 

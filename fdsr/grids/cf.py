@@ -9,7 +9,7 @@ import xarray as xr
 
 from fdsr.errors import FdsrError
 from fdsr.grids.grid import Grid
-from fdsr.grids.names import axis_unit
+from fdsr.grids.names import X, Y, axis_unit
 
 MAPPING = "crs"  # the scalar coordinate that holds the grid mapping
 _LATITUDE = {"standard_name": "latitude", "units": "degrees_north"}
@@ -53,9 +53,7 @@ def read_coordinates(ds: xr.Dataset, where: str) -> Grid:
         return Grid(ds.lat.values, ds.lon.values)
     units = axis_unit(str(ds.y.attrs.get("units", "")))
     if units is None:
-        raise FdsrError(
-            f"'{where}' does not say the unit of its axes y and x; prepare it anew with this version of fdsr"
-        )
+        raise FdsrError(f"'{where}' does not say the unit of its axes y and x; prepare it anew")
     places = (ds.latitude.values, ds.longitude.values)
     return Grid(ds.y.values, ds.x.values, units, plain_attributes(ds[MAPPING]), *places)
 
@@ -64,11 +62,7 @@ def _attributes(grid: Grid) -> tuple[dict[str, str], dict[str, str]]:
     """CF attributes of rows and columns."""
     if not grid.projected:
         return _LATITUDE, _LONGITUDE
-    names = (
-        ("grid_latitude", "grid_longitude")
-        if grid.spherical
-        else ("projection_y_coordinate", "projection_x_coordinate")
-    )
+    names = [axis.standard_names[grid.spherical] for axis in (Y, X)]
     first, second = ({"standard_name": name, "units": grid.units} for name in names)
     return first, second
 

@@ -10,16 +10,8 @@ from typing import Any
 import numpy as np
 
 from fdsr.errors import FdsrError
-from fdsr.grids.cells import (
-    EARTH_RADIUS_KM,
-    FloatArray,
-    block_means,
-    cell_edges,
-    closes_circle,
-    is_even,
-    latitude_edges,
-    mean_step,
-)
+from fdsr.grids import cells
+from fdsr.grids.cells import EARTH_RADIUS_KM, FloatArray, is_even, mean_step
 from fdsr.grids.names import DEGREES, KILOMETRES, axis_names
 
 # spacing may vary by this share of itself: Gaussian latitudes do by less
@@ -101,12 +93,12 @@ class Grid:
     @cached_property
     def periodic(self) -> bool:
         """Whether the columns close the circle of longitude."""
-        return self.spherical and is_even(self.columns, UNEVEN) and closes_circle(self.columns)
+        return self.spherical and is_even(self.columns, UNEVEN) and cells.closes_circle(self.columns)
 
     @cached_property
     def row_edges(self) -> FloatArray:
         """Where one row ends and the next begins (H + 1,), such that cells have the areas of its differences."""
-        return latitude_edges(self.rows) if self.spherical else cell_edges(self.rows)
+        return cells.latitude_edges(self.rows) if self.spherical else cells.cell_edges(self.rows)
 
     @cached_property
     def row_areas(self) -> FloatArray:
@@ -120,7 +112,7 @@ class Grid:
         """Area of the cells, up to a factor: (H,) where the columns are evenly spaced, else (H, W)."""
         if is_even(self.columns, 1e-3):
             return self.row_areas
-        return self.row_areas[:, None] * np.abs(np.diff(cell_edges(self.columns)))[None, :]
+        return self.row_areas[:, None] * np.abs(np.diff(cells.cell_edges(self.columns)))[None, :]
 
     @property
     def dy(self) -> float:
@@ -142,9 +134,8 @@ class Grid:
         """(dy, dx) in km, dx at the mean of the latitudes."""
         if not self.spherical:
             return self.dy, float(self.dx[0])
-        return self.dy, float(
-            EARTH_RADIUS_KM * np.cos(np.deg2rad(self.rows.mean())) * np.deg2rad(mean_step(self.columns))
-        )
+        at_equator = EARTH_RADIUS_KM * np.deg2rad(mean_step(self.columns))
+        return self.dy, float(np.cos(np.deg2rad(self.rows.mean())) * at_equator)
 
     @property
     def places(self) -> tuple[FloatArray, FloatArray]:
@@ -160,7 +151,7 @@ class Grid:
 
     def coarse(self, factor: tuple[int, int]) -> Grid:
         """The grid of its blocks of `factor` cells, which divides it. Their true places are left out."""
-        rows, columns = block_means(self.rows, factor[0]), block_means(self.columns, factor[1])
+        rows, columns = cells.block_means(self.rows, factor[0]), cells.block_means(self.columns, factor[1])
         return Grid(rows, columns, self.units, self.mapping)
 
     def in_units(self, units: str) -> Grid:

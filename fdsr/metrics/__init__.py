@@ -19,7 +19,7 @@ from fdsr.metrics.pointwise import MAE, RMSE, Bias
 from fdsr.metrics.precipitation import ExceedanceScores, read_thresholds
 from fdsr.metrics.quantiles import QuantileErrors
 from fdsr.metrics.score_metric import Sample, ScoreMetric, Task
-from fdsr.metrics.spectra import energy_spectrum, power_density, rapsd
+from fdsr.metrics.spectra import energy_spectrum, rapsd
 from fdsr.metrics.suite import FieldMetrics
 from fdsr.metrics.weather_frechet import WeatherFrechet
 from fdsr.scores import Score
@@ -28,39 +28,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "CRPS",
-    "MAE",
-    "RMSE",
-    "Band",
-    "Bias",
-    "CellMean",
-    "CoarseConsistency",
-    "ExceedanceScores",
-    "FieldMetric",
-    "FieldMetrics",
-    "FrechetDistance",
-    "KernelDistance",
-    "QuantileErrors",
-    "RankHistogram",
-    "Sample",
-    "Score",
-    "ScoreMetric",
-    "SpectralScores",
-    "SpreadSkill",
-    "Task",
-    "WeatherFrechet",
-    "ZonalBand",
-    "ZonalScores",
-    "energy_spectrum",
-    "evaluate",
-    "power_density",
-    "rapsd",
-    "read_thresholds",
-    "require_scorable",
-    "spectral_bands",
-    "weighted_sum",
+    "CRPS", "MAE", "RMSE", "Band", "Bias", "CellMean", "CoarseConsistency", "ExceedanceScores", "FieldMetric",
+    "FieldMetrics", "FrechetDistance", "KernelDistance", "QuantileErrors", "RankHistogram", "Sample", "Score",
+    "ScoreMetric", "SpectralScores", "SpreadSkill", "Task", "WeatherFrechet", "ZonalBand", "ZonalScores",
+    "energy_spectrum", "evaluate", "rapsd", "read_thresholds", "require_scorable", "spectral_bands", "weighted_sum",
     "zonal_bands",
-]
+]  # fmt: skip
 
 
 def evaluate(

@@ -72,9 +72,16 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
         data = data.expand_dims("time")
     rows = next(str(old) for old, new in names.items() if new == "row").removesuffix("_low")
     # a rotated pole has y and x in degrees: latitudes and longitudes about another pole
-    if rows in LATITUDE.usual or _unit(data, "row") == DEGREES:
-        return Fields(what, data, DEGREES)
-    return Fields(what, data.assign_coords({axis: _kilometres(data, axis, what) for axis in ("row", "column")}), "km")
+    found = Fields(what, data, DEGREES)
+    if rows in LATITUDE.usual or axis_unit(str(data["row"].attrs.get("units", ""))) == DEGREES:
+        return found
+    axes = {}
+    for axis in ("row", "column"):
+        values, said = found.coordinate(axis), str(data[axis].attrs.get("units", ""))
+        if (unit := axis_unit(said)) not in KILOMETRES:
+            raise FdsrError(f"{what}: the {axis} coordinate of a projected grid needs units m or km, got {said!r}")
+        axes[axis] = (axis, values.astype(np.float64) * KILOMETRES[unit])
+    return Fields(what, data.assign_coords(axes), "km")
 
 
 def _channels(data: xr.DataArray, channel: str) -> xr.Dataset:
@@ -88,33 +95,16 @@ def _channels(data: xr.DataArray, channel: str) -> xr.Dataset:
 
 def match_units(fields: Fields, reference: Fields, names: Sequence[str]) -> Fields:
     """`fields` to be read in the units of `reference`; what is converted is said. Raises FdsrError where that cannot be."""
-    given, wanted = (
-        {name: f.data[name].attrs.get("units") for name in names if name in f.data} for f in (fields, reference)
-    )
+    units = ({name: f.data[name].attrs.get("units") for name in names if name in f.data} for f in (fields, reference))
+    given, wanted = units
     return replace(fields, conversions=conversions(given, wanted, fields.what, reference.what))
-
-
-def _unit(data: xr.Dataset, axis: str) -> str | None:
-    return axis_unit(str(data[axis].attrs.get("units", ""))) if axis in data.coords else None
-
-
-def _kilometres(data: xr.Dataset, axis: str, what: str) -> tuple[str, np.ndarray]:
-    if axis not in data.coords:
-        raise FdsrError(f"{what} has no {axis} coordinate")
-    unit = _unit(data, axis)
-    if unit not in KILOMETRES:
-        said = data[axis].attrs.get("units", "")
-        raise FdsrError(f"{what}: the {axis} coordinate of a projected grid needs units m or km, got {said!r}")
-    return axis, np.asarray(data[axis].values, dtype=np.float64) * KILOMETRES[unit]
 
 
 def check_dims(fields: Fields, name: str, allowed: Sequence[str]) -> None:
     """Raise FdsrError for a variable with other dimensions than `allowed`."""
     extra = [str(d) for d in fields.data[name].dims if d not in allowed]
     if extra:
-        raise FdsrError(
-            f"{fields.what}: variable {name} has the dimension {extra[0]}, which cannot be scored; select one"
-        )
+        raise FdsrError(f"{fields.what}: variable {name} has the dimension {extra[0]}; select a value of it")
 
 
 def _nearest(wanted: np.ndarray, given: np.ndarray, circle: bool, tolerance: float) -> np.ndarray | None:
@@ -149,9 +139,8 @@ def match_grid(fine: Fields, reference: Fields) -> Fields:
     wanted = {axis: reference.coordinate(axis) for axis in ("row", "column")}
     matched = _reorder(fine, wanted, 1e-3) if fine.units == reference.units else None
     if matched is None:
-        raise FdsrError(
-            f"{fine.what} and {reference.what} are on different grids: {_extent(fine)}, and {_extent(reference)}"
-        )
+        grids = f"{_extent(fine)}, and {_extent(reference)}"
+        raise FdsrError(f"{fine.what} and {reference.what} are on different grids: {grids}")
     return matched
 
 
@@ -162,18 +151,16 @@ def _extent(fields: Fields) -> str:
 
 def match_times(fields: Fields, other: Fields) -> tuple[list[str], list[int]]:
     """The times of `fields` as text, and the position of each in `other`."""
-    n = fields.data.sizes["time"]
+    n, others = fields.data.sizes["time"], other.data.sizes["time"]
     if "time" not in fields.data.coords or "time" not in other.data.coords:
-        if n != other.data.sizes["time"]:
-            raise FdsrError(
-                f"{fields.what} has {n} times and {other.what} {other.data.sizes['time']}, without coordinates"
-            )
+        if n != others:
+            raise FdsrError(f"{fields.what} has {n} times and {other.what} {others}, without coordinates")
         return [str(i) for i in range(n)], list(range(n))
     times, available = _times(fields), _times(other)
     position = {value: i for i, value in enumerate(available.tolist())}
     if len(position) < available.size or len(set(times.tolist())) < times.size:
         raise FdsrError(f"a time occurs twice in {fields.what} or {other.what}")
-    missing = [str(t) for t, value in zip(times, times.tolist(), strict=True) if value not in position]
+    missing = [str(t) for t in times[[value not in position for value in times.tolist()]]]
     if missing:
         raise FdsrError(f"{other.what} lacks {len(missing)} of {n} times of {fields.what}, the first {missing[0]}")
     return [str(t) for t in times], [position[value] for value in times.tolist()]

@@ -27,11 +27,10 @@ class CoarseConsistency(FieldMetric):
     """
 
     scores = (
-        Score(
-            "coarse_consistency", "root mean square difference of the coarsened members from the low-resolution input",
-            "coarse RMSE",
-        ),
+        Score("coarse_consistency", "root mean square difference of the coarsened members from the low-resolution input",
+              "coarse RMSE"),
     )  # fmt: skip
+    sums = ("total",)
     total: Tensor
     share: Tensor
     coarse_weights: Tensor
@@ -59,7 +58,6 @@ class CoarseConsistency(FieldMetric):
         share = self.weights / coarse.repeat_interleave(fy, 0).repeat_interleave(block_x, 1)
         self.register_buffer("share", share / (fx if width == 1 else 1), persistent=False)
         self.register_buffer("coarse_weights", coarse, persistent=False)
-        self.add_sum("total", n_variables)
 
     @classmethod
     def for_task(cls, task: Task) -> Self | None:
@@ -81,10 +79,7 @@ class CoarseConsistency(FieldMetric):
 
     def coarsen(self, field: Tensor) -> Tensor:
         """Area-weighted block means of fields (..., H, W): (..., H / factor, W / factor)."""
-        self._check_columns(field)
-        (fy, fx), (height, width) = self.factor, field.shape[-2:]
-        weighted = field.to(self.share.dtype) * self.share
-        return weighted.reshape(*field.shape[:-2], height // fy, fy, width // fx, fx).sum((-3, -1))
+        return self._in_cells(field.to(self.share.dtype) * self.share).sum((-3, -1))
 
     def update(self, prediction: Tensor, low: Tensor, masked: Tensor | None = None) -> None:
         """Add times: members (B, M, C, H, W) and the low-resolution input (B, C, h, w), physical units.
@@ -95,10 +90,7 @@ class CoarseConsistency(FieldMetric):
         self._check_low(prediction, low)
         hidden = low.isnan()
         if masked is not None and bool(masked.any()):
-            self._check_columns(masked)
-            (fy, fx), (height, width) = self.factor, masked.shape[-2:]
-            blocks = masked.reshape(*masked.shape[:-2], height // fy, fy, width // fx, fx)
-            hidden = hidden | blocks.any(-1).any(-2)
+            hidden = hidden | self._in_cells(masked).any(-1).any(-2)
         weights = self.coarse_weights * ~hidden if bool(hidden.any()) else self.coarse_weights.expand(low.shape)
         low = low.to(self.share.dtype).masked_fill(hidden, 0.0)
         with torch.autocast(low.device.type, enabled=False):
@@ -110,20 +102,19 @@ class CoarseConsistency(FieldMetric):
     def _check_low(self, prediction: Tensor, low: Tensor) -> None:
         """FdsrError where the shape of the coarse input does not fit that of the members."""
         self._check_grid(prediction)
-        self._check_columns(prediction)
-        (fy, fx), (n_times, *_, height, width) = self.factor, prediction.shape
-        expected = (n_times, self.n_variables, height // fy, width // fx)
+        expected = (len(prediction), self.n_variables, *self._in_cells(prediction).shape[-4::2])
         if low.shape != expected or prediction.shape[2] != self.n_variables:
             raise FdsrError(
                 f"low-resolution input of shape {tuple(low.shape)}, but prediction {tuple(prediction.shape)} and "
-                f"factor {fy} × {fx} need {expected}"
+                f"factor {self.factor} need {expected}"
             )
 
-    def _check_columns(self, field: Tensor) -> None:
-        """Rows were checked at construction."""
+    def _in_cells(self, field: Tensor) -> Tensor:
+        """Fields (..., H, W) by coarse cells: (..., H / f_y, f_y, W / f_x, f_x). Rows were checked at construction."""
         (fy, fx), (height, width) = self.factor, field.shape[-2:]
         if width % fx:
             raise FdsrError(f"{height} × {width} cells are not a multiple of the factor {fy} × {fx}")
+        return field.reshape(*field.shape[:-2], height // fy, fy, width // fx, fx)
 
     def compute(self) -> Tensor:
         """(C,), in the variable's unit."""

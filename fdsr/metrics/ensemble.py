@@ -59,22 +59,14 @@ class CRPS(FieldMetric):
     """
 
     scores = (
-        Score(
-            "crps", "fair continuous ranked probability score", "CRPS",
-            summary="ratio", ensemble=True, stand_in="mae", headline=True,
-        ),
-        Score(
-            "crps_biased", "continuous ranked probability score of the empirical distribution, which favours large ensembles",
-            "CRPS, biased", ensemble=True,
-        ),
+        Score("crps", "fair continuous ranked probability score", "CRPS",
+              summary="ratio", ensemble=True, stand_in="mae", headline=True),
+        Score("crps_biased", "continuous ranked probability score of the empirical distribution, which favours large ensembles",
+              "CRPS, biased", ensemble=True),
     )  # fmt: skip
+    sums = ("total", "biased")
     total: Tensor
     biased: Tensor
-
-    def __init__(self, weights: Tensor, n_variables: int = 1, **kwargs: Any) -> None:
-        super().__init__(weights, n_variables, **kwargs)
-        self.add_sum("total", n_variables)
-        self.add_sum("biased", n_variables)
 
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         members = p.shape[0]
@@ -105,18 +97,12 @@ class SpreadSkill(FieldMetric):
     """
 
     scores = (
-        Score(
-            "spread_skill", "spread–skill ratio", "spread/skill",
-            unit="1", direction="nearest 1", summary="mean", ensemble=True, headline=True,
-        ),
+        Score("spread_skill", "spread–skill ratio", "spread/skill",
+              unit="1", direction="nearest 1", summary="mean", ensemble=True, headline=True),
     )  # fmt: skip
+    sums = ("spread", "skill")
     spread: Tensor
     skill: Tensor
-
-    def __init__(self, weights: Tensor, n_variables: int = 1, **kwargs: Any) -> None:
-        super().__init__(weights, n_variables, **kwargs)
-        self.add_sum("spread", n_variables)
-        self.add_sum("skill", n_variables)
 
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         members, mean = p.shape[0], p.mean(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -26,9 +26,11 @@ class FieldMetric(ScoreMetric):
             (`fdsr.grids.Grid.cell_areas`).
         n_variables: C.
 
-    Subclasses implement `accumulate`, which sees one time and a block of rows.
+    Subclasses name what they add up beside the area, a number a variable each, in `sums`, and implement `accumulate`, which
+    sees one time and a block of rows.
     """
 
+    sums: ClassVar[tuple[str, ...]] = ()
     weights: Tensor
     area: Tensor
 
@@ -36,11 +38,10 @@ class FieldMetric(ScoreMetric):
         super().__init__(n_variables, **kwargs)
         w = torch.as_tensor(weights, dtype=torch.float64)
         if w.ndim not in (1, 2) or not bool((w >= 0).all()) or not bool(w.sum() > 0):
-            raise FdsrError(
-                f"area weights must be (H,) or (H, W), none negative and not all zero, got {tuple(w.shape)}"
-            )
+            raise FdsrError(f"area weights must be (H,) or (H, W), none negative, not all zero, got {tuple(w.shape)}")
         self.register_buffer("weights", w[:, None] if w.ndim == 1 else w, persistent=False)
-        self.add_sum("area", n_variables)
+        for name in ("area", *self.sums):
+            self.add_sum(name, n_variables)
 
     @classmethod
     def for_task(cls, task: Task) -> Self | None:
@@ -81,11 +82,8 @@ class FieldMetric(ScoreMetric):
 class CellMean(FieldMetric):
     """Area-weighted mean, over all cells and times, of a number that each cell has; subclasses give it by `cell`."""
 
+    sums = ("total",)
     total: Tensor
-
-    def __init__(self, weights: Tensor, n_variables: int = 1, **kwargs: Any) -> None:
-        super().__init__(weights, n_variables, **kwargs)
-        self.add_sum("total", n_variables)
 
     def cell(self, p: Tensor, y: Tensor) -> Tensor:
         """The number of each cell (C, h, W), from members (M, C, h, W) and truth (C, h, W), float64, physical units."""

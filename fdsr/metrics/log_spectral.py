@@ -53,19 +53,12 @@ class SpectralScores(ScoreMetric):
     name = "spectral"
     scores: ClassVar[tuple[Score, ...]] = (
         Score("lsd", "log-spectral distance", "LSD", "dB", summary="mean", headline=True),
-        Score(
-            "lsd_fine", "log-spectral distance over the upper half of the wavenumbers", "fine LSD", "dB", summary="mean"
-        ),
+        Score("lsd_fine", "log-spectral distance over the upper half of wavenumbers", "fine LSD", "dB", summary="mean"),
         Score("melr", "mean absolute log ratio of spectra", "MELR", "1", summary="mean"),
-        Score(
-            "effective_resolution", "wavelength down to which the power of the members is right to a factor of two",
-            "eff. resolution", "km",
-        ),
-        Score(
-            "resolved_scale",
-            "wavelength down to which the error of the ensemble mean has at most half of the truth's power",
-            "resolved scale", "km",
-        ),
+        Score("effective_resolution", "wavelength down to which the power of the members is right to a factor of two",
+              "eff. resolution", "km"),
+        Score("resolved_scale", "wavelength down to which the error of the ensemble mean has at most half of the truth's power",
+              "resolved scale", "km"),
     )  # fmt: skip
     dims = ("band", "ring")
     prefix: ClassVar[str] = ""  # of the names of all that it gives
@@ -135,10 +128,7 @@ class SpectralScores(ScoreMetric):
         power = self.power / self.n_fields[..., None]
         reference, error, mean = (x / self.n_truths[..., None] for x in (self.reference, self.error, self.mean))
         mean_square = self.mean_square / self.n_truths
-        by_band = {
-            name: torch.full_like(mean_square, torch.nan)
-            for name in ("lsd", "lsd_fine", "melr", "effective_resolution", "resolved_scale")
-        }
+        by_band = {score.name: torch.full_like(mean_square, torch.nan) for score in SpectralScores.scores}
         for i, rings in enumerate(self.rings):
             scored = torch.from_numpy(np.flatnonzero(rings.scored)).to(power.device)
             wavenumber = torch.from_numpy(rings.wavenumber[rings.scored]).to(power.device, power.dtype)
@@ -156,17 +146,11 @@ class SpectralScores(ScoreMetric):
             by_band["effective_resolution"][:, i] = _largest_resolved(ratio.abs(), math.log(RESOLVED), wavenumber)
             by_band["resolved_scale"][:, i] = _largest_resolved(error_ratio, -math.log(RESOLVED), wavenumber)
         pooled = {name: self._over_bands(values) for name, values in by_band.items()}
-        return {
-            "lsd": torch.sqrt(pooled["lsd"]),
-            "lsd_fine": torch.sqrt(pooled["lsd_fine"]),
-            "melr": pooled["melr"],
-            "effective_resolution": 1.0 / pooled["effective_resolution"],
-            "resolved_scale": 1.0 / pooled["resolved_scale"],
-            "power": power,
-            "reference": reference,
-            "error": error,
-            "mean": mean,
-        }
+        for name in ("lsd", "lsd_fine"):
+            pooled[name] = torch.sqrt(pooled[name])
+        for name in ("effective_resolution", "resolved_scale"):
+            pooled[name] = 1.0 / pooled[name]
+        return pooled | {"power": power, "reference": reference, "error": error, "mean": mean}
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         return tuple(self.power.shape) if name in ("power", "reference", "error", "mean") else (self.n_variables,)
@@ -174,12 +158,9 @@ class SpectralScores(ScoreMetric):
     def values(self) -> dict[str, np.ndarray]:
         """Scores by name, and spectra, in which rings that a band does not have are NaN."""
         absent = np.isnan(self._by_ring(lambda rings: rings.wavenumber, np.nan))
-        return {
-            f"{self.prefix}{name}" if value.ndim == 1 else name: value
-            if value.ndim == 1
-            else np.where(absent, np.nan, value)
-            for name, value in super().values().items()
-        }
+        found = super().values().items()
+        scores = {f"{self.prefix}{name}": value for name, value in found if value.ndim == 1}
+        return scores | {name: np.where(absent, np.nan, value) for name, value in found if value.ndim > 1}
 
     def _over_bands(self, values: Tensor) -> Tensor:
         """Mean of (C, bands) over the bands with scored rings, by the area of their boxes seen: (C,)."""
@@ -197,14 +178,11 @@ class SpectralScores(ScoreMetric):
 
     def arrays(self) -> dict[str, Variable]:
         values, units = self.values(), f"variable's units squared times {self.per_wavenumber}"
-        return super().arrays() | {
-            f"{self.prefix}spectrum{suffix}": (
-                ("variable", *self.dims),
-                values[name],
-                {"long_name": f"power density of {what}", "units": units},
-            )
-            for suffix, (name, what) in _SPECTRA.items()
-        }
+        found, dims = super().arrays(), ("variable", *self.dims)
+        for suffix, (name, what) in _SPECTRA.items():
+            about = {"long_name": f"power density of {what}", "units": units}
+            found[f"{self.prefix}spectrum{suffix}"] = (dims, values[name], about)
+        return found
 
     def coordinates(self) -> dict[str, Variable]:
         wavenumber = self._by_ring(lambda rings: rings.wavenumber, np.nan)

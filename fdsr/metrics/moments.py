@@ -18,6 +18,12 @@ class GaussianStatistics(NamedTuple):
     mean: Tensor  # (D,)
     covariance: Tensor  # (D, D), divided by n − 1
 
+    @classmethod
+    def of_sums(cls, n: Tensor, total: Tensor, outer: Tensor) -> GaussianStatistics:
+        """From count, sum (D,) and sum of outer products (D, D)."""
+        mean = total / n
+        return cls(n, mean, (outer - n * torch.outer(mean, mean)) / (n - 1))
+
 
 class FeatureMoments(SumMetric):
     """Count, sum and sum of outer products of features (B, D); `compute` gives their GaussianStatistics.
@@ -40,8 +46,8 @@ class FeatureMoments(SumMetric):
         self.add_sum("total", dimension)
         self.add_sum("outer", dimension, dimension)
 
-    def update(self, features: Tensor) -> None:
-        """Add features (B, D); B may be anything, also 0."""
+    def update(self, features: Tensor, indices: Tensor | None = None) -> None:
+        """Add features (B, D); B may be anything, also 0. Of what images they are makes no difference."""
         if features.ndim != 2 or features.shape[1] != self.n_variables:
             raise FdsrError(f"features must be (B, {self.n_variables}), got {tuple(features.shape)}")
         with torch.autocast(features.device.type, enabled=False):
@@ -54,9 +60,8 @@ class FeatureMoments(SumMetric):
         """Of the sums in place: this process's own, or everybody's within `compute`. Raises FdsrError below two features."""
         if self.count < 2:
             raise FdsrError(f"a covariance needs at least two samples, got {int(self.count)}")
-        mean = self.total / self.count
-        covariance = (self.outer - self.count * torch.outer(mean, mean)) / (self.count - 1)
-        return GaussianStatistics(self.count, mean + self.centre, covariance)
+        found = GaussianStatistics.of_sums(self.count, self.total, self.outer)
+        return found._replace(mean=found.mean + self.centre)
 
     def compute(self) -> GaussianStatistics:
         return self.statistics()

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.ndimage import minimum_filter1d
 from torch import Tensor
 
 from fdsr.errors import FdsrError
@@ -22,10 +23,8 @@ DEFAULT_WINDOWS = (3, 9, 27)
 
 def read_thresholds(value: object) -> tuple[float, ...]:
     """Thresholds as an attribute may hold them: a number, several, or text such as "0.1, 1" or "[0.1 1]". Raises FdsrError."""
-    parts = (
-        re.findall(r"[^\s,;()\[\]]+", value) if isinstance(value, str) else np.atleast_1d(np.asarray(value)).tolist()
-    )
     try:
+        parts = re.findall(r"[^\s,;()\[\]]+", value) if isinstance(value, str) else np.atleast_1d(np.asarray(value))
         return tuple(float(part) for part in parts)
     except (TypeError, ValueError) as error:
         raise FdsrError(f"thresholds {value!r} are not numbers; write them like '0.1, 1'") from error
@@ -46,22 +45,18 @@ class Neighbourhood:
     """
 
     def __init__(self, scale: float, dy: float, dx: np.ndarray, width: int, periodic: bool = False) -> None:
-        height = dx.size
         self.half_rows = _half_window(scale / dy)
         half = np.array([_half_window(scale / d) if d > 0 else width for d in dx])
         if periodic:
             # no window goes round more than once
             half = np.minimum(half, (width - 1) // 2)
-        column, row = np.arange(width)[None, :], np.arange(height)[:, None]
+        column = np.arange(width)[None, :]
         self.pad = int(half.max()) if periodic else 0
         left, right = column - half[:, None] + self.pad, column + half[:, None] + 1 + self.pad
         # the window of a centre reaches over rows with other widths: all of them have to fit
         fits = (left >= 0) & (right <= width + 2 * self.pad)
-        whole = (row >= self.half_rows) & (row < height - self.half_rows)
-        inside = np.zeros((height, width), dtype=bool)
-        for i in range(self.half_rows, height - self.half_rows):
-            inside[i] = fits[i - self.half_rows : i + self.half_rows + 1].all(0) & whole[i]
-        self.inside = torch.from_numpy(inside)
+        inside = minimum_filter1d(fits.astype(np.uint8), 2 * self.half_rows + 1, axis=0, mode="constant")
+        self.inside = torch.from_numpy(inside > 0)
         self.left = torch.from_numpy(np.clip(left, 0, width + 2 * self.pad))
         self.right = torch.from_numpy(np.clip(right, 0, width + 2 * self.pad))
 
@@ -108,18 +103,8 @@ class ExceedanceScores(FieldMetric):
     name = "events"
     dims = ("event", "window")
     scores = (
-        Score(
-            "wet_fraction",
-            "frequency of values at or above the threshold among the members",
-            unit="1",
-            direction="none",
-        ),
-        Score(
-            "wet_fraction_truth",
-            "frequency of values at or above the threshold in the truth",
-            unit="1",
-            direction="none",
-        ),
+        Score("wet_fraction", "frequency of reaching the threshold among the members", unit="1", direction="none"),
+        Score("wet_fraction_truth", "frequency of reaching the threshold in the truth", unit="1", direction="none"),
         Score("brier", "Brier score of reaching the threshold", "Brier", "1"),
         Score("fss", "fractions skill score of reaching the threshold", "FSS", "1", direction="higher"),
     )
@@ -216,14 +201,9 @@ class ExceedanceScores(FieldMetric):
         # cumulative sums round: what is below that is no event
         happens = self.sum_of_squares > 1e-20 * area[..., None]
         fss = 1.0 - self.difference / self.sum_of_squares
-        found = {
-            "wet_fraction": self.prediction_area / area,
-            "wet_fraction_truth": self.truth_area / area,
-            "brier": self.brier / area,
-        }
-        return {name: torch.where(asked, value, torch.nan) for name, value in found.items()} | {
-            "fss": torch.where(happens | self.sum_of_squares.isnan(), fss, torch.nan)
-        }
+        sums = {"wet_fraction": self.prediction_area, "wet_fraction_truth": self.truth_area, "brier": self.brier}
+        found = {name: torch.where(asked, value / area, torch.nan) for name, value in sums.items()}
+        return found | {"fss": torch.where(happens | self.sum_of_squares.isnan(), fss, torch.nan)}
 
     def lines(self, names: Sequence[str]) -> Iterator[tuple[Score, str, str, float]]:
         values = self.values()

@@ -30,10 +30,8 @@ class QuantileErrors(FieldMetric):
 
     name = "quantiles"
     scores = tuple(
-        Score(
-            quantile_name(q), f"error of the {100 * q:g} % quantile", f"{100 * q:g} % quantile", direction="nearest 0"
-        )
-        for q in LEVELS
+        Score(quantile_name(q), f"error of the {what}", what, direction="nearest 0")
+        for q, what in ((q, f"{100 * q:g} % quantile") for q in LEVELS)
     )
     predicted: Tensor
     true: Tensor
@@ -41,9 +39,8 @@ class QuantileErrors(FieldMetric):
     def __init__(self, weights: Tensor, n_variables: int = 1, **kwargs: Any) -> None:
         super().__init__(weights, n_variables, **kwargs)
         for name in ("predicted", "true"):
-            self.add_state(
-                name, torch.zeros(n_variables, 2 + BINS, dtype=torch.float64), dist_reduce_fx=merge_histograms
-            )
+            empty = torch.zeros(n_variables, 2 + BINS, dtype=torch.float64)
+            self.add_state(name, empty, dist_reduce_fx=merge_histograms)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
@@ -86,6 +83,5 @@ class QuantileErrors(FieldMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """name → (C,), in the variable's unit."""
-        return {
-            quantile_name(q): histogram_quantile(self.predicted, q) - histogram_quantile(self.true, q) for q in LEVELS
-        }
+        of = histogram_quantile
+        return {quantile_name(level): of(self.predicted, level) - of(self.true, level) for level in LEVELS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from fdsr.errors import FdsrError
@@ -45,9 +45,8 @@ def find_metrics(names: MetricNames | None, default: Sequence[str] = DEFAULT) ->
     for metric in chosen:
         for name in {metric.name, *(score.name for score in metric.scores)}:
             if givers.setdefault(name, metric) is not metric:
-                raise FdsrError(
-                    f"{givers[name].__name__} and {metric.__name__} both give '{name}'; leave one out or rename it"
-                )
+                both = f"{givers[name].__name__} and {metric.__name__}"
+                raise FdsrError(f"{both} both give '{name}'; leave one out or rename it")
     return chosen
 
 
@@ -65,9 +64,8 @@ def _find(name: str | type[ScoreMetric]) -> type[ScoreMetric]:
     if not isinstance(name, str):
         found: Any = name
     elif "." in name:
-        module, _, attribute = name.rpartition(".")
         try:
-            found = getattr(import_module(module), attribute)
+            found = resolve_name(":".join(name.rsplit(".", 1)))
         except (ImportError, AttributeError) as error:
             raise FdsrError(f"metric '{name}' cannot be imported: {error}") from error
     else:
@@ -79,7 +77,5 @@ def _find(name: str | type[ScoreMetric]) -> type[ScoreMetric]:
             )
         found = known[name]
     if not (isinstance(found, type) and issubclass(found, ScoreMetric) and hasattr(found, "name")):
-        raise FdsrError(
-            f"'{name}' is no metric: it must be a subclass of fdsr.metrics.ScoreMetric that declares its scores"
-        )
+        raise FdsrError(f"'{name}' is no metric, a subclass of fdsr.metrics.ScoreMetric that declares its scores")
     return found

@@ -58,7 +58,12 @@ def remove_plane(x: Tensor) -> Tensor:
 
 
 def half_power_density(x: Tensor, spacing: tuple[float, float], periodic: bool = False) -> Tensor:
-    """The half k_x ≥ 0 of `power_density`, (..., h, w//2 + 1); the other half mirrors it, see `half_plane_counts`."""
+    """Two-dimensional power density P(k_y, k_x) = |FFT(w·x′)|² dx dy / Σw² of fields (..., h, w), in unit² km².
+
+    x′ is x without its best-fit plane, w the DPSS taper, spacing = (dy, dx) in km; for a field periodic in both axes x′
+    is x without its mean and w is 1. The half k_x ≥ 0, (..., h, w//2 + 1), in the order of `torch.fft.rfft2`; the other half
+    mirrors it, see `half_plane_counts`. Parseval: Σ P Δk_x Δk_y over both = Σ (w x′)² / Σ w², Δk = 1/(n d).
+    """
     height, width = x.shape[-2:]
     x = x.to(working_dtype(x.device))
     if periodic:
@@ -78,21 +83,6 @@ def half_plane_counts(width: int) -> Tensor:
     if width % 2 == 0:
         counts[-1] = 1.0
     return counts
-
-
-def power_density(x: Tensor, spacing: tuple[float, float], periodic: bool = False) -> Tensor:
-    """Two-dimensional power density P(k_y, k_x) = |FFT(w·x′)|² dx dy / Σw² of fields (..., h, w), in unit² km².
-
-    x′ is x without its best-fit plane, w the DPSS taper, spacing = (dy, dx) in km; for a field periodic in both axes x′
-    is x without its mean and w is 1. Same shape as x, in the order of `torch.fft.fftfreq` (cycles/km with d = spacing).
-    Parseval: Σ P Δk_x Δk_y = Σ (w x′)² / Σ w², Δk = 1/(n d).
-    """
-    height, width = x.shape[-2:]
-    half = half_power_density(x, spacing, periodic)
-    # P(−k) = P(k) for a real field: columns k_x < 0 from their mirrors
-    mirrored = half[..., 1 : (width + 1) // 2].flip(-1)
-    rows = (-torch.arange(height, device=x.device)) % height
-    return torch.cat([half, mirrored[..., rows, :]], dim=-1)
 
 
 @dataclass(frozen=True)

@@ -66,15 +66,3 @@ class FieldMetrics(nn.Module):
         """Score, its label in a table, variable and value; a collective call like `compute`."""
         for metric in self:
             yield from metric.lines(self.names)
-
-    def reset(self) -> None:
-        """Forget everything."""
-        for metric in self:
-            metric.reset()
-
-    def merge_state(self, other: FieldMetrics) -> None:
-        """Add what `other`, built alike, has seen."""
-        if self.names != other.names or set(self.metrics) != set(other.metrics):
-            raise FdsrError("only metrics of the same variables and kinds can be merged")
-        for metric in self:
-            metric.merge_state(other[metric.name])

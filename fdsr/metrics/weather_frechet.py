@@ -60,13 +60,9 @@ class WeatherFrechet(ScoreMetric):
     """
 
     scores = (
-        Score(
-            "weather_frechet", "Fréchet distance of features of patches between members and truth", "weather_frechet",
-            "1", summary="mean",
-        ),
-        Score(
-            "weather_frechet_patches", "patches of the truth that weather_frechet rests on", unit="1", direction="none"
-        ),
+        Score("weather_frechet", "Fréchet distance of features of patches between members and truth", "weather_frechet",
+              "1", summary="mean"),
+        Score("weather_frechet_patches", "true patches that weather_frechet rests on", unit="1", direction="none"),
     )  # fmt: skip
     on_demand = True
     truth_count: Tensor
@@ -127,6 +123,5 @@ class WeatherFrechet(ScoreMetric):
         return frechet_distance(self._statistics("members", variable), self._statistics("truth", variable))
 
     def _statistics(self, name: str, variable: int) -> GaussianStatistics:
-        count, total, outer = (getattr(self, f"{name}_{sums}")[variable] for sums in ("count", "total", "outer"))
-        mean = total / count
-        return GaussianStatistics(count, mean, (outer - count * torch.outer(mean, mean)) / (count - 1))
+        sums = (getattr(self, f"{name}_{of}")[variable] for of in ("count", "total", "outer"))
+        return GaussianStatistics.of_sums(*sums)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fdsr.backbones import build_discriminator
 from fdsr.diffusion.losses import everything
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec, Cut
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.judged import Judged
@@ -66,6 +66,7 @@ class AdversarialModule(GenerativeModule):
         if r1_gamma < 0 or r1_every < 1:
             raise FdsrError("model: r1_gamma must not be negative, and r1_every at least 1")
         self.r1_gamma, self.r1_every, self.gradient_clip = r1_gamma, r1_every, gradient_clip
+        require_at_least(0, "model.", discriminator_lr=discriminator_lr)
         self.discriminator_lr = discriminator_lr
         self.discriminator_name, self.discriminator_args = discriminator, dict(discriminator_args or {})
         self.check_networks()

@@ -27,7 +27,7 @@ from fdsr.diffusion import (
     vp_schedule,
 )
 from fdsr.diffusion.losses import everything
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, choose
 from fdsr.modules.adversarial import AdversarialModule
 from fdsr.modules.codec import Batch, Codec, Cut
 from fdsr.modules.ddpm import PredictionName
@@ -36,7 +36,6 @@ from fdsr.modules.from_ddpm import begin_discriminator, begin_network, read_ddpm
 from fdsr.modules.judged import Judged
 from fdsr.modules.masking import cut, mean_present, neutral
 from fdsr.modules.seeding import generator
-from fdsr.modules.settings import choose
 from fdsr.modules.terminal_noise import warn_of_signal
 
 DivergenceName = Literal["gan", "hellinger", "reverse_kl", "total_variation", "kl", "pearson_chi2", "jensen_shannon"]

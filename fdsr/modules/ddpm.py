@@ -29,11 +29,11 @@ from fdsr.diffusion import (
     WhiteNoise,
 )
 from fdsr.diffusion.losses import Predictor
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, choose
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.masking import cut, neutral_output, points_over_present
-from fdsr.modules.settings import choose, require_instances
+from fdsr.modules.settings import require_instances
 from fdsr.modules.terminal_noise import warn_of_signal
 
 PredictionName = Literal["eps", "x0", "v"]

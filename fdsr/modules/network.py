@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fdsr.backbones import build_backbone, find_network
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.seeding import generator
@@ -53,6 +53,7 @@ class NetworkModule(DownscalingModule):
         super().__init__(**kwargs)
         self.backbone, self.backbone_args = backbone, dict(backbone_args or {})
         self.check_networks()
+        require_at_least(0, "model.", lr=lr, weight_decay=weight_decay)
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
         self.warmup_steps, self.final_lr_fraction = warmup_steps, final_lr_fraction
         self._validated: dict[str, Tensor] = {}  # name → (Σ value, samples) of the validation under way

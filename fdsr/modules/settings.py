@@ -86,13 +86,6 @@ def build(cls: type[T], values: Mapping[str, Any], what: str) -> T:
     return built
 
 
-def choose(table: Mapping[str, T], name: str, what: str) -> T:
-    """table[name]. Raises FdsrError that lists the names."""
-    if name not in table:
-        raise FdsrError(f"{what} '{name}' is unknown; choose one of {', '.join(table)}")
-    return table[name]
-
-
 def require_instances(settings: Mapping[str, tuple[Any, type]]) -> None:
     """Each of {argument: (value, class)} is of its class. Raises FdsrError for one that is not: a name in place of an object."""
     for name, (value, cls) in settings.items():

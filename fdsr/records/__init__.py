@@ -6,14 +6,6 @@ from fdsr.records.run_folder import RunFolder, join_tables
 from fdsr.records.sweep_folder import FLOOR, SweepFolder
 
 __all__ = [
-    "FLOOR",
-    "JSONLines",
-    "JSONObject",
-    "NetCDF",
-    "RunFolder",
-    "SweepFolder",
-    "Table",
-    "code_version",
-    "device_name",
+    "FLOOR", "JSONLines", "JSONObject", "NetCDF", "RunFolder", "SweepFolder", "Table", "code_version", "device_name",
     "join_tables",
-]
+]  # fmt: skip

@@ -24,6 +24,7 @@ from fdsr.report.pairs import Difference, differences
 from fdsr.report.runs import TestedRun, labels
 from fdsr.report.studies import EVERY, Estimate, Study
 from fdsr.report.sweep_table import SweepTable
+from fdsr.scores import IMAGE_SCORES
 
 PAGE = "report.html"
 _FEW = 30  # times: fewer say nothing of skill in general
@@ -56,7 +57,7 @@ def render(studies: Sequence[Study], sweeps: Sequence[SweepTable]) -> str:
         title="Comparison of methods" if studies else "Distance against steps",
         version=__version__,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        n_runs=sum(len(e.runs) for s in studies for e in s.entries),
+        n_runs=sum(len(study.runs) for study in studies),
         methods=list(dict.fromkeys(e.method for s in studies for e in s.entries)),
         studies=[_study(study) for study in studies],
         sweeps=[_sweep(sweep) for sweep in sweeps],
@@ -89,28 +90,23 @@ def _study(study: Study) -> dict[str, Any]:
 
 def study_notes(study: Study) -> list[str]:
     """What must be said of the numbers."""
-    runs = [r for e in study.entries for r in e.runs]
-    seeds = sorted({len(e.runs) for e in study.entries})
+    runs = study.runs
     notes = []
     if any(run.synthetic for run in runs):
         notes.append("These fields are synthetic and no weather: how methods rank on them is no claim about weather.")
     if study.n_times < _FEW:
-        notes.append(
-            f"{study.n_times} times are few: the numbers compare methods on these fields and support no general claim of skill."
-        )
-    if seeds == [1]:
+        few = f"{study.n_times} times are few"
+        notes.append(f"{few}: the numbers compare methods on these fields and support no general claim of skill.")
+    if all(len(e.runs) == 1 for e in study.entries):
         notes.append("One seed a method: how much of a difference is chance, this page cannot say.")
     else:
         notes.append("Means over seeds ± their sample standard deviation; the column “seeds” says how many. A difference "
                      "within the spread is no difference.")  # fmt: skip
     if any(e.members == 1 for e in study.entries):
-        notes.append(
-            "A deterministic method has no spread: its mean absolute error stands in the column of the CRPS, marked MAE."
-        )
+        notes.append("A deterministic method's mean absolute error stands in the column of the CRPS, marked MAE.")
     notes.append("Best values of a column are marked, also where they differ by less than chance. RMSE and MAE are of the "
                  "ensemble mean; a single member's would be larger.")  # fmt: skip
-    commits = list(dict.fromkeys(r.facts["commit"] for r in runs))
-    if len(commits) > 1:
+    if len(commits := list(dict.fromkeys(r.facts["commit"] for r in runs))) > 1:
         notes.append(f"The runs were tested with {len(commits)} versions of the code: {', '.join(commits)}.")
     if len(devices := list(dict.fromkeys(r.facts["device"] for r in runs))) > 1:
         notes.append(f"Wall times are of different devices: {'; '.join(devices)}.")
@@ -140,15 +136,10 @@ def study_table(study: Study, variable: str) -> dict[str, Any]:
         rows.append({"label": entry.label, "colour": study.looks[entry.label].colour, "cells": cells})
     ratios = [f"; the {s.title} ratio is to the {study.yardstick(s)}" for s in study.ratios.values()]
     unit = study.unit(variable) or "its unit"
-    caption = (
-        f"{variable}, in {unit} where nothing else is said" if variable else "Means over variables" + "".join(ratios)
-    )
-    return {
-        "name": variable or "all",
-        "caption": caption,
-        "columns": [*_headings(study, columns), *_SETTING],
-        "rows": rows,
-    }
+    of_one = f"{variable}, in {unit} where nothing else is said"
+    caption = of_one if variable else "Means over variables" + "".join(ratios)
+    headings = [*_headings(study, columns), *_SETTING]
+    return {"name": variable or "all", "caption": caption, "columns": headings, "rows": rows}
 
 
 def pairs_table(study: Study) -> dict[str, Any] | None:
@@ -189,7 +180,7 @@ def _headings(study: Study, columns: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _records(study: Study) -> list[dict[str, Any]]:
-    runs = [r for e in study.entries for r in e.runs]
+    runs = study.runs
     named = labels([r.folder.path for r in runs])
     return [{"name": named[run.folder.path], "facts": _facts(run), "config": run.config} for run in runs]
 
@@ -205,10 +196,8 @@ def _facts(run: TestedRun) -> list[tuple[str, str]]:
         ("split, times", f"{run.facts['split']}, {run.facts['n_times']}"),
         ("tested", f"{test.get('started', '')}, commit {run.facts['commit']}"),
         ("trained", _training(fit)),
-        (
-            "device",
-            f"{run.facts['device']}, precision {test.get('precision', 'unknown')}, processes {test.get('processes', 1)}",
-        ),
+        ("device", f"{run.facts['device']}, precision {test.get('precision', 'unknown')}"),
+        ("processes", str(test.get("processes", 1))),
         ("seconds a member", "" if run.seconds is None else f"{run.seconds:g}"),
         ("data fingerprint", run.fingerprint),
         ("parameters", networks or f"{test.get('parameters', 0):,}"),
@@ -221,9 +210,7 @@ def _training(fit: dict[str, Any]) -> str:
     if not fit:
         return ""
     words = [fit.get("started", ""), f"commit {fit.get('commit', 'unknown')}", f"seed {fit.get('seed', 'unknown')}"]
-    words += [
-        f"{fit[key]:,} {what}" for key, what in (("steps", "steps"), ("samples_seen", "samples seen")) if key in fit
-    ]
+    words += [f"{fit[key]:,} {key.replace('_', ' ')}" for key in ("steps", "samples_seen") if key in fit]
     return ", ".join(words)
 
 
@@ -236,7 +223,7 @@ def _sweep(table: SweepTable) -> dict[str, Any]:
         "notes": [
             "Lines join means over seeds; each number of generated images has its own. A filled mark is a training whose "
             "distance fell by less than 5 % in its last quarter; a hollow one is not shown to have converged.",
-            "classifier_frechet is the Fréchet distance of a small classifier's features and is not FID.",
+            *(f"{IMAGE_SCORES[name].title}: {IMAGE_SCORES[name].long_name}; lower is better." for name in table.distances),
         ],
         "legend": [*table.looks.values(), UNCONVERGED],
         "rows": [distance_row(table, name) for name in table.distances],

@@ -11,6 +11,8 @@ from statistics import fmean, stdev
 from fdsr.records import Table
 from fdsr.report.studies import EVERY, Entry, Study
 
+Names = Sequence[str]
+
 TABLE = "differences.csv"
 BASELINES = ("ddpm", "ddpm_ddim")  # what methods are held against where the reader names none
 _PAIRS = 3  # fewer show nothing
@@ -54,9 +56,7 @@ class Difference:
         return "better" if self.badness[0] < 0 else "worse"
 
 
-def differences(
-    study: Study, metric: str, variable: str = EVERY, baselines: Sequence[str] = BASELINES
-) -> list[Difference]:
+def differences(study: Study, metric: str, variable: str = EVERY, baselines: Names = BASELINES) -> list[Difference]:
     """Every ensemble of the study against each baseline method, where they share a seed.
 
     Methods are compared at equal numbers of network evaluations; one whose number no baseline has (a GAN of four steps) is
@@ -77,7 +77,7 @@ def differences(
     return found
 
 
-def write_differences(studies: Sequence[Study], path: Path, baselines: Sequence[str] = BASELINES) -> Path | None:
+def write_differences(studies: Sequence[Study], path: Path, baselines: Names = BASELINES) -> Path | None:
     """A line for every pair of methods, variable and metric of the page's first table; None where nothing can be paired."""
     rows = []
     for study in studies:
@@ -98,7 +98,7 @@ def write_differences(studies: Sequence[Study], path: Path, baselines: Sequence[
     return path
 
 
-def _matches(study: Study, baselines: Sequence[str]) -> Iterator[tuple[Entry, Entry]]:
+def _matches(study: Study, baselines: Names) -> Iterator[tuple[Entry, Entry]]:
     own = [[e for e in study.entries if e.method == name and e.members > 1] for name in baselines]
     held = [entries for entries in own if entries]
     for entry in study.entries:

@@ -76,10 +76,8 @@ class TestedRun:
         """What else than the seed tells apart runs of one method: nothing in a sweep, where it is an axis, else model and data."""
         if self.folder.point:
             return ""
-        parts = [self.settings.get(part) for part in ("model", "data")]
-        return repr(
-            [(p.get("class_path"), (p.get("init_args") or {}) | {"seed": None}) for p in parts if isinstance(p, dict)]
-        )
+        parts = [p for p in map(self.settings.get, ("model", "data")) if isinstance(p, dict)]
+        return repr([(p.get("class_path"), (p.get("init_args") or {}) | {"seed": None}) for p in parts])
 
     @property
     def fingerprint(self) -> str:
@@ -127,22 +125,17 @@ def read_run(path: str | Path) -> TestedRun:
         int(facts["members"]), int(facts["nfe"])
         method = rows[0]["method"]
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise FdsrError(
-            f"'{folder.table}' is not the table of a test ({error}); make it again with 'fdsr test'"
-        ) from error
+        raise FdsrError(f"'{folder.table}' is not the table of a test ({error}); repeat 'fdsr test'") from error
     axes = {axis: str(value) for axis, value in folder.point.get("axes", {}).items() if axis != "seed"}
     return TestedRun(folder, method, axes, facts, values)
 
 
 def labels(runs: Sequence[Path]) -> dict[Path, str]:
     """Each run's folder by as many of its last parts as tell it from the others."""
-    found = {}
-    for run in runs:
-        parts = run.absolute().parts
+    found, parts = {}, {run: run.absolute().parts for run in runs}
+    for run, own in parts.items():
         depth = 1
-        while depth < len(parts) and any(
-            other.absolute().parts[-depth:] == parts[-depth:] for other in runs if other != run
-        ):
+        while depth < len(own) and any(own[-depth:] == parts[other][-depth:] for other in parts if other != run):
             depth += 1
-        found[run] = "/".join(parts[-depth:])
+        found[run] = "/".join(own[-depth:])
     return found

@@ -157,11 +157,8 @@ class Study:
 
     def summary(self) -> list[str]:
         """Metrics whose mean over variables, or that of their ratios, has a meaning."""
-        found = [
-            *self.ratios,
-            *(name for name, score in self.declared.items() if score.summary == "mean"),
-            SECONDS.name,
-        ]
+        means = [name for name, score in self.declared.items() if score.summary == "mean"]
+        found = [*self.ratios, *means, SECONDS.name]
         return [metric for metric in found if any(self.estimate(entry, metric) for entry in self.entries)]
 
     def best(self, metric: str, variable: str = EVERY) -> set[str]:
@@ -239,9 +236,7 @@ def _distinct(entries: list[Entry]) -> tuple[Entry, ...]:
     """Labels are keys of tables and figures: alike ones get the size of the ensemble, or their folder, as well."""
     for more in (lambda e: f"M {e.members}", lambda e: str(e.runs[0].folder)):
         labels = [e.label for e in entries]
-        entries = [
-            Entry(e.method, f"{e.label}, {more(e)}" if labels.count(e.label) > 1 else e.label, e.runs) for e in entries
-        ]
+        entries = [replace(e, label=f"{e.label}, {more(e)}") if labels.count(e.label) > 1 else e for e in entries]
     return tuple(entries)
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 from fdsr.drawing.style import Look, make_looks
 from fdsr.errors import FdsrError
 from fdsr.records import FLOOR, SweepFolder
+from fdsr.scores import FID, IMAGE_SCORES
 
-NAMES = {"fid": "FID", "fid_test": "FID to the test images", "kid": "KID", "classifier_frechet": "classifier_frechet"}
+NAMES = {name: score.title for name, score in IMAGE_SCORES.items()} | {"fid_test": f"{FID.title} to the test images"}
 TRAINING = ["method", "divergence", "T", "seed"]
 _TEXTS = [*TRAINING, "n_generated", "n_reference", "device"]
 _NUMBERS = [*NAMES, "nfe", "seconds_per_image"]

@@ -43,10 +43,11 @@ from typing import Any
 
 import yaml
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, one_line
 
 Axes = dict[str, Any]
 Settings = dict[str, Any]  # configuration key, dotted → value
+Entries = Mapping[str, Any]  # of the file
 
 _SWEEP = ("extends", "table", "constants", "keys", "settings", "fit", "test", "blocks")
 _MERGED = ("constants", "keys", "settings", "fit", "test")
@@ -114,9 +115,7 @@ def read_sweep(path: str | Path) -> Sweep:
     return Sweep(str(whole["table"]), tuple(points.values()))
 
 
-def _points(
-    block: Mapping[str, Any], whole: Mapping[str, Any], folder: Path, stage: int, where: str
-) -> Iterator[Point]:
+def _points(block: Entries, whole: Entries, folder: Path, stage: int, where: str) -> Iterator[Point]:
     config = folder / str(block["config"])
     if not config.is_file():
         raise FdsrError(f"{where}: configuration '{config}' does not exist")
@@ -150,7 +149,7 @@ def _points(
 
 def _extended(path: Path, seen: tuple[Path, ...] = ()) -> tuple[Any, Path]:
     """The file's entries upon those of the file that it extends, and the folder of the one with the blocks."""
-    whole = _load(path)
+    whole = read_yaml(path)
     if not isinstance(whole, dict) or "extends" not in whole:
         return whole, path.parent
     base = path.parent / str(whole["extends"])
@@ -175,11 +174,12 @@ def _with_constants(entry: Any, constants: Mapping[str, Any]) -> Any:
     return entry
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Any:
+    """What a file says. Raises FdsrError where it is not YAML."""
     try:
         return yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FdsrError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise FdsrError(f"{path} is not YAML: {one_line(error)}") from error
 
 
 def _require(entry: Any, allowed: tuple[str, ...], needed: tuple[str, ...], where: str) -> None:

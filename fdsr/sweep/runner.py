@@ -12,18 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from fdsr.errors import FdsrError
 from fdsr.records import RunFolder
-from fdsr.sweep.grid import Evaluation, Point, Settings
+from fdsr.sweep.grid import Evaluation, Point, Settings, read_yaml
 
 PROGRAM = (sys.executable, "-m", "fdsr.cli")
 _PATIENCE = 30  # seconds that an interrupted process has for saving
@@ -129,13 +128,11 @@ class Runner:
         with ThreadPoolExecutor(self.jobs) as pool:
             waiting: dict[Future[None], Point] = {pool.submit(self._run_point, p): p for p in points}
             try:
-                while waiting:
-                    ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in ended:
-                        error = future.exception()
-                        if error is not None and not isinstance(error, (PointError, OSError)):
-                            raise error
-                        yield waiting.pop(future), error
+                for future in as_completed(waiting):
+                    error = future.exception()
+                    if error is not None and not isinstance(error, (PointError, OSError)):
+                        raise error
+                    yield waiting[future], error
             except BaseException:
                 self.stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -215,9 +212,7 @@ def _locked(path: Path) -> Iterator[int]:
                 break
             except OSError as error:
                 if tries == 1:
-                    raise PointError(
-                        "another process is at work on it; give the command again when that has ended"
-                    ) from error
+                    raise PointError("another process is at work on it; repeat the command when it ends") from error
                 time.sleep(0.25)
         yield file.fileno()
 
@@ -233,11 +228,7 @@ def _last_words(log: Path, status: int) -> str:
 
 def _digest(config: Path) -> str:
     """Of what a configuration says; comments and layout may change."""
-    try:
-        content = yaml.safe_load(config.read_text())
-    except yaml.YAMLError as error:
-        raise FdsrError(f"{config} is not YAML: {' '.join(str(error).split())}") from error
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(read_yaml(config), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _change(old: dict[str, Any], new: dict[str, Any]) -> str:

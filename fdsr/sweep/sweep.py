@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from types import FrameType
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, choose, require_at_least
 from fdsr.sweep.grid import Point, Sweep, read_sweep
 from fdsr.sweep.runner import PROGRAM, Runner
 from fdsr.sweep.table import TABLES, Result
@@ -36,10 +35,8 @@ def run_sweep(
     Raises FdsrError for a file that makes no sense, and, when all is done, if a point has failed.
     """
     sweep = read_sweep(path)
-    if sweep.table not in TABLES:
-        raise FdsrError(f"{path}: table '{sweep.table}' is unknown; choose one of {', '.join(TABLES)}")
-    if jobs < 1:
-        raise FdsrError(f"--jobs is {jobs}; it must be at least 1")
+    choose(TABLES, sweep.table, f"{path}: table")
+    require_at_least(1, "--", jobs=jobs)
     points = [p for p in sweep.points if only is None or fnmatch(p.name, only)]
     if not points:
         raise FdsrError(f"no point is called '{only}'; the names are {', '.join(p.name for p in sweep.points)}")
@@ -85,12 +82,8 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -12,6 +12,7 @@ from typing import Any
 from fdsr.atomic import written_whole
 from fdsr.errors import FdsrError
 from fdsr.records import FLOOR, RunFolder, SweepFolder, join_tables
+from fdsr.scores import IMAGE_SCORES
 from fdsr.sweep.grid import Axes
 
 Row = dict[str, Any]
@@ -21,7 +22,6 @@ FID_FIELDS = (
     "n_reference", "seconds_per_image", "images_seen", "n_parameters", "device", "commit",
 )  # fmt: skip
 CURVE_FIELDS = ("method", "divergence", "T", "seed", "step", "images_seen", "metric", "value", "n_generated")
-_DISTANCES = ("fid", "kid", "classifier_frechet")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -
         n_parameters = test.get("networks", {}).get("network")
         facts = {"nfe": test.get("nfe"), "images_seen": fit.get("samples_seen"), "n_parameters": n_parameters}
         rows.append({name: last.get(name) for name in FID_FIELDS} | told | facts)
-        floors = {name: last[f"{name}_floor"] for name in _DISTANCES if f"{name}_floor" in last}
+        floors = {name: last[f"{name}_floor"] for name in IMAGE_SCORES if f"{name}_floor" in last}
         if floors:
             floor = {name: last[name] for name in ("device", "commit")}
             floor |= {"method": FLOOR, **floors, "n_generated": last.get("n_floor")}
@@ -82,7 +82,7 @@ def _curve(trained: RunFolder, told: Row, fit: Row) -> Iterable[Row]:
     known = {line["step"]: line for line in trained.distances.read() if line["stage"] == "fit"}
     each = fit["samples_seen"] / fit["steps"] if fit.get("steps") else None
     for step, line in sorted(known.items()):
-        for name in _DISTANCES:
+        for name in IMAGE_SCORES:
             if name in line:
                 seen = None if each is None else round(each * step)
                 facts = {"step": step, "images_seen": seen, "metric": name, "value": line[name]}

@@ -14,20 +14,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from fdsr.callbacks import (
-    CompileCallback,
-    EMACallback,
-    JSONLLogger,
-    PredictionWriter,
-    RunRecord,
-    ScoreRecorder,
-    TrainingGuard,
-)
+from fdsr import callbacks
 from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
 from fdsr.records import RunFolder
+from fdsr.scores import IMAGE_SCORES
 from fdsr.training.endings import INTERRUPTED, TERMINATED, ctrl_c_is_ctrl_c
 from fdsr.training.progress import Progress
 from fdsr.training.refusals import require_trainer
@@ -36,11 +29,15 @@ from fdsr.training.refusals import require_trainer
 class FdsrCLI(LightningCLI):
     """LightningCLI with a run directory, weight averaging, run records and safe checkpoints always on."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            DownscalingModule, L.LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+            save_config_callback=None, seed_everything_default=0, parser_kwargs={"exit_on_error": False, "prog": "fdsr"}, **settings,
+        )  # fmt: skip
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace results that exist already.")
-        parser.add_argument(
-            "--output", type=str, default=None, help="Store that predict writes (default: in the run's directory)."
-        )
+        parser.add_argument("--output", type=str, default=None, help="Store that predict writes (default: in --run).")
         parser.add_argument(
             "--wandb",
             type=Literal["off", "offline", "online"] | None,
@@ -57,18 +54,12 @@ class FdsrCLI(LightningCLI):
         # one seed for everything: weights, noise, patches
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
-        parser.add_lightning_class_args(EMACallback, "ema")
-        parser.add_lightning_class_args(CompileCallback, "compile")
-        parser.add_lightning_class_args(TrainingGuard, "guard")
+        parser.add_lightning_class_args(callbacks.EMACallback, "ema")
+        parser.add_lightning_class_args(callbacks.CompileCallback, "compile")
+        parser.add_lightning_class_args(callbacks.TrainingGuard, "guard")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.save_last": True,
-                "checkpoint.save_top_k": 0,
-                "checkpoint.every_n_train_steps": 200,
-                "checkpoint.save_on_train_epoch_end": False,
-            }
-        )
+        kept = {"save_last": True, "save_top_k": 0, "every_n_train_steps": 200, "save_on_train_epoch_end": False}
+        parser.set_defaults({f"checkpoint.{name}": value for name, value in kept.items()})
 
     @property
     def _values(self) -> Any:
@@ -109,13 +100,13 @@ class FdsrCLI(LightningCLI):
         values, folder = self._values, self.run_folder
         method = folder.method(self._configuration or folder.name)
         if values.trainer.logger is None:
-            kwargs["logger"] = [JSONLLogger(folder), *self._wandb_loggers()]
+            kwargs["logger"] = [callbacks.JSONLLogger(folder), *self._wandb_loggers()]
         progress = [] if values.trainer.enable_progress_bar is False else [Progress()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
-            RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
-            ScoreRecorder(folder, method, values.overwrite, values.metrics),
-            PredictionWriter(values.output or folder.prediction, values.overwrite),
+            callbacks.RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
+            callbacks.ScoreRecorder(folder, method, values.overwrite, values.metrics),
+            callbacks.PredictionWriter(values.output or folder.prediction, values.overwrite),
             *progress,
         ]
         # samplers here know ranks themselves
@@ -130,9 +121,8 @@ class FdsrCLI(LightningCLI):
         checkpoint = values.get("ckpt_path")
         # from the last checkpoint, or from one that a batch system's signal left in the run's own folder
         resume = bool(checkpoint) and (checkpoint == "last" or Path(checkpoint).is_relative_to(self.run_folder.path))
-        return [
-            RunLogger(self.run_folder, self.subcommand, config, mode == "online", resume and self.subcommand == "fit")
-        ]
+        resume = resume and self.subcommand == "fit"
+        return [RunLogger(self.run_folder, self.subcommand, config, mode == "online", resume)]
 
     def _run_subcommand(self, subcommand: str) -> None:
         status = 1
@@ -140,11 +130,8 @@ class FdsrCLI(LightningCLI):
             with ctrl_c_is_ctrl_c():
                 super()._run_subcommand(subcommand)
             status = 0
-        except KeyboardInterrupt:
-            status = INTERRUPTED
-            raise
-        except SIGTERMException:
-            status = TERMINATED
+        except (KeyboardInterrupt, SIGTERMException) as ending:
+            status = INTERRUPTED if isinstance(ending, KeyboardInterrupt) else TERMINATED
             raise
         finally:
             for logger in self._run_loggers():
@@ -173,11 +160,8 @@ class FdsrCLI(LightningCLI):
             if self.subcommand == "fit":
                 return None
             if not last.exists():
-                raise FdsrError(
-                    f"there is no checkpoint in '{self.run_folder}'; train first (fdsr fit) or give --ckpt_path"
-                )
-            path = str(last)
-        if path == "last":
+                raise FdsrError(f"there is no checkpoint in '{self.run_folder}'; train first, or give --ckpt_path")
+        if path in (None, "last"):
             path = str(last)
         if path == "best":
             raise FdsrError(
@@ -223,7 +207,6 @@ class FdsrCLI(LightningCLI):
 
     def after_test(self) -> None:
         if self.trainer.is_global_zero:
-            from fdsr.metrics.images.distances import IMAGE_DISTANCES
             from fdsr.report.compare import compare_runs
             from fdsr.report.runs import read_run
             from fdsr.report.studies import make_studies
@@ -234,7 +217,7 @@ class FdsrCLI(LightningCLI):
                 run = read_run(folder.path)
                 compare_runs([run], make_studies([run]), folder.path)
             elif measured := folder.tested_distances():  # of images
-                _print_values({k: v for k, v in measured.items() if k.startswith(tuple(IMAGE_DISTANCES))})
+                _print_values({k: v for k, v in measured.items() if k.startswith(tuple(IMAGE_SCORES))})
                 print(f"distances: {folder.distances}\nsamples:   {folder.last_picture('test')}")
             else:
                 print("no scores: a test of images is measured by fdsr.callbacks.FIDCallback among trainer.callbacks")
@@ -269,8 +252,6 @@ def _require_writable(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FdsrError(
-            f"run directory '{run_dir}' cannot be made: {error.strerror}; choose a writable --run"
-        ) from error
+        raise FdsrError(f"run directory '{run_dir}' cannot be made: {error.strerror}; choose another --run") from error
     if not os.access(run_dir, os.W_OK):
         raise FdsrError(f"run directory '{run_dir}' is not writable; choose another --run")

@@ -12,7 +12,7 @@ import jsonargparse
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 from fdsr.parser_words import parser_reason
 
 # whose code refuses settings: what it raises is meant for a user, and says which setting
@@ -66,14 +66,10 @@ def _first_cause(error: BaseException) -> BaseException:
 
 def require_trainer(settings: Any) -> None:
     """Settings that Lightning takes and then divides by, or cannot use with the loaders that are here."""
-    for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
-        value = settings.get(name)
-        if value is not None and value < 1:
-            raise FdsrError(f"configuration: trainer.{name} is {value}; it must be at least 1")
+    divisors = ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps")
+    require_at_least(1, "configuration: trainer.", **{name: settings.get(name) for name in divisors})
     if settings.get("overfit_batches"):
-        raise FdsrError(
-            "configuration: trainer.overfit_batches wants a loader of torch's; use trainer.limit_train_batches"
-        )
+        raise FdsrError("configuration: trainer.overfit_batches wants torch's loader; use trainer.limit_train_batches")
 
 
 def require_files(arguments: list[str]) -> None:

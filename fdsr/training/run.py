@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import lightning as L
-
-from fdsr.modules import DownscalingModule
 from fdsr.training.advice import silence_advice
 from fdsr.training.endings import ended_by_signals
 from fdsr.training.lightning_cli import FdsrCLI
@@ -28,16 +25,7 @@ def run(verb: str, arguments: list[str]) -> None:
     # a launcher of further processes starts what stands first here: a script, whoever called this one
     sys.argv = [str(Path(__file__).parents[1] / "cli.py"), *argv]
     with refused_in_one_line(), ended_by_signals():
-        FdsrCLI(
-            DownscalingModule,
-            L.LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            seed_everything_default=0,
-            trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False},
-            parser_kwargs={"exit_on_error": False, "prog": "fdsr"},
-        )
+        FdsrCLI(trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False})
 
 
 def _written_out(arguments: list[str]) -> list[str]:

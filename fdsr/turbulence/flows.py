@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fdsr.errors import FdsrError
+from fdsr.errors import choose
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,4 @@ FLOWS = {
 
 def find_flow(name: str) -> Flow:
     """The flow called `name`. Raises FdsrError naming those there are."""
-    if name not in FLOWS:
-        raise FdsrError(f"flow '{name}' is unknown; choose one of {', '.join(FLOWS)}")
-    return FLOWS[name]
+    return choose(FLOWS, name, "flow")

@@ -24,9 +24,7 @@ class SpectralPlane:
 
     def __init__(self, n: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
         if n % 2 or n < 8:
-            raise FdsrError(
-                f"a plane of {n} points a side has no spectrum to run on; give an even number of at least 8"
-            )
+            raise FdsrError(f"a plane of {n} points a side has no spectrum; give an even number of at least 8")
         self.n, self.fine = n, 3 * n // 2 + (3 * n // 2) % 2
         self.dtype, self.device = dtype, torch.device(device)
         ky, kx = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64), torch.arange(n // 2 + 1, dtype=torch.float64)

@@ -112,7 +112,7 @@ def test_it_puts_the_discriminator_back_when_it_fails(
 
 def test_a_method_without_discriminator_is_refused(quiet_trainer: MakeTrainer, data: WeatherDataModule) -> None:
     module = RegressionModule(backbone_args=TINY_UNET | {"time_embedding": False})
-    with pytest.raises(FdsrError, match="CriticProbe looks at a discriminator, and this method has none"):
+    with pytest.raises(FdsrError, match="CriticProbe: this method has no discriminator"):
         quiet_trainer(max_steps=1, callbacks=[CriticProbe()]).fit(module, datamodule=data)
     with pytest.raises(FdsrError, match="must be at least 1"):
         CriticProbe(steps=0)

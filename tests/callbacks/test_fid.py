@@ -176,7 +176,7 @@ def test_no_schedule_no_drawing(images: FashionMNISTDataModule, quiet_trainer: M
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"distances": ["fdi"]}, "no distance 'fdi'"),
+        ({"distances": ["fdi"]}, "distance 'fdi' is unknown"),
         ({"n_images": 1}, "n_images"),
         ({"every_n_steps": 0}, "every_n_steps"),
     ],

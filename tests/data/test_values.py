@@ -114,7 +114,7 @@ def test_settings_on_the_command_line_and_in_files() -> None:
 @pytest.mark.parametrize(
     ("described", "words"),
     [
-        ({"name": "log"}, "log1p, sqrt, cbrt, or the import path of a class of your own"),
+        ({"name": "log"}, "log1p, sqrt, cbrt, or the path of a class of your own"),
         ({"name": "nolab.Power"}, "transform 'nolab.Power' cannot be imported"),
         ({"name": "sqrt", "scale": 0.0}, "positive"),
         ({"name": "sqrt", "exponent": 2}, "no setting 'exponent'; it has scale, lower"),

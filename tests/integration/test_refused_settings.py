@@ -53,7 +53,7 @@ BY_LIGHTNING_AND_TORCH = [
     ("--trainer.max_time=5", "`Timer(duration='5')` is not a valid duration"),
     ("--seed_everything=-1", "seed_everything: -1 is not in bounds"),
     ("--data.init_args.batch_size=0", "data.batch_size is 0; it must be at least 1"),
-    ("--model.init_args.lr=-1", "Invalid learning rate: -1.0"),
+    ("--model.init_args.lr=-1", "model.lr is -1.0; it must be at least 0"),
 ]
 
 

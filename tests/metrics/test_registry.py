@@ -56,9 +56,9 @@ def test_a_plus_is_beside_the_defaults_of_who_asks() -> None:
         (f"{HERE}.Missing", "cannot be imported: module .* has no attribute 'Missing'"),
         (
             "math.pi",
-            "'math.pi' is no metric: it must be a subclass of fdsr.metrics.ScoreMetric that declares its scores",
+            "'math.pi' is no metric, a subclass of fdsr.metrics.ScoreMetric that declares its scores",
         ),
-        ([Nameless], "is no metric: it must be"),
+        ([Nameless], "is no metric, a subclass of"),
         ([Own, Same], "Own and Same both give 'own'; leave one out or rename it"),
     ],
 )

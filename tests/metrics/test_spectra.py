@@ -5,12 +5,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdsr.errors import FdsrError
-from fdsr.metrics import energy_spectrum, power_density, rapsd
+from fdsr.metrics import energy_spectrum, rapsd
 from fdsr.metrics.spectra import NW, half_power_density, make_rings, remove_plane, ring_mean, taper
 
 from .fields import crops, synthesise
 
 sizes = st.integers(8, 33)
+
+
+def power_density(x: torch.Tensor, spacing: tuple[float, float], periodic: bool = False) -> torch.Tensor:
+    """The whole plane of `half_power_density`, (..., h, w), in the order of `torch.fft.fftfreq`."""
+    half = half_power_density(x, spacing, periodic)
+    # P(−k) = P(k) for a real field: columns k_x < 0 from their mirrors
+    mirrored = half[..., 1 : (x.shape[-1] + 1) // 2].flip(-1)
+    return torch.cat([half, mirrored[..., (-torch.arange(x.shape[-2])) % x.shape[-2], :]], dim=-1)
 
 
 @settings(deadline=None, max_examples=40)

@@ -104,7 +104,7 @@ def test_a_grid_without_units_is_an_earlier_versions(build: Build, tmp_path: Pat
     assert spec.pop("grid.units") == "degrees" and {"grid.rows", "grid.columns"} <= set(spec)
     for key in ("rows", "columns"):
         spec[{"rows": "lat", "columns": "lon"}[key]] = spec.pop(f"grid.{key}")
-    with pytest.raises(FdsrError, match="saved by an earlier version of fdsr, whose grids had no units; train it anew"):
+    with pytest.raises(FdsrError, match="saved by an earlier version of fdsr, whose grids lack units; train it anew"):
         build("RegressionModule").on_load_checkpoint(saved)
 
 

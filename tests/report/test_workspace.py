@@ -211,7 +211,7 @@ def test_what_cannot_be_saved_is_written_all_the_same(
     with pytest.raises(FdsrError, match="did not take .*: no route to host" if logged_in else "nobody is logged in"):
         publish("us/weather", [study], [], tmp_path)
     assert set(json.loads((tmp_path / "wandb_workspace.json").read_text())) == {"workspace", "report"}
-    assert "(1 of 8 runs were not logged and will be missing)" in capsys.readouterr().out
+    assert "(1 of 8 runs were not logged and are missing)" in capsys.readouterr().out
 
 
 def test_other_data_get_sections_of_their_own(tmp_path: Path, study: Study) -> None:

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.turbulence import FLOWS, NO_DAMPING, Damping, SpectralPlane, Turbulence, find_flow
+from fdsr.turbulence import FLOWS, Damping, SpectralPlane, Turbulence, find_flow
 
 FLOW_NAMES = sorted(FLOWS)
 
 
 def plane(n: int = 32) -> SpectralPlane:
     return SpectralPlane(n, torch.float64)
+
+
+NO_DAMPING = Damping(0.0, 1, 0.0)
 
 
 def free(name: str, n: int = 32, damping: Damping = NO_DAMPING) -> Turbulence:

@@ -19,11 +19,8 @@ def assemble(data: LabelledImages, chosen: Tensor, spec: ImageSpec) -> ImageBatc
     below, right = spec.padded - spec.height - top, spec.padded - spec.width - left
     place = chosen.to(data.images.device)
     image = data.images[place][:, None].to(torch.float32) / 127.5 - 1
-    return {
-        "image": F.pad(image, (left, right, top, below), value=-1.0),
-        "index": place,
-        "label": data.labels[place].long(),
-    }
+    padded = F.pad(image, (left, right, top, below), value=-1.0)
+    return {"image": padded, "index": place, "label": data.labels[place].long()}
 
 
 class TrainingBatches:

@@ -13,7 +13,7 @@ from fdsr.data.image_spec import ImageSpec
 from fdsr.data.images.batches import EvaluationBatches, TrainingBatches
 from fdsr.data.images.files import LabelledImages, download, find_folder, load
 from fdsr.data.images.statistics import measured
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 
 SPLITS = ("train", "val", "test")
 
@@ -53,10 +53,8 @@ class FashionMNISTDataModule(L.LightningDataModule):
         cache: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("eval_batch_size", eval_batch_size, 1), ("val", val, 0),
-                                   ("limit", 1 if limit is None else limit, 1)):  # fmt: skip
-            if value < least:
-                raise FdsrError(f"data.{name} is {value}; it must be at least {least}")
+        require_at_least(0, "data.", val=val)
+        require_at_least(1, "data.", batch_size=batch_size, eval_batch_size=eval_batch_size, limit=limit)
         self.folder, self.batch_size, self.eval_batch_size, self.padded = folder, batch_size, eval_batch_size, padded
         self.val, self.limit, self.spectrum, self.verify, self.seed = val, limit, spectrum, verify, seed
         self.cache = Path(cache or os.environ.get("FDSR_CACHE", "cache")) / "fashion-mnist"
@@ -130,9 +128,7 @@ class FashionMNISTDataModule(L.LightningDataModule):
     def _evaluation(self, split: str) -> EvaluationBatches:
         data = self.images(split)
         if len(data.images) < self._place[1]:  # Lightning would skip the evaluation of a process without images
-            raise FdsrError(
-                f"{len(data.images)} {split} images are too few for {self._place[1]} processes; raise data.limit"
-            )
+            raise FdsrError(f"{len(data.images)} {split} images for {self._place[1]} processes; raise data.limit")
         return EvaluationBatches(data, self.spec, self.eval_batch_size, *self._place)
 
     def _first(self, data: LabelledImages) -> LabelledImages:

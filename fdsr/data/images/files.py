@@ -84,13 +84,10 @@ def download(cache: str | Path, mirrors: Sequence[str] = MIRRORS) -> Path:
 
 def load(folder: str | Path, split: str, verify: bool = True) -> LabelledImages:
     """Read a split, train or test, of the files in `folder`; `verify=False` accepts another set in the same format."""
-    images, labels = (
-        _read(Path(folder), f"{_PREFIX[split]}-{kind}-ubyte", verify) for kind in ("images-idx3", "labels-idx1")
-    )
+    names = (f"{_PREFIX[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
+    images, labels = (_read(Path(folder), name, verify) for name in names)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise FdsrError(
-            f"'{folder}': images {tuple(images.shape)} and labels {tuple(labels.shape)} of '{split}' do not match"
-        )
+        raise FdsrError(f"'{folder}': images {tuple(images.shape)} and labels {tuple(labels.shape)} do not match")
     return LabelledImages(images, labels)
 
 
@@ -108,9 +105,7 @@ def _read(folder: Path, name: str, verify: bool) -> Tensor:
         raise FdsrError(f"'{folder}' lacks {name} (or .gz); name the folder that holds the IDX files")
     data = read_unpacked(path)
     if verify and hashlib.sha256(data).hexdigest() != SHA256[name]:
-        raise FdsrError(
-            f"'{path}' is not the Fashion-MNIST file of that name (sha256 differs); remove it, or set verify to false"
-        )
+        raise FdsrError(f"'{path}' is not Fashion-MNIST's (sha256 differs); remove it, or set verify to false")
     return torch.from_numpy(parse_idx(data, path).copy())
 
 

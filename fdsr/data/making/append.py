@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,28 +16,17 @@ from numpy.typing import NDArray
 from xarray.coding.times import decode_cf_datetime, encode_cf_datetime
 
 from fdsr.data.choices import Missing
-from fdsr.data.making.config import STORE_VERSION, PrepareConfig
+from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pairing import Pairs, plan_pairs
-from fdsr.data.making.partial import PartialStore, Progress
+from fdsr.data.making.partial import PartialStore
 from fdsr.data.making.periods import Dates
 from fdsr.data.making.prepare import BlockWork, write_blocks, write_errors_in_one_line
 from fdsr.data.making.running import open_runner
 from fdsr.data.making.sources import source_identity
-from fdsr.data.making.writing import Layout, create_store
+from fdsr.data.making.writing import Layout, create_store, open_finished
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
 from fdsr.grids.cf import read_coordinates
-
-
-def stored_attributes(target: Path) -> dict[str, Any]:
-    """The root's attributes of the finished pair store `target`."""
-    try:
-        attributes = zarr.open_group(str(target), mode="r").attrs
-    except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
-        raise FdsrError(f"pair store '{target}' does not exist; prepare it first, without --append") from error
-    if attributes.get("version") != STORE_VERSION:
-        raise FdsrError(f"'{target}' is not a finished pair store of version {STORE_VERSION}; prepare it anew")
-    return cast("dict[str, Any]", dict(attributes))
 
 
 def append(
@@ -64,27 +53,18 @@ def append(
     Raises FdsrError if the store is missing or was prepared otherwise, its grid is another one, or the source has no new time.
     """
     target = Path(target)
-    attributes = stored_attributes(target)
+    attributes: dict[str, Any] = dict(open_finished(str(target)).attrs)
     stored, layout = PrepareConfig.from_dict(attributes["config"], storage_options or {}), Layout.of(attributes)
     if layout.shard > 1:
         raise FdsrError(
             f"'{target}' keeps {layout.shard} time steps a file, to which none can be added; prepare the store anew, or without "
             "--shard where it is to grow"
         )
-    config = replace(
-        stored,
-        source=source,
-        low_source=low_source or stored.low_source,
-        time_range=time_range,
-        missing=missing or stored.missing,
-        static=(),
-        static_source=None,
-    )
+    config = replace(stored, source=source, time_range=time_range, static=(), static_source=None)
+    config = replace(config, low_source=low_source or stored.low_source, missing=missing or stored.missing)
     _require_settings(stored, expected, target)
     if config.missing == "mask" != stored.missing:
-        raise FdsrError(
-            f"'{target}' was prepared without --missing mask, and can hold no missing values; leave that out"
-        )
+        raise FdsrError(f"'{target}' was prepared without --missing mask, and can hold none of them; leave that out")
     partial = PartialStore(target)
     if (partial.folder / _COMMIT).exists():  # all was there, and the moving in was interrupted
         with write_errors_in_one_line(target), partial.locked():
@@ -109,19 +89,10 @@ def append(
         if _old_times(target)[0].size != old.size:
             partial.discard()
             raise FdsrError(f"another process has just appended to '{target}'; run the command again for what is left")
-        progress = partial.resume(plan)
-        if progress is None:
-            partial.begin(plan)
-            create_store(partial.store, pairs, layout)
-            progress = Progress()
-            partial.save(progress)
+        progress = partial.progress(plan, lambda store: create_store(store, pairs, layout))
         write_blocks(BlockWork(pairs.reader, None, partial.store), partial, progress, runner, times.size, length)
-        added = {
-            "source": config.to_dict()["source"],
-            "first": str(times[0]),
-            "last": str(times[-1]),
-            "times": int(times.size),
-        }
+        added = {"source": config.to_dict()["source"], "first": str(times[0]), "last": str(times[-1])}
+        added["times"] = int(times.size)
         partial.note(_COMMIT, json.dumps({"old": int(old.size), "encoded": encoded.tolist(), "appended": added}))
         return _move_in(partial)
 
@@ -157,9 +128,7 @@ def _require_settings(stored: PrepareConfig, expected: Mapping[str, Any], target
     """Raise FdsrError at the first setting that is none, or not the one the store was prepared with."""
     for name, value in expected.items():
         if name not in PrepareConfig.__dataclass_fields__:
-            raise FdsrError(
-                f"'{target}' is a finished store, for which nothing can be said of {name}; leave that option out"
-            )
+            raise FdsrError(f"'{target}' is finished, and takes no {name}; leave that option out")
         have, want = (config.to_dict().get(name) for config in (stored, replace(stored, **{name: value})))
         if have != want:
             raise FdsrError(f"'{target}' was prepared with {name} {have}, not {want}; leave that option out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,23 +48,14 @@ def check_store(path: str | Path) -> str:
     renewed = fingerprint(store.group, attributes["config"], attributes["splits"], stated)  # type: ignore[arg-type]
     if renewed != spec.fingerprint:
         problems.append(f"its fingerprint {spec.fingerprint} is not that of its contents, {renewed}")
-    for name, measured, want in (
-        ("high_mean", high.train.mean, spec.high_mean),
-        ("high_std", high.train.std, spec.high_std),
-        ("low_mean", low.train.mean, spec.low_mean),
-        ("low_std", low.train.std, spec.low_std),
-    ):
-        scale = spec.high_std.numpy() if name.startswith("high") else spec.low_std.numpy()
-        if not (np.abs(measured - want.numpy()) <= 1e-4 * scale).all():
-            problems.append(f"its {name} is not that of the train block")
+    for part, found in (("high", high.train), ("low", low.train)):
+        for name, measured in (("mean", found.mean), ("std", found.std)):
+            if not (np.abs(measured - stated[f"{part}_{name}"]) <= 1e-4 * stated[f"{part}_std"]).all():
+                problems.append(f"its {part}_{name} is not that of the train block")
     if PartialStore(Path(path)).folder.exists():
         problems.append("a preparation or an append beside it was interrupted: run that command again")
-    lines = [
-        *_overview(store, attributes, renewed == spec.fingerprint),
-        "",
-        *_channel_table(spec, high, low, attributes.get("filled_values", {})),  # type: ignore[arg-type]
-    ]
-    table = "\n".join(lines)
+    channels = _channel_table(spec, high, low, attributes.get("filled_values", {}))  # type: ignore[arg-type]
+    table = "\n".join([*_overview(store, attributes, renewed == spec.fingerprint), "", *channels])
     if problems:
         print(table)
         raise FdsrError(f"pair store '{path}': {'; '.join(problems)}")
@@ -100,9 +91,8 @@ def _problems(store: PairStore, summary: ArraySummary, name: str) -> Iterable[st
         yield f"{len(summary.unreadable)} chunks of {name} are absent or damaged, the first at step {summary.unreadable[0]}"
     elif summary.missing.any() and not store.spec.masked:
         channels = store.spec.high_channels if name == "high" else store.spec.low_channels
-        yield "missing values in " + ", ".join(
-            f"{name} {c} ({m})" for c, m in zip(channels, summary.missing, strict=True) if m
-        )
+        counts = zip(channels, summary.missing, strict=True)
+        yield "missing values in " + ", ".join(f"{name} {channel} ({count})" for channel, count in counts if count)
 
 
 def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
@@ -121,10 +111,7 @@ def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
         ("grid", f"{kind}, {height} × {width} ({axes}), {attributes['dropped_rows']} rows dropped at the pole"),
         ("coarse grid", f"{height // fy} × {width // fx}, factor {fy} × {fx}"),
         ("times", f"{times.size}, {_date(times[0])} … {_date(times[-1])}, {_steps(times)}"),
-        *(
-            (f"  {name}", f"{b - a}, {_date(times[a])} … {_date(times[b - 1])}")
-            for name, (a, b) in store.splits.items()
-        ),
+        *((f"  {k}", f"{b - a}, {_date(times[a])} … {_date(times[b - 1])}") for k, (a, b) in store.splits.items()),
         ("  in no split", str(times.size - inside)),
         ("static fields", ", ".join(spec.static_channels) or "none"),
         ("on disk", f"{size / 1e6:.1f} MB"),
@@ -135,26 +122,17 @@ def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
 
 def _channel_table(spec: FieldSpec, high: ArraySummary, low: ArraySummary, filled: dict[str, int]) -> list[str]:
     head = ("channel", "units", "transform", "mean", "std", "residual", "minimum", "maximum", "missing", "filled")
-    rows: list[tuple[str, ...]] = [head]
+    rows: list[Sequence[str]] = [head]
     for part, names, transforms, means, stds, summary in (
         ("high", spec.high_channels, spec.high_transforms, spec.high_mean, spec.high_std, high),
         ("low", spec.low_channels, spec.low_transforms, spec.low_mean, spec.low_std, low),
     ):
         for i, name in enumerate(names):
-            rows.append(
-                (
-                    f"{part} {name}",
-                    spec.attributes.get(name, {}).get("units", "1"),
-                    transforms[i].name,
-                    f"{float(means[i]):.6g}",
-                    f"{float(stds[i]):.4g}",
-                    f"{float(spec.residual_std[i]):.3f}" if part == "high" else "",
-                    f"{summary.least[i]:.6g}",
-                    f"{summary.most[i]:.6g}",
-                    str(int(summary.missing[i])),
-                    str(filled.get(name, 0)),
-                )
-            )
+            row = [f"{part} {name}", spec.attributes.get(name, {}).get("units", "1"), transforms[i].name]
+            row += [f"{float(means[i]):.6g}", f"{float(stds[i]):.4g}"]
+            row += [f"{float(spec.residual_std[i]):.3f}" if part == "high" else ""]
+            row += [f"{summary.least[i]:.6g}", f"{summary.most[i]:.6g}"]
+            rows.append([*row, str(int(summary.missing[i])), str(filled.get(name, 0))])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -78,9 +78,7 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
     """
     source = crop_region(_open(config.source, config), config.crop)
     if "time" not in source.dims and config.channels:
-        raise FdsrError(
-            f"'{config.source}' has no time axis; variables such as '{config.channels[0].variable}' need one"
-        )
+        raise FdsrError(f"'{config.source}' has no time axis, which '{config.channels[0].variable}' needs")
     grid = pair_grid(grid_of(source), config.factors)
     source = source.isel(row=slice(grid.fine.shape[0]))
     steps = _chosen(source, config.source, config.time_range)
@@ -92,9 +90,8 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
     high_reader = ChannelReader(source, config.channels, steps, config.source, config.missing, grid.fine.periodic)
     low_reader = None
     if low is not None:
-        low_reader = ChannelReader(
-            low, config.low_channels, low_steps, str(config.low_source), config.missing, grid.fine.periodic
-        )
+        where, periodic = str(config.low_source), grid.fine.periodic
+        low_reader = ChannelReader(low, config.low_channels, low_steps, where, config.missing, periodic)
         if units is None:
             low_reader.convert(high_reader.units, f"'{config.source}'")
     if units is not None:
@@ -113,9 +110,13 @@ def _open(path: str, config: PrepareConfig) -> xr.Dataset:
     return open_source(path, config.storage_options)
 
 
+def _times(ds: xr.Dataset) -> NDArray:
+    return ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0))
+
+
 def _chosen(ds: xr.Dataset, where: str, time_range: Dates | None) -> NDArray[np.int64]:
     """Positions of the times in `time_range`; FdsrError if times are unsorted or none is in the range."""
-    times = ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0))
+    times = _times(ds)
     if times.size > 1 and not (np.diff(times) > np.zeros((), np.diff(times).dtype)).all():
         raise FdsrError(f"'{where}' has unsorted or duplicate times; sort it and drop duplicates first")
     if time_range is None:
@@ -128,13 +129,9 @@ def _paired(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions in both archives of the times that both hold."""
     low_steps = _chosen(low, str(config.low_source), None)
-    high_times, low_times = (
-        ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0)) for ds in (high, low)
-    )
+    high_times, low_times = _times(high), _times(low)
     if high_times.dtype.kind != low_times.dtype.kind:
-        raise FdsrError(
-            f"'{config.source}' and '{config.low_source}' do not both have dates; they cannot be paired by time"
-        )
+        raise FdsrError(f"'{config.source}' and '{config.low_source}' do not both have dates to be paired by")
     _, a, b = np.intersect1d(high_times[steps], low_times[low_steps], return_indices=True)
     if a.size == 0:
         raise FdsrError(f"'{config.source}' and '{config.low_source}' have no time in common; there is nothing to pair")

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,18 @@ class PartialStore:
         except FileNotFoundError:
             return False
 
-    def resume(self, plan: dict[str, Any]) -> Progress | None:
-        """How far an interrupted preparation of the same `plan` has come; None where there is nothing to go on with."""
+    def progress(self, plan: dict[str, Any], create: Callable[[Path], object]) -> Progress:
+        """How far an interrupted preparation of the same `plan` has come; else another's remains go, and `create` begins the store."""
+        if (progress := self._resumed(plan)) is None:
+            for name in ("plan.json", "progress.npz"):  # first, so that no plan stands beside another's store
+                (self.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self.store, ignore_errors=True)
+            self.note("plan.json", json.dumps(plan, sort_keys=True, default=str))
+            create(self.store)
+            self.save(progress := Progress())
+        return progress
+
+    def _resumed(self, plan: dict[str, Any]) -> Progress | None:
         try:
             stored = json.loads((self.folder / "plan.json").read_text())
             with np.load(self.folder / "progress.npz") as arrays:
@@ -73,19 +83,10 @@ class PartialStore:
             return None
         if _comparable(stored, plan) != _comparable(plan, plan) or not (self.store / "zarr.json").exists():
             return None
-        for leftover in self.store.rglob(
-            "*.partial"
-        ):  # a chunk in the middle of being written when the process was killed
-            leftover.unlink()
+        for chunk in self.store.rglob("*.partial"):  # in the middle of being written when the process was killed
+            chunk.unlink()
         done, filled = int(content.pop("done")), content.pop("filled")
         return Progress(done, PairSums.from_arrays(content) if content else None, filled if done else None)
-
-    def begin(self, plan: dict[str, Any]) -> None:
-        """Clear what another plan left, and note this one."""
-        for name in ("plan.json", "progress.npz"):  # first, so that no plan stands beside another's store
-            (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.store, ignore_errors=True)
-        self.note("plan.json", json.dumps(plan, sort_keys=True, default=str))
 
     def note(self, name: str, text: str) -> None:
         """Write a small file of this folder, atomically."""

@@ -59,7 +59,7 @@ def prepare(
         raise FdsrError(f"target '{target}' is a URL; prepare a local store, then copy it")
     if target.exists():
         raise TargetExistsError(
-            f"target '{target}' exists already; remove it or choose another (it is never overwritten)"
+            f"target '{target}' exists already; remove it (it is never overwritten) or name another"
         )
     pairs = plan_pairs(config)
     blocks = split_blocks(pairs.times, config.split, config.gap, config.source)
@@ -78,12 +78,7 @@ def prepare(
         if target.exists():  # another process, which held the lock until now, has just made it
             partial.discard()
             return target
-        progress = partial.resume(plan)
-        if progress is None:
-            partial.begin(plan)
-            create_store(partial.store, pairs, layout)
-            progress = Progress()
-            partial.save(progress)
+        progress = partial.progress(plan, lambda store: create_store(store, pairs, layout))
         work = BlockWork(pairs.reader, pairs.measure(config), partial.store, blocks["train"])
         write_blocks(work, partial, progress, runner, pairs.times.size, length)
         finish(config, partial, pairs, work.measure, progress, blocks, layout)
@@ -115,25 +110,22 @@ class BlockWork:
         steps = range(max(first, self.train[0]), min(last, self.train[1]))
         if self.measure is None or not steps:
             return BlockResult(None, filled)
-        return BlockResult(_total([self.measure(high[i - first], low[i - first]) for i in steps]), filled)
-
-
-def _total(sums: list[PairSums]) -> PairSums:
-    return reduce(PairSums.__add__, sums)
+        sums = (self.measure(high[i - first], low[i - first]) for i in steps)
+        return BlockResult(reduce(PairSums.__add__, sums), filled)
 
 
 def write_blocks(
-    work: BlockWork, partial: PartialStore, progress: Progress, runner: Runner, steps: int, length: int
+    work: BlockWork, partial: PartialStore, progress: Progress, runner: Runner, n: int, length: int
 ) -> None:
-    """Run every block that is not done yet, a wave at a time, and note how far that came.
+    """Run every block of the n time steps that is not done yet, a wave at a time, and note how far that came.
 
     Sums are added in the order of the blocks, whichever finished first, so that scheduling changes nothing. After a failure
     what was done before it is kept, unless that is nothing.
     """
-    blocks = [(first, min(first + length, steps)) for first in range(0, steps, length)]
+    blocks = [(first, min(first + length, n)) for first in range(0, n, length)]
     size = runner.workers * BLOCKS_PER_WORKER
     done = blocks[progress.done - 1][1] if progress.done else 0
-    with tqdm(total=steps, initial=done, desc="preparing pairs", unit="step") as bar:
+    with tqdm(total=n, initial=done, desc="preparing pairs", unit="step") as bar:
         while progress.done < len(blocks):
             wave = blocks[progress.done : progress.done + size]
             failure = _add(progress, runner.wave(work, wave, bar.update))
@@ -143,7 +135,7 @@ def write_blocks(
                     partial.discard()
                 elif isinstance(failure, FdsrError):
                     raise FdsrError(
-                        f"{failure} ({blocks[progress.done - 1][1]} of {steps} time steps are finished and kept: the same "
+                        f"{failure} ({blocks[progress.done - 1][1]} of {n} time steps are finished and kept: the same "
                         "command goes on from there)"
                     ) from failure
                 raise failure

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fdsr.data.coarsen import coarsen
-from fdsr.data.making.missing_values import POLICIES
+from fdsr.data.making.missing_values import settle
 from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.regrid import Regridding
 from fdsr.data.making.sources import Channel, patiently, resolve
@@ -106,10 +106,9 @@ class ChannelReader:
         for i, c in enumerate(self.channels):
             if c.name in self._conversions:
                 out[:, i] = self._conversions[c.name](out[:, i].astype(np.float64))
+        times = self.ds.time.values[steps]
         filled = [
-            POLICIES[self.missing](
-                out[:, i], c.name, lambda k: _time_text(self.ds.time.values[steps[k]]), self.where, self.periodic
-            )
+            settle(self.missing, out[:, i], c.name, lambda k: _time_text(times[k]), self.where, self.periodic)
             for i, c in enumerate(self.channels)
         ]
         return out, np.array(filled, dtype=np.int64)

@@ -47,9 +47,7 @@ def regridding(source: Grid, target: Grid, where: str) -> Regridding:
     source has another projection, or does not reach all of the target.
     """
     if source.projection != target.projection:
-        raise FdsrError(
-            f"'{where}' lies on {source.projection}, but is wanted on {target.projection}; regrid it to that first"
-        )
+        raise FdsrError(f"'{where}' lies on {source.projection}, not on {target.projection}; regrid it to that first")
     source = source.in_units(target.units)
     if source.lies_on(target, 1e-3):
         return Regridding(np.eye(0), np.eye(0), identity=True)

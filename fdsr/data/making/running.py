@@ -11,6 +11,7 @@ from fdsr.data.making.splits import Block
 from fdsr.errors import FdsrError
 
 R = TypeVar("R")
+Advance = Callable[[int], object]  # called with the steps that a finished block has
 BLOCKS_PER_WORKER = 4  # in a wave: finished work is noted after each
 
 
@@ -19,9 +20,7 @@ class Runner(Protocol):
 
     workers: int
 
-    def wave(
-        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
-    ) -> list[R | Exception]:
+    def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
         """Results in the order of `blocks`, or the exception of a block; those after it may be missing."""
 
 
@@ -33,9 +32,7 @@ class Threads:
 
         self.workers = threads or CPU_COUNT
 
-    def wave(
-        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
-    ) -> list[R | Exception]:
+    def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
         import dask
 
         failed = threading.Event()
@@ -67,9 +64,7 @@ class Cluster:
         if self.workers == 0:
             raise FdsrError("the Dask cluster has no workers; start some, then run the same command again")
 
-    def wave(
-        self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Callable[[int], object]
-    ) -> list[R | Exception]:
+    def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
         from distributed import as_completed
 
         client = self._client

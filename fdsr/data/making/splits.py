@@ -34,7 +34,7 @@ def split_blocks(times: NDArray, split: Mapping[str, Any], gap: int, where: str)
             begin, end = Period.parse(value, f"split {name}").block(times, where)
         if not 0 <= begin < end <= n:
             raise FdsrError(
-                f"split '{name}' = {value} asks for snapshots {begin}…{end - 1} of {n} (gap {gap}); shorten the blocks"
+                f"split '{name}' = {value} asks for {begin}…{end - 1} of {n} snapshots (gap {gap}); shorten it"
             )
         blocks[name] = (begin, end)
         start = end + gap
@@ -42,7 +42,5 @@ def split_blocks(times: NDArray, split: Mapping[str, Any], gap: int, where: str)
     for (left, (_, end)), (right, (begin, _)) in pairwise(ordered):
         if begin - end < gap:
             mend = "move their dates apart" + (f", or set gap {begin - end}" if begin >= end else "")
-            raise FdsrError(
-                f"splits '{left}' and '{right}' are {begin - end} snapshots apart; the gap asks for {gap}: {mend}"
-            )
+            raise FdsrError(f"splits '{left}' and '{right}' are {begin - end} snapshots apart; gap is {gap}: {mend}")
     return blocks

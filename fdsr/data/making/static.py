@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
-from fdsr.data.making.missing_values import POLICIES
+from fdsr.data.making.missing_values import settle
 from fdsr.data.making.regrid import regridding
 from fdsr.data.making.sources import parse_channels, require_variables
 from fdsr.errors import FdsrError
@@ -36,7 +36,7 @@ def static_fields(
         if "time" in values.dims:
             raise FdsrError(f"static field '{channel.variable}' varies with time; list it among the variables instead")
         plane = values.transpose("row", "column").values.astype(np.float32)
-        POLICIES[missing](plane[None], channel.name, lambda _: "every time", where, source.periodic)
+        settle(missing, plane[None], channel.name, lambda _: "every time", where, source.periodic)
         fields[channel.name] = _at_places(source, plane, grid, where) if regrid is None else regrid(plane)
         attributes[channel.name] = {
             k: str(v) for k, v in values.attrs.items() if k in ("units", "standard_name", "long_name")

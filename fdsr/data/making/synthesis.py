@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from zarr.codecs import BloscCodec
 
-from fdsr.data.making.partial import PartialStore, Progress
+from fdsr.data.making.partial import PartialStore
 from fdsr.data.making.prepare import write_errors_in_one_line
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
@@ -87,17 +87,11 @@ def synthesise(config: SynthesisConfig, target: str | Path, device: str | None =
     partial = PartialStore(target)
     with write_errors_in_one_line(target), partial.locked():
         plan = {"config": asdict(config), "device": device.split(":")[0]}
-        progress = partial.resume(plan)
-        if progress is None:
-            partial.begin(plan)
-            _create(partial.store, config, turbulence)
-            progress = Progress()
-            partial.save(progress)
+        progress = partial.progress(plan, lambda store: _create(store, config, turbulence))
         waves = config.waves()
         done = min(progress.done * config.batch, config.runs) * config.fields_per_run
-        with tqdm(
-            total=config.runs * config.fields_per_run, initial=done, desc="synthetic fields", unit="field"
-        ) as bar:
+        total = config.runs * config.fields_per_run
+        with tqdm(total=total, initial=done, desc="synthetic fields", unit="field") as bar:
             for number in range(progress.done, len(waves)):
                 _write(partial.store, config, waves[number], snapshots(config, turbulence, number), bar)
                 progress.done = number + 1

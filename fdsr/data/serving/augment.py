@@ -22,9 +22,10 @@ _NORTHWARD = re.compile(r"northward|(^|_)y_wind|(^|_)v_component|^(nsss|tauv)$|^
 _ROTATION = re.compile(r"vorticity|^(vo|pv)_?\d*$")
 
 
-def reversed_components(
-    names: Sequence[str], attributes: Mapping[str, Mapping[str, str]], axis: str
-) -> NDArray[np.bool_]:
+Attributes = Mapping[str, Mapping[str, str]]  # of each variable
+
+
+def reversed_components(names: Sequence[str], attributes: Attributes, axis: str) -> NDArray[np.bool_]:
     """Which channels change sign when `axis` (longitude or latitude) is reversed: (C,).
 
     A channel is known by its CF standard_name where it has one, else by its name: u10, 10m_u_component_of_wind, ua, vas,
@@ -35,9 +36,7 @@ def reversed_components(
     return np.array([bool(component.search(k) or _ROTATION.search(k)) for k in known], dtype=bool)
 
 
-def mirror_signs(
-    names: Sequence[str], attributes: Mapping[str, Mapping[str, str]], rows: bool, columns: bool
-) -> NDArray[np.float32]:
+def mirror_signs(names: Sequence[str], attributes: Attributes, rows: bool, columns: bool) -> NDArray[np.float32]:
     """The factor ±1 of each channel (C, 1, 1) when rows (latitude) or columns (longitude) are reversed, or both."""
     reversed_ = np.zeros(len(names), dtype=bool)
     for axis, flipped in (("latitude", rows), ("longitude", columns)):
@@ -47,16 +46,12 @@ def mirror_signs(
 
 
 def require_odd(
-    names: Sequence[str],
-    attributes: Mapping[str, Mapping[str, str]],
-    transforms: Sequence[ValueTransform],
-    flips: Sequence[str],
+    names: Sequence[str], attributes: Attributes, transforms: Sequence[ValueTransform], flips: Sequence[str]
 ) -> None:
     """Raise FdsrError if a flip would change the sign of a channel whose transform or lower bound knows no such values."""
     for axis in require_flips(flips):
-        for name, changes, transform in zip(
-            names, reversed_components(names, attributes, axis), transforms, strict=True
-        ):
+        changed = reversed_components(names, attributes, axis)
+        for name, changes, transform in zip(names, changed, transforms, strict=True):
             if changes and not transform.signed:
                 raise FdsrError(
                     f"data.flips: {axis} changes the sign of '{name}', which its transform ({transform.name}, lower bound "

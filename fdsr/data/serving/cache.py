@@ -34,10 +34,8 @@ class StepCache:
         decoded = self.kept(wanted)
         missing = [i for i in wanted if i not in decoded]
         if missing:
-            read = [
-                Step(np.empty(self.high.shape[1:], np.float32), np.empty(self.low.shape[1:], np.float32))
-                for _ in missing
-            ]
+            shapes = (self.high.shape[1:], self.low.shape[1:])
+            read = [Step(*(np.empty(shape, np.float32) for shape in shapes)) for _ in missing]
             self.high.read(missing, [step.high for step in read])
             self.low.read(missing, [step.low for step in read])
             for step in read:

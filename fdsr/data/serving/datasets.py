@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -57,13 +58,10 @@ class PatchDataset(Dataset[WeatherBatch]):
         self.store, self.surroundings = store, surroundings
         self.patch = surroundings.size if surroundings else patch
         self.conditions = Conditions(store.spec, store.times)
-        spec, both = store.spec, (False, True)
+        channels, about = (store.spec.high_channels, store.spec.low_channels), store.spec.attributes
         self._signs = {
-            (rows, columns): tuple(
-                mirror_signs(names, spec.attributes, rows, columns) for names in (spec.high_channels, spec.low_channels)
-            )
-            for rows in both
-            for columns in both
+            flips: tuple(mirror_signs(names, about, *flips) for names in channels)
+            for flips in product((False, True), repeat=2)  # of rows and of columns
         }
 
     def __getitem__(self, key: PatchKey) -> WeatherBatch:
@@ -75,20 +73,18 @@ class PatchDataset(Dataset[WeatherBatch]):
         if self.surroundings:
             keys, rows, columns = zip(*map(self.surroundings.around, keys), strict=True)
             inner = {
-                "inner_rows": torch.from_numpy(np.stack(rows)),
-                "inner_columns": torch.from_numpy(np.stack(columns)),
+                f"inner_{axis}": torch.from_numpy(np.stack(places))
+                for axis, places in (("rows", rows), ("columns", columns))
             }
         high = _empty(len(keys), len(spec.high_channels), h, w)
         low = _empty(len(keys), len(spec.low_channels), h // fy + 2 * HALO, w // fx + 2 * HALO)
         conditioning = _empty(len(keys), len(self.conditions), h, w)
         for j, key in enumerate(keys):
             self._fill(key, steps[key.time], high[j].numpy(), low[j].numpy(), conditioning[j].numpy())
-        places = zip(*map(self._places, keys), strict=True)
+        places = (torch.from_numpy(np.stack(axis)) for axis in zip(*map(self._places, keys), strict=True))
         batch: Any = {"low": low, "high": high, "conditioning": conditioning}
-        batch |= {
-            name: torch.from_numpy(np.stack(place)) for name, place in zip(("rows", "columns"), places, strict=True)
-        }
-        return batch | inner | _stamps(self.store.times, [k.time for k in keys])
+        batch |= zip(("rows", "columns"), places, strict=True)
+        return batch | inner | _stamps(self.store.times, [key.time for key in keys])
 
     def _places(self, key: PatchKey) -> tuple[NDArray, NDArray]:
         """Rows (h,) and columns (w,) of the grid that a patch's cells are of, in the patch's own order."""
@@ -100,11 +96,8 @@ class PatchDataset(Dataset[WeatherBatch]):
         spec = self.store.spec
         row, column = key.row + key.row_shift, (key.column + key.column_shift) % spec.shape[1]
         # reversed views of the destination: the copy itself mirrors
-        mirror = (
-            slice(None),
-            slice(None, None, -1 if key.flip_rows else 1),
-            slice(None, None, -1 if key.flip_columns else 1),
-        )
+        rows, columns = (slice(None, None, -1 if flip else 1) for flip in (key.flip_rows, key.flip_columns))
+        mirror = (slice(None), rows, columns)
         _copy_patch(step.high, row, column, high[mirror])
         _copy_patch(self.conditions.static, row, column, conditioning[mirror])
         self.conditions.tell_time(conditioning, key.time)
@@ -133,6 +126,8 @@ class WholeFields(Dataset[WeatherBatch]):
     """Whole fields at the times `times` (n,)."""
 
     times: NDArray
+    spec: FieldSpec
+    conditions: Conditions
 
     def __len__(self) -> int:
         return int(self.times.size)
@@ -145,6 +140,11 @@ class WholeFields(Dataset[WeatherBatch]):
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
         raise NotImplementedError
 
+    def _batch(self, low: Tensor, times: NDArray, steps: Sequence[int], **more: Tensor) -> Any:
+        """Of coarse fields without their halo, at `steps` of `times`."""
+        shared = {"low": add_halo(low, self.spec.periodic), "conditioning": self.conditions.fields(steps)}
+        return shared | more | _stamps(times, steps)
+
 
 class FieldDataset(WholeFields):
     """Whole fields of a block of time steps, `every` n-th of them."""
@@ -152,18 +152,14 @@ class FieldDataset(WholeFields):
     def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1) -> None:
         self.store, self.steps = store, range(*block, every)
         self.times = store.times[slice(*block, every)]
-        self.conditions = Conditions(store.spec, store.times)
+        self.spec, self.conditions = store.spec, Conditions(store.spec, store.times)
 
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
         steps = [self.steps[i] for i in items]
         high = _empty(len(steps), *self.store.high.shape[1:])
         low = torch.empty(len(steps), *self.store.low.shape[1:])
         self.store.read_fields(steps, high.numpy(), low.numpy())
-        return {
-            "low": add_halo(low, self.store.spec.periodic),
-            "high": high,
-            "conditioning": self.conditions.fields(steps),
-        } | _stamps(self.store.times, steps)
+        return self._batch(low, self.store.times, steps, high=high)
 
 
 class CoarseDataset(WholeFields):
@@ -190,24 +186,18 @@ class CoarseDataset(WholeFields):
             self.source.read_fields(items, None, low.numpy())
         else:
             low = torch.from_numpy(np.concatenate([self.source.read(i, i + 1)[0] for i in items]))
-        return {
-            "low": add_halo(low, self.spec.periodic),
-            "conditioning": self.conditions.fields(items),
-        } | _stamps(self.times, items)
+        return self._batch(low, self.times, items)
 
 
 def _coarse_reader(path: str, spec: FieldSpec) -> ChannelReader:
     ds, wanted = open_source(path), spec.low_grid
     grid, missing = grid_of(ds), "mask" if spec.masked else "error"
-    reader = ChannelReader(
-        ds, [Channel(n, n) for n in spec.low_channels], np.arange(ds.time.size), path, missing, grid.periodic
-    )
+    channels = [Channel(name, name) for name in spec.low_channels]
+    reader = ChannelReader(ds, channels, np.arange(ds.time.size), path, missing, grid.periodic)
     trained = {name: about.get("units") for name, about in spec.attributes.items()}
     require_same(reader.units, trained, f"'{path}'", "the model")
     if not grid.in_units(wanted.units).lies_on(wanted, 1e-3):
-        raise FdsrError(
-            f"'{path}' has {grid.extent}; the model was trained for {wanted.extent}; regrid the coarse fields"
-        )
+        raise FdsrError(f"'{path}' has {grid.extent}; the model was trained for {wanted.extent}; regrid it")
     return reader
 
 

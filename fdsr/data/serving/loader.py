@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
-from fdsr.data.serving.prefetch import Prefetcher
+from fdsr.data.serving.prefetch import prefetched
 
 Batch = TypeVar("Batch", covariant=True)
 
@@ -63,7 +63,7 @@ class BatchLoader:
         # Nothing happens before the first `next`: trainers make an iterator to see whether they can, and drop it.
         if self.num_workers or self.prefetch < 1:
             return self._fetch()
-        return Prefetcher(self._fetch, self.prefetch)
+        return prefetched(self._fetch, self.prefetch)
 
     def _fetch(self) -> Iterator[Any]:
         if self.num_workers:

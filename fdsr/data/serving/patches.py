@@ -75,9 +75,7 @@ class PatchSampler(Sampler[PatchKey]):
     ) -> None:
         for size, limit, f, axis in zip(patch, shape, factor, ("rows", "columns"), strict=True):
             if size % f or not 0 < size <= limit:
-                raise FdsrError(
-                    f"patch has {size} {axis}; it must be a multiple of the factor {f} and at most the grid's {limit}"
-                )
+                raise FdsrError(f"patch has {size} {axis}; give a multiple of the factor {f}, at most {limit}")
         if roll and not periodic:
             raise FdsrError("data.roll needs longitudes that close the circle; set it to false")
         self.block, self.shape, self.patch, self.factor = block, shape, patch, factor

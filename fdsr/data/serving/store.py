@@ -10,17 +10,15 @@ from typing import Any, TypeVar
 
 import torch
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fdsr.data.field_spec import FieldSpec
-from fdsr.data.making.prepare import STORE_VERSION
 from fdsr.data.making.sources.remote import is_remote, patiently
+from fdsr.data.making.writing import open_finished
 from fdsr.data.serving.cache import Step, StepCache
 from fdsr.data.serving.readers import Reader, open_reader
 from fdsr.data.zarr_groups import array_of
-from fdsr.errors import FdsrError
 from fdsr.grids.dates import year_and_day
 
 T = TypeVar("T")
@@ -58,21 +56,11 @@ class PairStore:
         self.path = str(path)
         storage_options = storage_options if is_remote(self.path) else None  # which may be those of the source
         self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options, time_channels)
-        self.group = self._patiently(lambda: _open_group(self.path, storage_options))
-        version = self.group.attrs.get("version")
-        if version != STORE_VERSION:
-            raise FdsrError(
-                f"'{path}' is not a finished pair store of version {STORE_VERSION} (found {version}); prepare it anew"
-            )
+        self.group = self._patiently(lambda: open_finished(self.path, storage_options))
         # the one document that changes in one step when times are appended; stores of early versions lack it
         consolidated = self.group.metadata.consolidated_metadata is not None
-        ds = self._patiently(
-            lambda: (
-                xr.open_zarr(self.path, chunks=None, consolidated=consolidated, storage_options=storage_options)
-                .drop_vars(["high", "low"])
-                .load()
-            )
-        )
+        how: dict[str, Any] = {"chunks": None, "consolidated": consolidated, "storage_options": storage_options}
+        ds = self._patiently(lambda: xr.open_zarr(self.path, **how).drop_vars(["high", "low"]).load())
         self.times: NDArray = ds.time.values
         self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs), self.path)
         if time_channels:
@@ -121,12 +109,3 @@ class PairStore:
                 reader.read(steps, out)
             elif missing:
                 reader.read([steps[j] for j in missing], [out[j] for j in missing])
-
-
-def _open_group(path: str, storage_options: Mapping[str, Any] | None) -> zarr.Group:
-    try:
-        return zarr.open_group(path, mode="r", storage_options=dict(storage_options) if storage_options else None)
-    except (FileNotFoundError, zarr.errors.GroupNotFoundError) as error:
-        raise FdsrError(
-            f"pair store '{path}' does not exist; make it with 'fdsr prepare' or give data.source"
-        ) from error

@@ -21,7 +21,7 @@ from fdsr.data.serving.loader import BatchLoader
 from fdsr.data.serving.patches import PatchSampler
 from fdsr.data.serving.shares import evaluation_share
 from fdsr.data.serving.store import PairStore
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 
 __all__ = ["WeatherBatch", "WeatherDataModule"]
 
@@ -94,12 +94,8 @@ class WeatherDataModule(L.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         if store is None and source is None and low is None:
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
-        if evaluate_every < 1:
-            raise FdsrError(f"data.evaluate_every is {evaluate_every}; it must be at least 1, which takes every time")
-        if batch_size < 1:
-            raise FdsrError(f"data.batch_size is {batch_size}; it must be at least 1")
-        if context < 0:
-            raise FdsrError(f"data.context is {context}; it must not be negative")
+        require_at_least(0, "data.", context=context)
+        require_at_least(1, "data.", evaluate_every=evaluate_every, batch_size=batch_size)
         require_choice(reader, ReaderName, "reader")
         self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
         self.roll, self.flips, self.patches_per_step = roll, require_flips(flips), patches_per_step
@@ -122,9 +118,7 @@ class WeatherDataModule(L.LightningDataModule):
         if self.store is not None:
             return self.store.spec
         if self._spec is None:
-            raise FdsrError(
-                "no pair store is open; predictions from coarse fields (--low) need --ckpt_path, which knows the grid"
-            )
+            raise FdsrError("no pair store is open; predictions from coarse fields (--low) need a --ckpt_path")
         return self._spec
 
     @spec.setter
@@ -139,10 +133,8 @@ class WeatherDataModule(L.LightningDataModule):
         if self.low is not None or self.path is None or is_remote(self.path):
             return
         if self.config is not None and not Path(self.path).exists():
-            from fdsr.data.making.prepare import (  # what trains on a finished store needs none of it
-                TargetExistsError,
-                prepare,
-            )
+            # what trains on a finished store needs none of it
+            from fdsr.data.making.prepare import TargetExistsError, prepare
 
             with suppress(TargetExistsError):  # made by another process since the line above
                 prepare(self.config, self.path)
@@ -186,42 +178,28 @@ class WeatherDataModule(L.LightningDataModule):
         require_odd(spec.high_channels, spec.attributes, spec.high_transforms, self.flips)
         require_odd(spec.low_channels, spec.attributes, spec.low_transforms, self.flips)
         steps_fit = self.store.resident or block[1] - block[0] <= self.store.cached_steps
-        patch = self.patch or spec.shape
+        # a whole field is used once: nothing is gained by keeping it
+        window = None if steps_fit or self.patch is None else max(1, self.store.cached_steps // 2)
+        patch, areas = self.patch or spec.shape, spec.grid.row_areas if self.by_area else None
         sampler = PatchSampler(
-            block, spec.shape, patch, spec.factor, spec.periodic,
-            self.patches_per_step if self.patch else 1,
-            self.seed,
-            shift=self.shift,
-            roll=self.roll,
-            flips=self.flips,
-            areas=spec.grid.row_areas if self.by_area else None,
-            # a whole field is used once: nothing is gained by keeping it
-            window=None if steps_fit or self.patch is None else max(1, self.store.cached_steps // 2),
-            rank=self._place[0],
+            block, spec.shape, patch, spec.factor, spec.periodic, self.patches_per_step if self.patch else 1, self.seed,
+            shift=self.shift, roll=self.roll, flips=self.flips, areas=areas, window=window, rank=self._place[0],
             world_size=self._place[1],
         )  # fmt: skip
-        if len(sampler) < self.batch_size:
+        if len(sampler) < (size := self.batch_size):
             mend = "raise patches_per_step" if self.patch else "lower batch_size"
             what = "patches" if self.patch else "fields"
-            raise FdsrError(
-                f"an epoch has {len(sampler)} {what} a process, fewer than batch_size {self.batch_size}; {mend}"
-            )
+            raise FdsrError(f"an epoch has {len(sampler)} {what} a process, fewer than batch_size {size}; {mend}")
         # a run that resumes in mid-epoch goes on where it stopped; checkpoints are saved before a batch counts as completed
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current if self.trainer else None
         done = progress.processed if progress else 0
-        if done < len(sampler) // self.batch_size:
-            sampler.skip = done * self.batch_size
+        if done < len(sampler) // size:
+            sampler.skip = done * size
         surroundings = None
         if self.context:
             surroundings = Surroundings(spec.shape, patch, spec.factor, spec.periodic, self.context, self.shift)
-        return BatchLoader(
-            PatchDataset(self.store, patch, surroundings),
-            sampler,
-            self.batch_size,
-            drop_last=True,
-            prefetch=self.prefetch,
-            num_workers=self.num_workers,
-        )
+        patches, ahead, workers = PatchDataset(self.store, patch, surroundings), self.prefetch, self.num_workers
+        return BatchLoader(patches, sampler, size, drop_last=True, prefetch=ahead, num_workers=workers)
 
     def val_dataloader(self) -> BatchLoader | list:
         assert self.store is not None

@@ -24,14 +24,8 @@ class FashionClassifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(
-            _convolution(1, 16),
-            _convolution(16, 32, stride=2),
-            _convolution(32, 32),
-            _convolution(32, 64, stride=2),
-            _convolution(64, 64),
-            _convolution(64, FEATURES),
-        )
+        layers = ((1, 16), (16, 32, 2), (32, 32), (32, 64, 2), (64, 64), (64, FEATURES))  # channels in and out, stride
+        self.trunk = nn.Sequential(*(_convolution(*layer) for layer in layers))
         self.head = nn.Linear(FEATURES, CLASSES)
 
     def features(self, images: Tensor) -> Tensor:

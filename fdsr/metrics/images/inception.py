@@ -46,9 +46,7 @@ class InceptionFeatures(FeatureExtractor):
     def __init__(self, state: Mapping[str, Tensor], layer: int = 2048) -> None:
         super().__init__()
         if layer not in LAYERS:
-            raise FdsrError(
-                f"Inception features of layer {layer} are not offered; choose {' or '.join(map(str, LAYERS))}"
-            )
+            raise FdsrError(f"Inception has no features of layer {layer}; choose {' or '.join(map(str, LAYERS))}")
         self.dimension, self.name = layer, f"inception{layer}"
         self.fingerprint = f"{_ARITHMETIC}-{weights_hash({k: v for k, v in state.items() if not k.startswith('fc.')})}"
         network = blank_network()
@@ -56,9 +54,7 @@ class InceptionFeatures(FeatureExtractor):
             # the classification head is no feature; not every distribution of the weights has it
             network.load_state_dict({**_zeros(network, "fc."), **state}, strict=True)
         except RuntimeError as error:
-            raise FdsrError(
-                "the Inception weights are not those of torch-fidelity's network; see fid_weights"
-            ) from error
+            raise FdsrError("the Inception weights are not those of torch-fidelity; see fid_weights") from error
         first, *others = (_folded(getattr(network, name)) for name in LAYERS[layer])
         self.colour, self.grey = first, _grey(first.conv)
         self.layers = nn.Sequential(*others)
@@ -83,14 +79,12 @@ def resize(images: Tensor, size: int = SIZE) -> Tensor:
     """Bilinear (B, C, H, W) to (B, C, size, size) as TensorFlow 1: pixel i of the output lies at i · H/size, no half-pixel shift."""
     for axis in (-2, -1):
         n = images.shape[axis]
-        place = torch.arange(size, dtype=torch.float32, device=images.device) * torch.tensor(
-            n / size, dtype=torch.float32
-        )
+        step = torch.tensor(n / size, dtype=torch.float32)
+        place = torch.arange(size, dtype=torch.float32, device=images.device) * step
         low = place.long()
         weight = (place - low).reshape(-1, 1) if axis == -2 else place - low
-        images = torch.lerp(
-            images.index_select(axis, low), images.index_select(axis, (low + 1).clamp(max=n - 1)), weight
-        )
+        first, second = (images.index_select(axis, i) for i in (low, (low + 1).clamp(max=n - 1)))
+        images = torch.lerp(first, second, weight)
     return images
 
 

@@ -55,9 +55,7 @@ def _downloaded() -> dict[str, Tensor]:
         return torch.hub.load_state_dict_from_url(URL, map_location="cpu", check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
         reason = getattr(error, "reason", None) or error
-        raise FdsrError(
-            f"FID's Inception weights cannot be downloaded ({reason}); set fid_weights to a file of them"
-        ) from error
+        raise FdsrError(f"FID's Inception weights cannot be downloaded ({reason}); give fid_weights, a file") from error
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -68,11 +68,7 @@ class KernelDistance(Metric):
 
     def compute(self) -> Tensor:
         """()."""
-        features, indices = dim_zero_cat(self.features), dim_zero_cat(self.indices)
-        return self.between(features[indices.argsort()])
-
-    def between(self, features: Tensor) -> Tensor:
-        """() of `features` (N, D) as they stand."""
+        features = dim_zero_cat(self.features)[dim_zero_cat(self.indices).argsort()]
         dtype = working_dtype(features.device)
         x, y = features.to(dtype), self.reference.to(features.device, dtype)
         size = min(self.subset_size, len(x), len(y))

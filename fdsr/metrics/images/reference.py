@@ -59,10 +59,8 @@ def reference(
         if world > 1:
             dist.barrier()  # what is unfinished may go once the whole is there
         partial.unlink(missing_ok=True)
-    return Reference(
-        GaussianStatistics(*(found[name].to(device) for name in GaussianStatistics._fields)),
-        found["features"].to(device),
-    )
+    statistics = GaussianStatistics(*(found[name].to(device) for name in GaussianStatistics._fields))
+    return Reference(statistics, found["features"].to(device))
 
 
 def _compute(

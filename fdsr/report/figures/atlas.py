@@ -79,7 +79,5 @@ def _on_fine_grid(field: xr.DataArray, fine: xr.Dataset) -> np.ndarray:
     """(lat, lon) of `fine`: where the field is coarse, each place has the value of the cell that it lies in."""
     if "lat_low" not in field.dims:
         return field.values
-    rows, columns = (
-        np.abs(fine[axis].values[:, None] - field[f"{axis}_low"].values).argmin(axis=1) for axis in ("lat", "lon")
-    )
-    return field.values[np.ix_(rows, columns)]
+    axes = ((fine[axis].values, field[f"{axis}_low"].values) for axis in ("lat", "lon"))
+    return field.values[np.ix_(*(np.abs(places[:, None] - cells).argmin(axis=1) for places, cells in axes))]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -73,13 +74,12 @@ def draw_distances(ax: Axes, table: SweepTable, name: str, against: str) -> None
 
 def _draw_floor(ax: Axes, floor: float, least: float) -> None:
     """Where the test images stand; in words alone where that is far below everything else."""
+    text: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 7.5}
     if floor * _FAR < least:
-        ax.annotate(
-            f"test images: {floor:.2g} ↓", (0.99, 0.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=7.5
-        )
+        ax.annotate(f"test images: {floor:.2g} ↓", (0.99, 0.01), xycoords="axes fraction", **text)
         return
     ax.axhline(floor, color=ink(), lw=0.8, ls=":")
-    ax.annotate("test images", (0.99, floor), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7.5)
+    ax.annotate("test images", (0.99, floor), xycoords=("axes fraction", "data"), **text)
 
 
 def curve_row(table: SweepTable) -> list[Panel]:

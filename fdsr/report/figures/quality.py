@@ -34,10 +34,9 @@ def quality_row(study: Study, metric: str, variable: str, ylabel: str, what: str
         points = [(e, x, y) for e, x, y in known if x is not None and y is not None]
         if points:
             alt = "; ".join(f"{e.label}: {y.value:.4g} at {x:.4g}" for e, x, y in points)
-            draw = partial(
-                draw_quality, points=points, looks=study.looks, xlabel=xlabel, ylabel=ylabel, counts=name == "NFE"
-            )
-            panels.append(Panel(f"{what} against {name}", draw, alt, [study.looks[e.label] for e, _, _ in points]))
+            looks, axes = study.looks, {"xlabel": xlabel, "ylabel": ylabel, "counts": name == "NFE"}
+            draw = partial(draw_quality, points=points, looks=looks, **axes)  # type: ignore[arg-type]
+            panels.append(Panel(f"{what} against {name}", draw, alt, [looks[e.label] for e, _, _ in points]))
     return panels
 
 
@@ -71,9 +70,8 @@ def draw_quality(
     else:
         log_axis(ax, "x")
     ax.margins(y=0.12)
-    if min(values) > 0 and max(values) > _WIDE * min(
-        values
-    ):  # interpolation's spectrum would press all others onto the axis
+    # interpolation's spectrum would press all others onto the axis
+    if min(values) > 0 and max(values) > _WIDE * min(values):
         log_axis(ax, "y")
 
 

@@ -58,10 +58,10 @@ def tables_of_fields(run: TestedRun) -> Iterator[tuple[str, tuple[str, ...], Row
         own = scores.sel(variable=variable)
         if "spectrum" in own:
             band = band_near_45(own)
-            yield names.power_ratio(variable), RATIO_COLUMNS, _ratio_rows(band)
-            yield names.spectra(variable), SPECTRA_COLUMNS, list(_spectra_rows(band, run.members > 1))
+            yield names.score(names.POWER_RATIO, variable), RATIO_COLUMNS, _ratio_rows(band)
+            yield names.score(names.SPECTRA, variable), SPECTRA_COLUMNS, list(_spectra_rows(band, run.members > 1))
         if "rank_histogram" in own and run.members > 1:
-            yield names.ranks(variable), RANK_COLUMNS, _rank_rows(own.rank_histogram.values)
+            yield names.score(names.RANKS, variable), RANK_COLUMNS, _rank_rows(own.rank_histogram.values)
 
 
 def figures_of(folder: RunFolder) -> dict[str, Path]:

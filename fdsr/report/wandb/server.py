@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fdsr.atomic import write_text
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, one_line
 from fdsr.report.studies import Study
 from fdsr.report.sweep_table import SweepTable
 
@@ -46,22 +46,18 @@ def publish(text: str, studies: Sequence[Study], sweeps: Sequence[SweepTable], o
         raise FdsrError(_EXTRA) from error
     found = build.chapters(studies, sweeps)
     path = output / SPECIFICATION
-    specification = build.specification(
-        build.make_workspace(entity, project, found), build.make_report(entity, project, found)
-    )
-    write_text(path, json.dumps(specification, indent=1, ensure_ascii=False) + "\n")
-    runs = [run for study in studies for entry in study.entries for run in entry.runs]
+    both = build.make_workspace(entity, project, found), build.make_report(entity, project, found)
+    write_text(path, json.dumps(build.specification(*both), indent=1, ensure_ascii=False) + "\n")
+    runs = [run for study in studies for run in study.runs]
     absent = sum(not build.run_ids(run) for run in runs)
-    print(
-        f"wandb:  {path}" + (f" ({absent} of {len(runs)} runs were not logged and will be missing)" if absent else "")
-    )
+    print(f"wandb:  {path}" + (f" ({absent} of {len(runs)} runs were not logged and are missing)" if absent else ""))
 
     import wandb
 
     try:
         if not wandb.login(prompt=False, verify=False):
             raise FdsrError(
-                f"nobody is logged in to Weights & Biases, so '{path}' was not saved there; give 'wandb login' first"
+                f"nobody is logged in to Weights & Biases, so '{path}' is not saved there; give 'wandb login'"
             )
         entity = entity or str(wandb.Api().default_entity or "")
         for built in (build.make_workspace(entity, project, found), build.make_report(entity, project, found)):
@@ -69,5 +65,4 @@ def publish(text: str, studies: Sequence[Study], sweeps: Sequence[SweepTable], o
     except FdsrError:
         raise
     except Exception as error:  # of a kind of its own for each way in which a server can fail
-        said = " ".join(str(error).split())[:300]
-        raise FdsrError(f"Weights & Biases did not take '{path}': {said or type(error).__name__}") from error
+        raise FdsrError(f"Weights & Biases did not take '{path}': {one_line(error)}") from error

@@ -6,8 +6,10 @@ Every key is one that the runs log: panels are made of what `summary_of_fields` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
@@ -20,14 +22,7 @@ from fdsr.report.page import study_notes, study_table
 from fdsr.report.runs import TestedRun
 from fdsr.report.studies import EVERY, Study
 from fdsr.report.sweep_table import NAMES, SweepTable
-from fdsr.report.wandb.results import (
-    RANK_COLUMNS,
-    RATIO_COLUMNS,
-    SPECTRA_COLUMNS,
-    figures_of,
-    summary_of_fields,
-    tables_of_fields,
-)
+from fdsr.report.wandb import results
 
 TITLE = "Comparison of methods"
 _LINE = "wandb/line/v0"  # W&B's own chart of a table's columns
@@ -36,11 +31,15 @@ _COLUMNS = (names.METHOD, names.SEED, names.MEMBERS, names.NFE)
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. text: Markdown above the panels. panels: made anew at each call, since grids place them."""
+    """A part of the page. text: Markdown above the panels."""
 
     name: str
-    text: str = ""
-    panels: Callable[[], list[Any]] = field(default=list)
+    text: str
+    panels: Sequence[Any] = ()
+
+    def copies(self) -> list[Any]:
+        """Of the panels: the grid that shows them places them."""
+        return deepcopy(list(self.panels))
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def chapters(studies: Sequence[Study], sweeps: Sequence[SweepTable]) -> list[Cha
     titles = [chapter.title for chapter in found]
     # sections are told apart by their names
     return [
-        replace(chapter, title=f"{chapter.title} ({number})") if titles.count(chapter.title) > 1 else chapter
-        for number, chapter in enumerate(found, start=1)
+        replace(part, title=f"{part.title} ({number})") if titles.count(part.title) > 1 else part
+        for number, part in enumerate(found, start=1)
     ]
 
 
@@ -74,7 +73,7 @@ def make_workspace(entity: str, project: str, found: Sequence[Chapter]) -> ws.Wo
         sections=[
             ws.Section(
                 name=f"{chapter.title}: {section.name}" if len(found) > 1 else section.name,
-                panels=[*([wr.MarkdownPanel(markdown=section.text)] if section.text else []), *section.panels()],
+                panels=[*([wr.MarkdownPanel(markdown=section.text)] if section.text else []), *section.copies()],
                 is_open=True,
             )
             for chapter in found
@@ -95,10 +94,10 @@ def make_report(entity: str, project: str, found: Sequence[Chapter]) -> wr.Repor
         runs = _among(chapter.ids)
         for section in chapter.sections:
             blocks += [wr.H2(section.name), *([wr.MarkdownBlock(section.text)] if section.text else [])]
-            if panels := section.panels():
+            if section.panels:
                 # of the report's own project: another one would be looked up on the server
                 runset = wr.Runset(name=chapter.title, filters=runs)
-                blocks.append(wr.PanelGrid(runsets=[runset], panels=panels))
+                blocks.append(wr.PanelGrid(runsets=[runset], panels=section.copies()))
     return wr.Report(entity=entity, project=project, title=TITLE, blocks=blocks, width="fluid")
 
 
@@ -120,34 +119,37 @@ def run_ids(run: TestedRun) -> list[str]:
 
 
 def _study(study: Study) -> Chapter:
-    runs = [run for entry in study.entries for run in entry.runs]
-    logged = {key: None for run in runs for key in summary_of_fields(run)}
-    tables = {key: columns for run in runs for key, columns, _ in tables_of_fields(run)}
-    drawn = {key: None for run in runs for key in figures_of(run.folder)}
+    runs = study.runs
+    logged = {key: None for run in runs for key in results.summary_of_fields(run)}
+    tables = {key: columns for run in runs for key, columns, _ in results.tables_of_fields(run)}
+    drawn = {key: None for run in runs for key in results.figures_of(run.folder)}
     wanted = [
         names.either(score.name, score.stand_in, v) if score.stand_in else names.score(score.name, v)
-        for v in study.variables
-        for score in scores_against_cost(study)
+        for v, score in product(study.variables, scores_against_cost(study))
     ]
     shown = [key for key in wanted if key in logged]
     times = [names.SECONDS_PER_MEMBER] if names.SECONDS_PER_MEMBER in logged else []
+    costs: dict[str, Any] = {"network evaluations a member": wr.Config(names.NFE)}
+    if times:
+        costs["seconds a member"] = wr.SummaryMetric(names.SECONDS_PER_MEMBER)
+    ranks = _charts(tables, results.RANK_COLUMNS, 0, 1)
     markdown = "\n\n".join(_markdown(study, variable) for variable in (EVERY, *study.variables))
     sections = (
         Section("Table", markdown),
-        Section("Quality against cost", "Lower left is better.", lambda: _costs(shown, times)),
-        Section("Power against the truth's", "", lambda: _charts(tables, RATIO_COLUMNS, 0, 2)),
-        Section("Spectra", "", lambda: _charts(tables, SPECTRA_COLUMNS, 0, 3, stroke=2)),
-        Section("Rank histograms", "Flat is calibrated; a bowl is too narrow.", lambda: _charts(tables, RANK_COLUMNS, 0, 1)),
-        Section("Training", "", lambda: _curves(_losses(runs))),
-        Section("Maps", "", lambda: [wr.MediaBrowser(title="first time of the test", media_keys=[*drawn])] if drawn else []),
-        Section("Runs", "", lambda: [wr.RunComparer(diff_only="split")]),
-    )  # fmt: skip
+        Section("Quality against cost", "Lower left is better.", _against(costs, {key: key for key in shown})),
+        Section("Power against the truth's", "", _charts(tables, results.RATIO_COLUMNS, 0, 2)),
+        Section("Spectra", "", _charts(tables, results.SPECTRA_COLUMNS, 0, 3, stroke=2)),
+        Section("Rank histograms", "Flat is calibrated; a bowl is too narrow.", ranks),
+        Section("Training", "", _curves(_losses(runs))),
+        Section("Maps", "", [wr.MediaBrowser(title="first time of the test", media_keys=[*drawn])] if drawn else []),
+        Section("Runs", "", [wr.RunComparer(diff_only="split")]),
+    )
     return Chapter(
         study.title,
         study_notes(study),
         tuple(dict.fromkeys(id for run in runs for id in run_ids(run))),
         (*(f"config:{name}.value" for name in _COLUMNS), *(f"summary:{key}" for key in [*shown, *times])),
-        tuple(section for section in sections if section.name == "Table" or section.panels()),
+        tuple(section for section in sections if section.name == "Table" or section.panels),
     )
 
 
@@ -166,14 +168,11 @@ def _markdown(study: Study, variable: str) -> str:
     return "\n".join([table["caption"] + ".", "", *("| " + " | ".join(line) + " |" for line in lines)])
 
 
-def _costs(shown: Sequence[str], times: Sequence[str]) -> list[Any]:
-    """Scores against network evaluations and against time. A logarithmic axis has no place for no evaluation at all."""
-    places: list[tuple[str, Any]] = [("network evaluations a member", wr.Config(names.NFE))]
-    places += [("seconds a member", wr.SummaryMetric(key)) for key in times]
+def _against(costs: Mapping[str, Any], keys: Mapping[str, str], **settings: Any) -> list[Any]:
+    """What is logged as `keys` (name → key) against each cost. A logarithmic axis has no place for no evaluation at all."""
     return [
-        wr.ScatterPlot(title=f"{key} against {title}", x=x, y=wr.SummaryMetric(key), log_x=True)
-        for key in shown
-        for title, x in places
+        wr.ScatterPlot(title=f"{name} against {cost}", x=x, y=wr.SummaryMetric(key), log_x=True, **settings)
+        for (name, key), (cost, x) in product(keys.items(), costs.items())
     ]
 
 
@@ -208,31 +207,21 @@ def _curves(keys: Sequence[str]) -> list[Any]:
 
 
 def _sweep(table: SweepTable) -> Chapter:
-    keys = {name: names.distance(name) for name in table.distances}
+    keys = {NAMES[name]: names.distance(name) for name in table.distances}
     trained = [names.distance(name) for name in dict.fromkeys(table.curves.get("metric", ()))]
-    places: list[tuple[str, Any]] = [
-        ("network evaluations an image", wr.Config(names.NFE)),
-        ("seconds an image", wr.SummaryMetric(names.SECONDS_PER_IMAGE)),
-    ]
+    seconds = {"seconds an image": wr.SummaryMetric(names.SECONDS_PER_IMAGE)}
+    costs = {"network evaluations an image": wr.Config(names.NFE)} | seconds
     sections = (
-        Section(
-            "Distance against steps",
-            "",
-            lambda: [
-                wr.ScatterPlot(title=f"{NAMES[n]} against {what}", x=x, y=wr.SummaryMetric(key), log_x=True, log_y=True)
-                for n, key in keys.items()
-                for what, x in places
-            ],
-        ),
-        Section("Distance in training", "", lambda: _curves(trained)),
-        Section("Samples", "", lambda: [wr.MediaBrowser(title="samples", media_keys=[names.SAMPLES])]),
+        Section("Distance against steps", "", _against(costs, keys, log_y=True)),
+        Section("Distance in training", "", _curves(trained)),
+        Section("Samples", "", [wr.MediaBrowser(title="samples", media_keys=[names.SAMPLES])]),
     )
     columns = (
         *(f"config:{name}.value" for name in (names.METHOD, names.SEED, names.NFE)),
         *(f"summary:{key}" for key in [*keys.values(), names.SECONDS_PER_IMAGE]),
     )
     ids = dict.fromkeys(id for run in RunFolder.below(table.path.parent) for id in run.wandb_runs.read().values())
-    return Chapter(table.name, (), tuple(ids), columns, tuple(s for s in sections if s.panels()))
+    return Chapter(table.name, (), tuple(ids), columns, tuple(s for s in sections if s.panels))
 
 
 def _among(ids: Iterable[str]) -> str:

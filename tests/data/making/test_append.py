@@ -109,7 +109,7 @@ def test_refused(tmp_path: Path, years: tuple[xr.Dataset, str, Path]) -> None:
         append(target, first, factor=(2, 2))
     with pytest.raises(FdsrError, match="prepared with crop None"):
         append(target, first, crop=(0, 60, 90, 205))
-    with pytest.raises(FdsrError, match="nothing can be said of compression"):
+    with pytest.raises(FdsrError, match="takes no compression"):
         append(target, first, compression="zstd")
     with pytest.raises(FdsrError, match="prepare it first"):
         append(tmp_path / "other.zarr", first)

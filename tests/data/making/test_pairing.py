@@ -60,7 +60,7 @@ def test_a_source_that_does_not_reach() -> None:
         regridding(Grid(np.linspace(60, 30, 31), 1.0 * np.arange(360)), target, "x")
     with pytest.raises(FdsrError, match=r"covers lon .*--crop"):
         regridding(Grid(centred(180), 1.0 * np.arange(100)), target, "x")
-    with pytest.raises(FdsrError, match="'x' lies on a plane, but is wanted on latitudes and longitudes; regrid it"):
+    with pytest.raises(FdsrError, match="'x' lies on a plane, not on latitudes and longitudes; regrid it"):
         regridding(Grid(centred(180), 1.0 * np.arange(360), "km"), target, "x")
 
 

@@ -40,9 +40,9 @@ def test_split_by_dates_takes_them_whole(train: Dates, test: Dates, sizes: tuple
 
 def test_blocks_that_meet_are_refused_where_a_gap_is_asked_for() -> None:
     split = {"train": "2020/2020", "test": "2021/2021"}
-    with pytest.raises(FdsrError, match="0 snapshots apart; the gap asks for 1: move their dates apart, or set gap 0"):
+    with pytest.raises(FdsrError, match="0 snapshots apart; gap is 1: move their dates apart, or set gap 0"):
         split_blocks(SIX_HOURLY, split, 1, "s.zarr")
-    with pytest.raises(FdsrError, match=r"-4 snapshots apart; the gap asks for 0: move their dates apart$"):
+    with pytest.raises(FdsrError, match=r"-4 snapshots apart; gap is 0: move their dates apart$"):
         split_blocks(SIX_HOURLY, {"train": "2020/2021-01-01", "test": "2021/2021"}, 0, "s.zarr")
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fdsr.data.serving.loader import BatchLoader
-from fdsr.data.serving.prefetch import Prefetcher
+from fdsr.data.serving.prefetch import prefetched
 
 
 def threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name == "fdsr-prefetch"]
+    return [t for t in threading.enumerate() if t.name.startswith("fdsr-prefetch")]
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
@@ -36,7 +36,7 @@ def no_thread_is_left() -> Iterator[None]:
 @pytest.mark.parametrize("depth", [1, 2, 7])
 @pytest.mark.parametrize("n", [0, 1, 2, 30])
 def test_all_items_in_order(depth: int, n: int) -> None:
-    items = Prefetcher(lambda: range(n), depth)
+    items = prefetched(lambda: range(n), depth)
     assert list(items) == list(range(n))
     assert next(items, "end") == "end"
 
@@ -49,7 +49,7 @@ def test_runs_ahead_but_not_further_than_its_depth() -> None:
             made.append(i)
             yield i
 
-    ahead = Prefetcher(items, 3)
+    ahead = prefetched(items, 3)
     assert not made and not threads()  # nothing before the first item is asked for
     assert next(ahead) == 0
     assert eventually(lambda: len(made) == 5)  # one given out, three waiting, one in hand
@@ -64,7 +64,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
         yield 2
         raise KeyError("three")
 
-    ahead = Prefetcher(items, 5)
+    ahead = prefetched(items, 5)
     assert [next(ahead), next(ahead)] == [1, 2]
     with pytest.raises(KeyError, match="three"):
         next(ahead)
@@ -77,7 +77,7 @@ def test_an_error_before_the_first_item() -> None:
         yield 1
 
     with pytest.raises(OSError, match="gone"):
-        next(Prefetcher(items, 1))
+        next(prefetched(items, 1))
 
 
 @pytest.mark.parametrize("taken", [1, 3])
@@ -91,7 +91,7 @@ def test_close_ends_the_thread_and_the_source(taken: int, depth: int) -> None:
         finally:
             closed.set()
 
-    ahead = Prefetcher(items, depth)
+    ahead = prefetched(items, depth)
     for _ in range(taken):
         next(ahead)
     assert len(threads()) == 1
@@ -101,7 +101,7 @@ def test_close_ends_the_thread_and_the_source(taken: int, depth: int) -> None:
 
 
 def test_dropping_the_iterator_ends_the_thread() -> None:
-    for value in Prefetcher(lambda: iter(range(10**9)), 2):
+    for value in prefetched(lambda: iter(range(10**9)), 2):
         if value == 3:
             break
     gc.collect()

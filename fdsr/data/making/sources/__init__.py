@@ -6,12 +6,6 @@ from fdsr.data.making.sources.opening import open_source
 from fdsr.data.making.sources.remote import patiently, reported
 
 __all__ = [
-    "Channel",
-    "open_source",
-    "parse_channels",
-    "patiently",
-    "reported",
-    "require_variables",
-    "resolve",
+    "Channel", "open_source", "parse_channels", "patiently", "reported", "require_variables", "resolve",
     "source_identity",
-]
+]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,8 +61,8 @@ def _meaning(error: Exception) -> str:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
     text = " | ".join(f"{type(e).__name__} {e}" for e in chain).lower()
-    for words, meaning in _MEANINGS:
-        if any(word in text for word in words):
+    for words, meaning in _MEANINGS.items():
+        if re.search(words, text):
             return meaning
     return f"cannot be read: {first_line(error)}"
 
@@ -72,49 +73,19 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-# looked for in the types and messages of the whole chain of causes, first match wins: (words, meaning)
-_MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
-        ("s3fs", "gcsfs", "adlfs", "no module named", "importerror", "protocol not known"),
-        "needs a Python package for its protocol: pip install s3fs (s3://), gcsfs (gs://) or aiohttp (https://)",
+# looked for in the types and messages of the whole chain of causes, first match wins: words → meaning
+_MEANINGS = {
+    "s3fs|gcsfs|adlfs|no module named|importerror|protocol not known": (
+        "needs a Python package for its protocol: pip install s3fs (s3://), gcsfs (gs://) or aiohttp (https://)"
     ),
-    (
-        (
-            "nocredentials",
-            "unable to locate credentials",
-            "permissionerror",
-            "forbidden",
-            "access denied",
-            "accessdenied",
-            "unauthorized",
-            "invalidaccesskeyid",
-            "signaturedoesnotmatch",
-            "anonymous caller",
-            "invalid credentials",
-        ),
-        "refuses access; check permissions and credentials (for a public bucket --storage-option anon=true)",
+    "nocredentials|unable to locate credentials|permissionerror|forbidden|access ?denied|unauthorized|invalidaccesskeyid|"
+    "signaturedoesnotmatch|anonymous caller|invalid credentials": (
+        "refuses access; check permissions and credentials (for a public bucket --storage-option anon=true)"
     ),
-    (
-        ("nosuchbucket", "bucket does not exist"),
-        "names a bucket that does not exist; check its name and the endpoint",
+    "nosuchbucket|bucket does not exist": "names a bucket that does not exist; check its name and the endpoint",
+    "endpointconnection|cannot connect|connectionrefused|connect call failed|connection refused|name or service not known|"
+    "clientconnector|timeout|timed out|connectionreset|serverdisconnected|connection ?(was )?closed": (
+        "cannot be reached; check the network and the endpoint, then run the same command again"
     ),
-    (
-        (
-            "endpointconnection",
-            "cannot connect",
-            "connectionrefused",
-            "connect call failed",
-            "connection refused",
-            "name or service not known",
-            "clientconnector",
-            "timeout",
-            "timed out",
-            "connectionreset",
-            "serverdisconnected",
-            "connectionclosed",
-            "connection was closed",
-        ),
-        "cannot be reached; check the network and the endpoint, then run the same command again",
-    ),
-    (("filenotfound", "groupnotfound", "nosuchkey"), "does not exist; check the path"),
-)
+    "filenotfound|groupnotfound|nosuchkey": "does not exist; check the path",
+}

@@ -74,20 +74,18 @@ def _pipeline(array: zarr.Array) -> tuple[str | None, np.dtype]:
     metadata: Any = array.metadata.to_dict()
     if metadata["zarr_format"] == 2:
         if metadata.get("filters") or metadata.get("order", "C") != "C":
-            raise UnsuitableStoreError(f"array '{array.store_path}' has filters or columns first; use reader 'zarr'")
+            raise UnsuitableStoreError(array, "has filters or columns first; use reader 'zarr'")
         compressor, dtype = metadata.get("compressor"), np.dtype(metadata["dtype"])
         names = [compressor["id"]] if compressor else []
     else:
         names = [codec["name"] for codec in metadata["codecs"]]
         if names[:1] != ["bytes"]:
-            raise UnsuitableStoreError(f"array '{array.store_path}' has codec '{names[0]}' first; use reader 'zarr'")
+            raise UnsuitableStoreError(array, f"has codec '{names[0]}' first; use reader 'zarr'")
         endian = metadata["codecs"][0].get("configuration", {}).get("endian", "little")
         dtype, names = np.dtype(array.dtype).newbyteorder("<" if endian == "little" else ">"), names[1:]
     if len(names) > 1 or any(name not in _DECOMPRESS for name in names):
-        raise UnsuitableStoreError(
-            f"array '{array.store_path}' has codecs {', '.join(names)}; the direct reader knows one of "
-            f"{', '.join(_DECOMPRESS)}; use reader 'zarr'"
-        )
+        why = f"has codecs {', '.join(names)}, not one of {', '.join(_DECOMPRESS)}; use reader 'zarr'"
+        raise UnsuitableStoreError(array, why)
     if dtype.kind not in "fiu":
-        raise UnsuitableStoreError(f"array '{array.store_path}' holds {dtype}, not numbers")
+        raise UnsuitableStoreError(array, f"holds {dtype}, not numbers")
     return (names[0] if names else None), dtype

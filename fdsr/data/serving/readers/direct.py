@@ -27,13 +27,11 @@ class DirectReader(Reader):
     def __init__(self, array: zarr.Array, threads: int) -> None:
         super().__init__(array, threads)
         if not isinstance(array.store, LocalStore):
-            raise UnsuitableStoreError(f"array '{array.store_path}' is not on a local disk; use reader 'zarr'")
+            raise UnsuitableStoreError(array, "is not on a local disk; use reader 'zarr'")
         if getattr(array, "shards", None):
-            raise UnsuitableStoreError(f"array '{array.store_path}' is sharded; use reader 'zarr' or 'tensorstore'")
+            raise UnsuitableStoreError(array, "is sharded; use reader 'zarr' or 'tensorstore'")
         if array.chunks != (1, *self.shape[1:]):
-            raise UnsuitableStoreError(
-                f"array '{array.store_path}' has chunks {array.chunks}, not one whole time step each; use reader 'zarr'"
-            )
+            raise UnsuitableStoreError(array, f"has chunks {array.chunks}, not of a time step each; use reader 'zarr'")
         self._decoder = ChunkDecoder(array)
         self._fill = array.fill_value if array.fill_value is not None else 0
         # of every chunk's path but its number: zarr-python would put each together anew
@@ -50,9 +48,7 @@ class DirectReader(Reader):
             out[...] = self._fill
             return
         except OSError as error:
-            raise FdsrError(
-                f"chunk '{path}' cannot be read: {error.strerror}; check the disk and its rights"
-            ) from error
+            raise FdsrError(f"chunk '{path}' cannot be read: {error.strerror}; check disk and rights") from error
         try:
             size = os.fstat(handle).st_size
             if self._decoder.plain:

@@ -18,7 +18,10 @@ FloatStep = NDArray[np.float32]
 
 
 class UnsuitableStoreError(FdsrError):
-    """A reader cannot read this store; the message says why and names another."""
+    """A reader cannot read this array; `why` says what is in the way, and names another reader."""
+
+    def __init__(self, array: zarr.Array, why: str) -> None:
+        super().__init__(f"array '{array.store_path}' {why}")
 
 
 class Reader(ABC):
@@ -37,9 +40,7 @@ class Reader(ABC):
 
     def __init__(self, array: zarr.Array, threads: int) -> None:
         if array.ndim != 4:
-            raise UnsuitableStoreError(
-                f"array '{array.store_path}' has {array.ndim} dimensions; a pair store's have four"
-            )
+            raise UnsuitableStoreError(array, f"has {array.ndim} dimensions instead of four")
         self.array, self.threads = array, threads
         self.shape = tuple(int(n) for n in array.shape)
         self._process = os.getpid()
@@ -55,9 +56,7 @@ class Reader(ABC):
         underneath would crash or hang in.
         """
         if not self.survives_fork and os.getpid() != self._process:
-            raise FdsrError(
-                f"reader '{self.name}' cannot be used in a forked process; start workers by 'forkserver' or 'spawn'"
-            )
+            raise FdsrError(f"reader '{self.name}' cannot be used in a forked process; start it by forkserver or spawn")
         for step in steps:
             if not 0 <= step < self.shape[0]:
                 raise FdsrError(f"array '{self.array.store_path}' has no time step {step}; it has {self.shape[0]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import zarr
 from zarr.storage import LocalStore
 
@@ -13,8 +15,6 @@ from fdsr.data.serving.readers.zarr_python import ZarrReader
 from fdsr.errors import FdsrError
 
 READERS: dict[str, type[Reader]] = {r.name: r for r in (DirectReader, TensorStoreReader, ZarrReader)}
-# by speed where they are fit; not tensorstore, whose threads are its own and which may not be installed
-_AUTOMATIC: tuple[type[Reader], ...] = (DirectReader, ZarrReader)
 
 
 def open_reader(array: zarr.Array, name: str = "auto", threads: int | None = None) -> Reader:
@@ -28,21 +28,17 @@ def open_reader(array: zarr.Array, name: str = "auto", threads: int | None = Non
         return READERS[name](array, threads)
     if name != "auto":
         raise FdsrError(f"reader '{name}' is unknown; choose one of auto, {', '.join(READERS)}")
-    for reader in _AUTOMATIC[:-1]:
-        try:
-            return reader(array, threads)
-        except UnsuitableStoreError:
-            continue
-    return _AUTOMATIC[-1](array, threads)
+    # not tensorstore, whose threads are its own and which may not be installed
+    with suppress(UnsuitableStoreError):
+        return DirectReader(array, threads)
+    return ZarrReader(array, threads)
 
 
 def available_readers(array: zarr.Array) -> list[str]:
     """Names of the readers that can read `array`."""
     fit = []
     for name, reader in READERS.items():
-        try:
+        with suppress(UnsuitableStoreError):
             reader(array, 1)
-        except UnsuitableStoreError:
-            continue
-        fit.append(name)
+            fit.append(name)
     return fit

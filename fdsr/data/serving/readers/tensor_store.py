@@ -11,7 +11,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from fdsr.data.serving.readers.reader import FloatStep, Reader, UnsuitableStoreError
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, one_line
 
 
 class TensorStoreReader(Reader):
@@ -25,11 +25,9 @@ class TensorStoreReader(Reader):
         try:
             import tensorstore
         except ImportError as error:
-            raise UnsuitableStoreError(
-                "reader 'tensorstore' needs the package tensorstore; install it with: pip install 'fdsr[tensorstore]'"
-            ) from error
+            raise UnsuitableStoreError(array, "needs tensorstore: pip install 'fdsr[tensorstore]'") from error
         if not isinstance(array.store, LocalStore):
-            raise UnsuitableStoreError(f"array '{array.store_path}' is not on a local disk; use reader 'zarr'")
+            raise UnsuitableStoreError(array, "is not on a local disk; use reader 'zarr'")
         self._library: Any = tensorstore
         driver = {2: "zarr", 3: "zarr3"}[array.metadata.zarr_format]
         path = Path(array.store.root) / array.path
@@ -41,10 +39,8 @@ class TensorStoreReader(Reader):
                 context=tensorstore.Context({"data_copy_concurrency": {"limit": threads}}),
             ).result()
         except ValueError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise UnsuitableStoreError(
-                f"tensorstore cannot open '{array.store_path}' ({reason}); use reader 'zarr'"
-            ) from error
+            why = f"cannot be opened by tensorstore ({one_line(error)}); use reader 'zarr'"
+            raise UnsuitableStoreError(array, why) from error
         self._steps = opened if opened.dtype.name == "float32" else tensorstore.cast(opened, tensorstore.float32)
 
     def read_step(self, step: int, out: FloatStep) -> None:
@@ -56,12 +52,8 @@ class TensorStoreReader(Reader):
                 target = self._library.array(out, copy=False)
                 target.write(self._steps[list(steps)]).result()
             else:
-                writes = [
-                    self._library.array(each, copy=False).write(self._steps[step])
-                    for step, each in zip(steps, out, strict=True)
-                ]
-                for write in writes:
+                targets = [self._library.array(each, copy=False) for each in out]
+                for write in [t.write(self._steps[step]) for step, t in zip(steps, targets, strict=True)]:
                     write.result()
         except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise FdsrError(f"'{self.array.store_path}' cannot be read ({reason}); check the store") from error
+            raise FdsrError(f"'{self.array.store_path}' cannot be read ({one_line(error)}); check the store") from error

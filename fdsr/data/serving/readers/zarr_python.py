@@ -9,7 +9,7 @@ from zarr.storage import LocalStore
 
 from fdsr.data.making.sources.remote import patiently
 from fdsr.data.serving.readers.reader import FloatStep, Reader
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, one_line
 
 
 class ZarrReader(Reader):
@@ -34,9 +34,5 @@ class ZarrReader(Reader):
             raise
         except Exception as error:  # every store and codec has exceptions of its own
             raise FdsrError(
-                f"time step {step} of '{self.array.store_path}' cannot be read ({_line(error)}); check the store"
+                f"time step {step} of '{self.array.store_path}' cannot be read ({one_line(error)}); check the store"
             ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
