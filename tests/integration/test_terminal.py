@@ -40,7 +40,9 @@ def test_a_gan_is_trained_without_advice(
         assert warned("fit", *common, *more) == []
         said = capfd.readouterr()
         assert [
-            line for line in re.split(r"[\r\n]+", said.err) if line and not line.startswith("preparing pairs")
+            line
+            for line in re.split(r"[\r\n]+", said.err)
+            if line and not line.startswith(("preparing pairs", "local scale"))
         ] == []
         assert said.out.split() == ["checkpoint:", str(tmp_path / "run/checkpoints/last.ckpt")]
     assert warned("test", *common) == []
