@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from fdsr.atomic import written_whole
@@ -20,11 +22,9 @@ def write_grid(path: Path, images: Tensor, margin: int = 2) -> Path:
     n, _, height, width = images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    size = (rows * (height + margin) + margin, columns * (width + margin) + margin)
-    canvas = torch.full((3, *size), 255, dtype=torch.uint8)
-    for i, image in enumerate(images.cpu()):
-        y, x = (margin + place * (size + margin) for place, size in ((i // columns, height), (i % columns, width)))
-        canvas[:, y : y + height, x : x + width] = image
+    tiles = torch.full((rows * columns, 3, height + margin, width + margin), 255, dtype=torch.uint8)
+    tiles[:n, :, margin:, margin:] = images.cpu()
+    canvas = F.pad(rearrange(tiles, "(r c) rgb h w -> rgb (r h) (c w)", r=rows), (0, margin, 0, margin), value=255)
     with written_whole(path) as partial:
-        imsave(partial, np.ascontiguousarray(canvas.permute(1, 2, 0).numpy()), format="png")
+        imsave(partial, np.ascontiguousarray(rearrange(canvas, "rgb h w -> h w rgb")), format="png")
     return path

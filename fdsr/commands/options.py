@@ -20,18 +20,16 @@ class Parser(argparse.ArgumentParser):
         raise FdsrError(f"{self.verb}: {message} (see 'fdsr {self.verb} --help')")
 
 
-def positive(text: str) -> int:
+def positive(text: str, least: int = 1) -> int:
     """A whole number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    if not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
     return int(text)
 
 
 def not_negative(text: str) -> int:
     """A whole number of at least 0."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
-    return int(text)
+    return positive(text, least=0)
 
 
 def sides(text: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ of at most 15°, with the circumference at φ̄, again for |φ̄| ≤ 75°.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,20 +97,13 @@ def spectral_bands(grid: Grid) -> list[Band]:
     if not grid.spherical:
         return [Band(0, height, width, 1, grid.spacing, float("nan"), 1.0)]
     rows = max(MIN_POINTS, int(np.floor(MAX_HEIGHT_DEGREES / mean_step(grid.rows) + 1e-6)))
-    n_bands = min(-(-height // rows), height // MIN_POINTS)
     bands = []
-    for index in np.array_split(np.arange(height), n_bands):
-        start, stop = int(index[0]), int(index[-1]) + 1
-        part = grid.part(slice(start, stop))
-        mean = float(part.rows.mean())
-        if abs(mean) > MAX_LATITUDE:
-            continue
+    for start, stop, part, mean, area in _latitude_bands(grid, min(-(-height // rows), height // MIN_POINTS)):
         dy, dx = part.spacing
         ideal = max(stop - start, round((stop - start) * dy / dx))
         n_boxes = max(1, round(width / ideal))
         if width // n_boxes < MIN_POINTS:
             n_boxes = 1
-        area = float(grid.row_areas[start:stop].sum())
         bands.append(Band(start, stop, width // n_boxes, n_boxes, (dy, dx), mean, area))
     return bands
 
@@ -120,12 +114,15 @@ def zonal_bands(grid: Grid) -> list[ZonalBand]:
         return []
     n, width = grid.shape
     height = float(np.ptp(grid.rows)) * n / max(1, n - 1)
-    bands = []
-    for index in np.array_split(np.arange(n), max(1, int(np.ceil(height / MAX_HEIGHT_DEGREES - 1e-6)))):
-        if index.size == 0:
-            continue
-        start, stop = int(index[0]), int(index[-1]) + 1
-        part = grid.part(slice(start, stop))
-        if abs(mean := float(part.rows.mean())) <= MAX_LATITUDE:
-            bands.append(ZonalBand(start, stop, width, part.spacing[1], mean, float(grid.row_areas[start:stop].sum())))
-    return bands
+    bands = _latitude_bands(grid, max(1, int(np.ceil(height / MAX_HEIGHT_DEGREES - 1e-6))))
+    return [ZonalBand(start, stop, width, part.spacing[1], mean, area) for start, stop, part, mean, area in bands]
+
+
+def _latitude_bands(grid: Grid, n: int) -> Iterator[tuple[int, int, Grid, float, float]]:
+    """Start, stop, grid, mean latitude and area of the n bands, of as many rows as is possible, that are not left out."""
+    for index in np.array_split(np.arange(grid.shape[0]), n):
+        if index.size:
+            start, stop = int(index[0]), int(index[-1]) + 1
+            part = grid.part(slice(start, stop))
+            if abs(mean := float(part.rows.mean())) <= MAX_LATITUDE:
+                yield start, stop, part, mean, float(grid.row_areas[start:stop].sum())
