@@ -13,6 +13,7 @@ from scipy.ndimage import minimum_filter1d
 from torch import Tensor
 
 from fdsr.errors import FdsrError
+from fdsr.grids import Grid
 from fdsr.metrics.field_metric import FieldMetric, masked, weighted_sum
 from fdsr.metrics.score_metric import Task, Variable
 from fdsr.scores import Score
@@ -92,12 +93,9 @@ class ExceedanceScores(FieldMetric):
     In tables every threshold, and every scale, has a name of its own: wet_fraction_1, brier_1, fss_1_50km.
 
     Args:
-        weights: area of the cells, (H,) or (H, W).
+        grid: of the fields.
         thresholds: of each variable, in its unit, > 0 for rain; none where it has no events.
         scales: km, side of the windows; None: 3, 9 and 27 rows.
-        dy, dx: km; dx of each row (H,).
-        width: W.
-        periodic: whether the columns close the circle.
     """
 
     name = "events"
@@ -115,24 +113,17 @@ class ExceedanceScores(FieldMetric):
     sum_of_squares: Tensor
 
     def __init__(
-        self,
-        weights: Tensor,
-        thresholds: Sequence[Sequence[float]],
-        scales: Sequence[float] | None,
-        dy: float,
-        dx: np.ndarray,
-        width: int,
-        periodic: bool = False,
-        **kwargs: Any,
+        self, grid: Grid, thresholds: Sequence[Sequence[float]], scales: Sequence[float] | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(weights, len(thresholds), **kwargs)
+        super().__init__(torch.from_numpy(grid.cell_areas), len(thresholds), **kwargs)
         self.thresholds = tuple(tuple(float(t) for t in own) for own in thresholds)
-        self.scales = tuple(float(s) for s in scales) if scales is not None else tuple(n * dy for n in DEFAULT_WINDOWS)
+        self.scales = tuple(map(float, [n * grid.dy for n in DEFAULT_WINDOWS] if scales is None else scales))
         if not any(self.thresholds) or not all(math.isfinite(t) for own in self.thresholds for t in own):
             raise FdsrError(f"thresholds must be finite numbers and at least one, got {[*map(list, self.thresholds)]}")
         if not all(s > 0 and math.isfinite(s) for s in self.scales):
             raise FdsrError(f"scales must be positive numbers of km, got {list(self.scales)}")
-        self.windows = tuple(Neighbourhood(s, dy, np.asarray(dx), width, periodic) for s in self.scales)
+        around = (grid.dy, grid.dx, grid.columns.size, grid.periodic)
+        self.windows = tuple(Neighbourhood(scale, *around) for scale in self.scales)
         shape = (len(self.thresholds), max(map(len, self.thresholds)))
         for name in ("prediction_area", "truth_area", "brier"):
             self.add_sum(name, *shape)
@@ -143,10 +134,7 @@ class ExceedanceScores(FieldMetric):
     def for_task(cls, task: Task) -> Self | None:
         """None where no variable has thresholds."""
         thresholds = [task.thresholds.get(name, ()) for name in task.names]
-        if not any(len(own) for own in thresholds):
-            return None
-        grid = task.grid
-        return cls(task.weights, thresholds, task.scales, grid.dy, grid.dx, grid.columns.size, grid.periodic)
+        return cls(task.grid, thresholds, task.scales) if any(len(own) for own in thresholds) else None
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""

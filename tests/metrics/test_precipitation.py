@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scores.spatial import fss_2d
 
 from fdsr.errors import FdsrError
+from fdsr.grids import Grid
 from fdsr.metrics import ExceedanceScores, FieldMetrics, Task, read_thresholds
 from fdsr.metrics.precipitation import Neighbourhood
 
@@ -22,7 +23,7 @@ def rain(times: int = 3, members: int = 4, size: int = 40, seed: int = 0) -> tup
 
 
 def equal_cells(thresholds: list[float], scales: list[float], height: int = 40, width: int = 48) -> ExceedanceScores:
-    return ExceedanceScores(torch.ones(height), [thresholds], scales, 2.0, np.full(height, 2.0), width)
+    return ExceedanceScores(Grid(2.0 * np.arange(height), 2.0 * np.arange(width), "km"), [thresholds], scales)
 
 
 @pytest.mark.parametrize("window", [1, 3, 7, 15])
@@ -45,8 +46,8 @@ def test_fss_against_scores(window: int) -> None:
 
 def test_brier_and_wet_fractions_against_plain_numpy() -> None:
     p, y = rain()
-    w = np.linspace(1.0, 2.0, 40)
-    metric = ExceedanceScores(torch.from_numpy(w), [[0.5, 2.0]], [2.0], 2.0, np.full(40, 2.0), 48)
+    grid = Grid(np.linspace(70.0, 31.0, 40), np.arange(48.0))
+    w, metric = grid.cell_areas, ExceedanceScores(grid, [[0.5, 2.0]], [2.0])
     metric.update(p, y)
     cells = np.broadcast_to(w[:, None], y[:, 0].shape)
     found = {name: value[0] for name, value in metric.values().items()}

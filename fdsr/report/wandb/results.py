@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,11 +63,6 @@ def tables_of_fields(run: TestedRun) -> Iterator[tuple[str, tuple[str, ...], Row
             yield names.score(names.RANKS, variable), RANK_COLUMNS, _rank_rows(own.rank_histogram.values)
 
 
-def figures_of(folder: RunFolder) -> dict[str, Path]:
-    """The picture of a test of fields, by key."""
-    return {names.FIGURE: folder.figure} if folder.figure.is_file() else {}
-
-
 def _log_fields(experiment: Any, run: TestedRun) -> None:
     import wandb
 
@@ -76,8 +70,8 @@ def _log_fields(experiment: Any, run: TestedRun) -> None:
     _configure(experiment, run.facts | numbers | {names.METHOD: run.method})
     experiment.summary.update(summary_of_fields(run))
     tables = {key: wandb.Table(columns=list(columns), data=rows) for key, columns, rows in tables_of_fields(run)}
-    pictures = {key: wandb.Image(str(path)) for key, path in figures_of(run.folder).items()}
-    experiment.log(tables | pictures)
+    figure = run.folder.figure
+    experiment.log(tables | ({names.FIGURE: wandb.Image(str(figure))} if figure.is_file() else {}))
 
 
 def _log_images(experiment: Any, folder: RunFolder, last: dict[str, Any]) -> None:
