@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from fdsr.data.field_spec import FieldSpec
+from fdsr.data.making.local_scale import representative
 from fdsr.data.making.statistics import tile_size
 from fdsr.data.serving.shares import evaluation_share
 from fdsr.data.serving.weather import FieldDataset
@@ -57,7 +58,7 @@ def measure_errors(
     reduce: Callable[[Tensor], Tensor] = lambda x: x,
     quiet: bool = True,
 ) -> ErrorSums:
-    """Sums of the regression's error, truth less its forecast, over the whole fields of a block.
+    """Sums of the regression's error, truth less its forecast, over the whole fields of a block, or 512 of more.
 
     It is in standardised units, divided by what is known of x_0's scale: the deviation that is predicted, `stage`'s statistics.
     `place` is (rank, world size): each process measures its share, and `reduce` adds up a tensor over all of them.
@@ -65,7 +66,8 @@ def measure_errors(
     spec, (rank, world) = fields.store.spec, place
     codec, tile = FieldCodec(spec, "regression", None, stage, local_scale).to(device), tile_size(spec.shape)
     sums = ErrorSums.none(codec.channels, spec.shape, tile)
-    share = evaluation_share(len(fields), rank, world)
+    steps = representative(len(fields))
+    share = [steps[i] for i in evaluation_share(len(steps), rank, world)]
     with torch.no_grad():
         for i in tqdm(share, desc="residuals of the regression", unit="time", leave=False, disable=quiet or rank > 0):
             batch = {k: v.to(device) for k, v in default_collate([fields[i]]).items()}

@@ -15,6 +15,7 @@ from scipy.fft import dctn
 
 from fdsr.callbacks import EMACallback
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
+from fdsr.data.making import local_scale
 from fdsr.diffusion import Globe, RealFourier, Spectrum
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
@@ -85,6 +86,17 @@ def test_sums_merge(stage: FirstStage, data: WeatherDataModule) -> None:
         np.testing.assert_allclose(merged, getattr(whole, name), rtol=1e-9, atol=1e-9)
     none = ErrorSums.none(2, (24, 48), (24, 48)) + whole
     np.testing.assert_array_equal(none.power, whole.power)
+
+
+def test_a_long_block_is_measured_by_a_sample(
+    stage: FirstStage, data: WeatherDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_scale, "STEPS", 4)
+    block = data.fields("train")
+    some, parts = measure_errors(stage, block), [measure_errors(stage, block, place=(rank, 3)) for rank in range(3)]
+    assert some.steps == 4 == sum(p.steps for p in parts)
+    np.testing.assert_allclose((parts[0] + parts[1] + parts[2]).std, some.std, rtol=1e-9)
+    np.testing.assert_allclose(some.std, 1, rtol=0.3)  # in its own deviations over all ten
 
 
 def test_overfitting_is_remarked(stage: FirstStage, data: WeatherDataModule, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,13 @@ class LocalSums:
         return np.asarray(scale * np.sqrt(np.where(unit > 0, unit, 1.0))[:, None, None])
 
 
+def representative(count: int) -> list[int]:
+    """Positions of the steps that stand for a block of `count`: all, or STEPS of them, always the same."""
+    if count <= STEPS:
+        return list(range(count))
+    return sorted(np.random.default_rng(0).choice(count, STEPS, replace=False).tolist())
+
+
 class LocalScale(NamedTuple):
     """As a pair store holds it."""
 
@@ -110,13 +117,12 @@ def measure_local_scale(
     group: zarr.Group, measure: Measure, train: Sequence[int], statistics: Mapping[str, NDArray]
 ) -> LocalScale:
     """Of the train block (first, one past last) of a store whose fields are written, with the other `statistics` of it."""
-    steps, high, low = np.arange(*train), array_of(group, "high"), array_of(group, "low")
-    if steps.size > STEPS:
-        steps = np.sort(np.random.default_rng(0).choice(steps, STEPS, replace=False))
+    high, low = array_of(group, "high"), array_of(group, "low")
+    steps = [train[0] + i for i in representative(train[1] - train[0])]
     deviation = (statistics["high_std"] * statistics["residual_std"])[:, None, None]
 
     def residuals(what: str) -> Iterator[Sums]:
-        for i in tqdm(steps.tolist(), desc=what, unit="step", leave=False):
+        for i in tqdm(steps, desc=what, unit="step", leave=False):
             yield measure.values(np.asarray(high[i]), np.asarray(low[i]))[2] / deviation
 
     local = reduce(LocalSums.__add__, map(LocalSums.of, residuals("local scale")))
