@@ -40,11 +40,7 @@ class EvaluationCallback(Callback):
     needs_rank_zero = False  # whether its times must be made by rank 0
 
     def __init__(
-        self,
-        every_n_steps: int | None = None,
-        on_validation: bool = True,
-        times: int | None = 2,
-        members: int = 4,
+        self, every_n_steps: int | None = None, on_validation: bool = True, times: int | None = 2, members: int = 4
     ) -> None:
         name = type(self).__name__
         if every_n_steps is None and not on_validation:

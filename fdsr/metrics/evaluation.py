@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ def evaluate_datasets(
         coarse, factor = match_low(read_fields(low, "low", label), reference, names)
         coarse = match_units(coarse, reference, names)
         _, coarse_steps = match_times(fine, coarse)
-    counts = None if mask is None else _Mask(mask, fine, reference)
+    counts = None if mask is None else _mask(mask, fine, reference)
     asked = _thresholds(thresholds, reference, names)
 
     members = fine.data.sizes.get("member", 1)
@@ -107,7 +107,7 @@ def evaluate_datasets(
         for name, metric in scored.items():
             y = _load(reference, name, steps[i])
             if counts is not None:
-                y = torch.where(counts.at(i), y, torch.nan)
+                y = torch.where(counts(i), y, torch.nan)
             x = _load(fine, name, i)
             require_scorable(x, y[0], name, time, grid)
             z = _load(coarse, name, coarse_steps[i])[None] if coarse is not None and name in coarse.data else None
@@ -118,21 +118,17 @@ def evaluate_datasets(
     return scores_dataset(list(scored.values()), units, members, len(times))
 
 
-class _Mask:
-    """Which cells count, on the truth's grid: `at(i)` is (H, W) for time i of the prediction."""
-
-    def __init__(self, mask: xr.DataArray, fine: Fields, reference: Fields) -> None:
-        if not isinstance(mask, xr.DataArray) or mask.dtype.kind != "b":
-            found = f"of type {mask.dtype}" if isinstance(mask, xr.DataArray) else type(mask).__name__
-            raise FdsrError(f"mask must be an xarray.DataArray of booleans, True where a cell counts, got one {found}")
-        fields = read_fields(mask, "mask", "mask")
-        check_dims(fields, "mask", ("time", "row", "column"))
-        self.fields = match_grid(fields, reference)
-        moving = any(str(d) in ("time", "valid_time") for d in mask.dims)
-        self.steps = match_times(fine, self.fields)[1] if moving else None
-
-    def at(self, i: int) -> Tensor:
-        return _load(self.fields, "mask", 0 if self.steps is None else self.steps[i])[0] > 0
+def _mask(mask: xr.DataArray, fine: Fields, reference: Fields) -> Callable[[int], Tensor]:
+    """Which cells count, on the truth's grid: (H, W) at time i of the prediction."""
+    if not isinstance(mask, xr.DataArray) or mask.dtype.kind != "b":
+        found = f"of type {mask.dtype}" if isinstance(mask, xr.DataArray) else type(mask).__name__
+        raise FdsrError(f"mask must be an xarray.DataArray of booleans, True where a cell counts, got one {found}")
+    fields = read_fields(mask, "mask", "mask")
+    check_dims(fields, "mask", ("time", "row", "column"))
+    fields = match_grid(fields, reference)
+    moving = any(str(d) in ("time", "valid_time") for d in mask.dims)
+    steps = match_times(fine, fields)[1] if moving else None
+    return lambda i: _load(fields, "mask", 0 if steps is None else steps[i])[0] > 0
 
 
 def _thresholds(

@@ -175,10 +175,7 @@ def finish_store(
 
 
 def fingerprint(
-    group: zarr.Group,
-    config: Mapping[str, Any],
-    blocks: Mapping[str, Sequence[int]],
-    statistics: Mapping[str, NDArray],
+    group: zarr.Group, config: Mapping[str, Any], blocks: Mapping[str, Sequence[int]], statistics: Mapping[str, NDArray]
 ) -> str:
     """Hash over all that a model depends on; the sources' places do not count, their values do through the statistics."""
     described = {k: v for k, v in config.items() if k not in ("source", "static_source", "low_source")}
