@@ -53,7 +53,7 @@ class SpectralScores(ScoreMetric):
     name = "spectral"
     scores: ClassVar[tuple[Score, ...]] = (
         Score("lsd", "log-spectral distance", "LSD", "dB", summary="mean", headline=True),
-        Score("lsd_fine", "log-spectral distance over the upper half of wavenumbers", "fine LSD", "dB", summary="mean"),
+        Score("lsd_fine", "log-spectral distance over the upper half of the wavenumbers", "fine LSD", "dB", summary="mean"),
         Score("melr", "mean absolute log ratio of spectra", "MELR", "1", summary="mean"),
         Score("effective_resolution", "wavelength down to which the power of the members is right to a factor of two",
               "eff. resolution", "km"),

@@ -101,11 +101,11 @@ class ExceedanceScores(FieldMetric):
     name = "events"
     dims = ("event", "window")
     scores = (
-        Score("wet_fraction", "frequency of reaching the threshold among the members", unit="1", direction="none"),
-        Score("wet_fraction_truth", "frequency of reaching the threshold in the truth", unit="1", direction="none"),
+        Score("wet_fraction", "frequency of values at or above the threshold among the members", unit="1", direction="none"),
+        Score("wet_fraction_truth", "frequency of values at or above the threshold in the truth", unit="1", direction="none"),
         Score("brier", "Brier score of reaching the threshold", "Brier", "1"),
         Score("fss", "fractions skill score of reaching the threshold", "FSS", "1", direction="higher"),
-    )
+    )  # fmt: skip
     prediction_area: Tensor
     truth_area: Tensor
     brier: Tensor

@@ -62,7 +62,7 @@ class WeatherFrechet(ScoreMetric):
     scores = (
         Score("weather_frechet", "Fréchet distance of features of patches between members and truth", "weather_frechet",
               "1", summary="mean"),
-        Score("weather_frechet_patches", "true patches that weather_frechet rests on", unit="1", direction="none"),
+        Score("weather_frechet_patches", "patches of the truth that weather_frechet rests on", unit="1", direction="none"),
     )  # fmt: skip
     on_demand = True
     truth_count: Tensor
