@@ -89,7 +89,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--split", type=split,
                        help="train=…,val=…,test=…, each a number of snapshots, a fraction, or dates FIRST/LAST "
                             "as of --time-range (default train=0.7,val=0.1,test=0.15)")  # fmt: skip
-    pairs.add_argument("--gap", type=int, help="snapshots left out between blocks (default 1)")
+    pairs.add_argument(
+        "--gap", type=int, help="snapshots left out between blocks (default 1; none between blocks of dates)"
+    )
     pairs.add_argument("--transform", action="append", type=transform, dest="transforms",
                        metavar="NAME=FUNCTION[,LOWER][,SETTING=VALUE]",
                        help="function none, log1p, sqrt or cbrt, for instance tp=cbrt,0 or tp=log1p,scale=1e-4,lower=0, or "

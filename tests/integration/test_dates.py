@@ -44,6 +44,27 @@ def test_the_same_dates_on_the_command_line_and_in_a_file(
     assert stores == {name: {"train": [0, 12], "test": [13, 18]} for name in ("a", "text", "dates")}
 
 
+def test_days_that_follow_each_other(
+    program: Callable[..., int], refused: Refused, source_path: str, tmp_path: Path
+) -> None:
+    """Dates say what lies between them: no gap is asked of them, unless it is."""
+    asked = (
+        "prepare",
+        "--source",
+        source_path,
+        *MADE,
+        "--split",
+        "train=2020-01-01/2020-01-03,test=2020-01-04/2020-01-04",
+    )
+    assert program(*asked, "--target", tmp_path / "p.zarr") == 0
+    stored = zarr.open_group(tmp_path / "p.zarr", mode="r").attrs
+    assert stored["splits"] == {"train": [0, 12], "test": [12, 16]} and stored["config"]["gap"] == 0
+    assert "0 snapshots apart; the gap asks for 1" in refused(*asked, "--target", tmp_path / "q.zarr", "--gap", "1")
+    mixed = ("--split", "train=2020-01-01/2020-01-03,val=2", "--target", tmp_path / "m.zarr")
+    assert program("prepare", "--source", source_path, *MADE, *mixed) == 0
+    assert zarr.open_group(tmp_path / "m.zarr", mode="r").attrs["splits"]["val"] == [13, 15]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -36,7 +36,8 @@ class PrepareConfig:
         factor: fine cells per coarse cell along rows and columns, one number or two
         split: snapshots (int), fractions (float), or first and last date of 'train', 'val' and 'test'; dates as in
             `time_range`
-        gap: snapshots left out between blocks, so that neighbours in time never stand on both sides
+        gap: snapshots left out between blocks, so that neighbours in time never stand on both sides; null: 1, and none where
+            the blocks are dates, which say themselves what lies between them
         static: fields without time that the network sees at fine resolution (orography, land mask)
         transforms: per variable its name and settings, {tp: {name: cbrt, lower: 0}}; see fdsr.data.values
         interpolation: what the residual is measured against
@@ -58,7 +59,7 @@ class PrepareConfig:
     variables: Sequence[str] = ()
     factor: int | tuple[int, int] = 4
     split: Split = field(default_factory=_default_split)
-    gap: int = 1
+    gap: int | None = None
     static: Sequence[str] = ()
     transforms: Mapping[str, Any] = field(default_factory=dict)
     interpolation: Interpolation = "bicubic"
@@ -81,7 +82,7 @@ class PrepareConfig:
         require_choice(self.missing, Missing, "missing values")
         if not self.variables:
             raise FdsrError(f"no variables are asked for of '{self.source}'; name some (variables, or --variables)")
-        if self.gap < 0:
+        if self.apart < 0:
             raise FdsrError(f"gap {self.gap} would let the blocks of the split overlap; give at least 0")
         if min(self.factors) < 1:
             raise FdsrError(f"factor {self.factor} is no number of fine cells in a coarse one; give at least 1")
@@ -92,6 +93,13 @@ class PrepareConfig:
     def factors(self) -> tuple[int, int]:
         """Fine cells per coarse cell along rows and along columns."""
         return (self.factor, self.factor) if isinstance(self.factor, int) else (self.factor[0], self.factor[1])
+
+    @property
+    def apart(self) -> int:
+        """Snapshots between the blocks of the split."""
+        if self.gap is not None:
+            return self.gap
+        return 0 if all(isinstance(block, list) for block in self.split.values()) else 1
 
     @property
     def channels(self) -> list[Channel]:
@@ -128,7 +136,7 @@ class PrepareConfig:
             "variables": list(self.variables),
             "factor": list(self.factors),
             "split": dict(self.split),
-            "gap": self.gap,
+            "gap": self.apart,
             "static": list(self.static),
             "transforms": {k: t.to_dict() for k, t in self.transforms.items()},
             "interpolation": self.interpolation,

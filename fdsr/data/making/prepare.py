@@ -62,7 +62,7 @@ def prepare(
             f"target '{target}' exists already; remove it (it is never overwritten) or name another"
         )
     pairs = plan_pairs(config)
-    blocks = split_blocks(pairs.times, config.split, config.gap, config.source)
+    blocks = split_blocks(pairs.times, config.split, config.apart, config.source)
     layout = layout or Layout()
     length = layout.block_length(steps_per_block or pairs.block_length())
     plan = {
