@@ -6,6 +6,7 @@ Nothing heavy is imported here: a verb that needs no training must answer --help
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,7 +20,7 @@ USAGE = """usage: fdsr VERB [options]      (also: python -m fdsr.cli VERB)
   fit       train a method:                     fdsr fit --config experiments/fourier_sr.yaml
   validate  its loss on the validation block:   fdsr validate --config F.yaml [--ckpt_path C]
   test      its metric table and figure:        fdsr test --config F.yaml [--ckpt_path C]
-  predict   an ensemble as a CF Zarr store:     fdsr predict --config F.yaml --ckpt_path C [--low STORE] [--output OUT.zarr]
+  predict   an ensemble as CF Zarr or NetCDF:   fdsr predict --config F.yaml --ckpt_path C [--low STORE] [--output OUT.zarr]
   prepare   a pair store from a gridded source: fdsr prepare --help
   synthesise  unlimited fields of turbulence:   fdsr synthesise --help
   bench-data  how fast data come:               fdsr bench-data --config F.yaml, or --store STORE
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"fdsr {__version__}")
         return 0
+    # the home directory, which a shell does not see behind an equals sign
+    arguments = [re.sub("(?<==)~(?=/)", str(Path.home()), argument) for argument in arguments]
     verb = arguments[0]
     if verb not in VERBS:
         print(f"fdsr: error: unknown verb '{verb}'; choose one of {', '.join(VERBS)}", file=sys.stderr)

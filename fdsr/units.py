@@ -54,28 +54,6 @@ def conversions(
     Says in one line which are converted, and in another which have no unit on one side and are taken as they are. Raises
     FdsrError at the first whose units measure different things.
     """
-    found = _differences(given, wanted, where, other)
-    if found:
-        said = ", ".join(f"{name} ({given[name]} to {wanted[name]})" for name in found)
-        log.warning("%s: converted to the units of %s: %s", where, other, said)
-    return found
-
-
-def require_same(given: Mapping[str, str | None], wanted: Mapping[str, str | None], where: str, other: str) -> None:
-    """Raise FdsrError at the first field whose units differ otherwise than in spelling; missing ones pass with a word."""
-    for name, line in _differences(given, wanted, where, other).items():
-        formula = (name if line.scale == 1 else f"{line.scale:g} × {name}") + (
-            f" {'+' if line.offset > 0 else '−'} {abs(line.offset):g}" if line.offset else ""
-        )
-        raise FdsrError(
-            f"{name} is in '{given[name]}' in {where} and in '{wanted[name]}' in {other}: mixed units; convert the former "
-            f"({formula}) and write its new unit"
-        )
-
-
-def _differences(
-    given: Mapping[str, str | None], wanted: Mapping[str, str | None], where: str, other: str
-) -> dict[str, Conversion]:
     found, unknown = {}, []
     for name in (n for n in given if n in wanted):
         first, second = (None if _missing(unit) else str(unit) for unit in (given[name], wanted[name]))
@@ -92,6 +70,9 @@ def _differences(
             )
         if line != SAME:
             found[name] = line
+    if found:
+        said = ", ".join(f"{name} ({given[name]} to {wanted[name]})" for name in found)
+        log.warning("%s: converted to the units of %s: %s", where, other, said)
     if unknown:
         log.warning("%s or %s has no units for %s; both are taken to have the same", where, other, ", ".join(unknown))
     return found

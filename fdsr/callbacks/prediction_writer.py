@@ -1,4 +1,4 @@
-"""Predictions as a CF-conforming Zarr store."""
+"""Predictions as a CF-conforming Zarr store, or NetCDF file."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ class PredictionWriter(Callback):
     On a projected grid the last two are (y, x), with the grid mapping and the true latitude and longitude of every point
     beside them. Points that no training step had (land, under a sea's temperature) are missing, NaN.
 
-    The store is built beside `output` and renamed when the last time step is in, so an unfinished prediction is never
-    mistaken for a finished one. Under several processes each writes its own times; chunks never cross them.
+    Of an ensemble of coarse fields the members are those of its first member, then of its second, and so on: `low_member`
+    says which. The store is built beside `output` and renamed when the last time step is in, so an unfinished prediction is
+    never mistaken for a finished one; a name that ends in .nc makes it a NetCDF file then. Under several processes each writes
+    its own times; chunks never cross them.
     """
 
     def __init__(self, output: str | Path, overwrite: bool = False) -> None:
-        self.output, self.overwrite = Path(output), overwrite
+        self.output, self.overwrite = Path(output).expanduser(), overwrite
         self.partial = self.output.with_name(f".{self.output.name}.partial")
         self.group: zarr.Group | None = None
 
@@ -55,17 +57,19 @@ class PredictionWriter(Callback):
 
     def _create(self, trainer: L.Trainer, module: DownscalingModule) -> None:
         spec = module.fields.spec
-        times = trainer.predict_dataloaders.dataset.times  # type: ignore[union-attr]
+        dataset: Any = trainer.predict_dataloaders.dataset  # type: ignore[union-attr]
         # --trainer.limit_predict_batches predicts the first times alone
         batches = trainer.num_predict_batches[0]
         # where there are fewer times than processes, the number of batches of each is not known beforehand
-        times = times if math.isinf(batches) else times[: int(batches) * trainer.world_size]
+        last = None if math.isinf(batches) else -(-int(batches) * trainer.world_size // dataset.members)
+        times, numbers = dataset.times[:last], np.repeat(getattr(dataset, "numbers", [0]), module.members)
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.parent.mkdir(parents=True, exist_ok=True)
         xr.Dataset(
             coords={
                 "time": ("time", times, {"standard_name": "time", "axis": "T"}),
-                "member": ("member", np.arange(module.members), {"standard_name": "realization", "axis": "E"}),
+                "member": ("member", np.arange(numbers.size), {"standard_name": "realization", "axis": "E"}),
+                **({"low_member": ("member", numbers)} if dataset.members > 1 else {}),
                 **coordinates(spec.grid),
             },
             attrs={
@@ -80,7 +84,7 @@ class PredictionWriter(Callback):
         for name in spec.high_channels:
             group.create_array(
                 name,
-                shape=(len(times), module.members, *spec.shape),
+                shape=(len(times), numbers.size, *spec.shape),
                 chunks=(1, 1, *spec.shape),
                 dtype="float32",
                 fill_value=float("nan"),
@@ -93,19 +97,30 @@ class PredictionWriter(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
         assert self.group is not None and isinstance(pl_module, DownscalingModule)
-        # position among the predicted times: every rank takes its stride of them, one field a batch
-        row = trainer.global_rank + batch_idx * trainer.world_size
+        # position among the predicted fields: every rank takes its stride of them, one field a batch
+        item = trainer.global_rank + batch_idx * trainer.world_size
+        row, member = divmod(item, trainer.predict_dataloaders.dataset.members)  # type: ignore[union-attr]
+        first = member * pl_module.members
         spec = pl_module.fields.spec
         fields = outputs["prediction"].float().cpu()[0]
         if spec.present is not None:
             fields = torch.where(spec.present.cpu(), fields, torch.nan)
         for c, name in enumerate(spec.high_channels):
-            array_of(self.group, name)[row] = fields[:, c].numpy()
+            array_of(self.group, name)[row, first : first + len(fields)] = fields[:, c].numpy()
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.strategy.barrier("prediction written")
         if trainer.is_global_zero:
             consolidate(str(self.partial))
-            if self.output.exists():
+            finished = self._as_netcdf() if self.output.suffix in (".nc", ".nc4") else self.partial
+            if self.output.is_dir():
                 shutil.rmtree(self.output)
-            self.partial.rename(self.output)
+            finished.replace(self.output)
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _as_netcdf(self) -> Path:
+        """The store as a file beside it, of format 4 where a library writes that, else 64-bit NetCDF 3."""
+        file = self.partial.with_suffix(".file")
+        with xr.open_zarr(self.partial, chunks={}) as ds:
+            ds.to_netcdf(file)
+        return file

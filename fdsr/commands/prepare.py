@@ -31,8 +31,9 @@ def main(arguments: list[str]) -> None:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
     if "storage_options" in options:
         options["storage_options"] = _nested(options["storage_options"])
-    if "transforms" in options:
-        options["transforms"] = dict(options["transforms"])
+    for repeated in ("transforms", "select"):
+        if repeated in options:
+            options[repeated] = dict(options[repeated])
     (_append if append else _prepare)(options.pop("target"), options)
 
 
@@ -64,8 +65,8 @@ def _taken(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to `parser`, under the names of PrepareConfig's arguments where they are these."""
     what = parser.add_argument_group("what to read")
-    what.add_argument("--source", help="Zarr (format 2 or 3), NetCDF (a file or a quoted glob) or GRIB; a path, "
-                                       "or s3://, gs://, https://")  # fmt: skip
+    what.add_argument("--source", help="Zarr (format 2 or 3), NetCDF, HDF5 or GRIB, told by its content: a file or "
+                                       "store, a folder of them, a quoted glob, or s3://, gs://, https://")  # fmt: skip
     what.add_argument("--low-source", help="an independent coarse archive, paired with --source by time")
     what.add_argument("--storage-option", action="append", type=key_value, dest="storage_options", metavar="KEY=VALUE",
                       help="what fsspec needs for a URL, for instance anon=true or client_kwargs.endpoint_url=…; repeatable")  # fmt: skip
@@ -79,6 +80,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--time-range", metavar="FIRST/LAST",
                       help="for instance 1990-01-01/2015-12-31; each date is the whole of what it names: 2020/2020 is that year, "
                            "2021-03/2021-03 the month, 2021-03-31 has all its hours")  # fmt: skip
+    what.add_argument("--axes", type=renamed, metavar="AXIS=NAME,…",
+                      help="what axes are called that are not found: time=TIME,lat=FNOCY,lon=FNOCX (y, x of a projected grid)")  # fmt: skip
+    what.add_argument("--select", action="append", type=key_value, metavar="AXIS=VALUE",
+                      help="the value to take of an axis that is none of time, level and place: number=0; repeatable")  # fmt: skip
     what.add_argument("--missing", choices=("error", "fill", "mask"),
                       help="missing values: an error (default), filled with the nearest value of the same field, or kept "
                            "missing and left out of training and scores")  # fmt: skip
@@ -86,6 +91,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pairs = parser.add_argument_group("the pairs")
     pairs.add_argument("--target", help="pair store to write; must not exist, except with --append")
     pairs.add_argument("--factor", type=sides, metavar="N|NLAT,NLON", help="fine cells per coarse cell")
+    pairs.add_argument("--trim", action="store_true",
+                       help="cut the last rows and columns that make no whole coarse cell, instead of refusing them")  # fmt: skip
     pairs.add_argument("--split", type=split,
                        help="train=…,val=…,test=…, each a number of snapshots, a fraction, or dates FIRST/LAST "
                             "as of --time-range (default train=0.7,val=0.1,test=0.15)")  # fmt: skip
@@ -136,6 +143,11 @@ def transform(text: str) -> tuple[str, dict[str, object]]:
         raise argparse.ArgumentTypeError(f"transform '{text}' is not NAME=FUNCTION[,LOWER][,SETTING=VALUE]")
     pairs = (key_value(s if "=" in s else f"lower={s}") for s in settings if s)
     return variable, {"name": function, **dict(pairs)}
+
+
+def renamed(text: str) -> dict[str, str]:
+    """AXIS=NAME between commas."""
+    return {axis: str(name) for axis, name in (key_value(part) for part in names(text))}
 
 
 def crop(text: str) -> tuple[float, ...]:

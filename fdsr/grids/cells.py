@@ -38,10 +38,50 @@ def mean_step(axis: FloatArray) -> float:
     return float(abs(axis[-1] - axis[0]) / (axis.size - 1)) if axis.size > 1 else 1.0
 
 
+def rounding(axis: FloatArray) -> float:
+    """How far coordinates may be apart for no more than being kept in single precision."""
+    return 2 * float(np.spacing(np.float32(np.abs(axis).max(initial=0.0))))
+
+
 def is_even(axis: FloatArray, tolerance: float) -> bool:
-    """Whether neighbours are equally far apart to a share `tolerance` of the mean spacing."""
+    """Whether neighbours are equally far apart, to a share `tolerance` of the mean spacing or as single precision allows."""
     step = mean_step(axis)
-    return bool(np.all(np.abs(np.abs(np.diff(axis)) - step) <= tolerance * step))
+    return bool(np.all(np.abs(np.abs(np.diff(axis)) - step) <= tolerance * step + rounding(axis)))
+
+
+def positions(have: FloatArray, want: FloatArray, circle: bool, tolerance: float) -> NDArray[np.int64] | None:
+    """Index into `have` of each of `want`, no two the same; None if one is farther than `tolerance` spacings of `want`.
+
+    On a `circle` of degrees, 359 and −1 are one place.
+    """
+    keys = np.mod(have, 360.0) + np.array([[-360.0], [0.0], [360.0]]) if circle else have[None]
+    order = np.argsort(keys, axis=None, kind="stable")
+    line, sought = keys.ravel()[order], np.mod(want, 360.0) if circle else want
+    right = np.searchsorted(line, sought).clip(0, line.size - 1)
+    left = (right - 1).clip(0)
+    near = np.where(np.abs(line[left] - sought) < np.abs(line[right] - sought), left, right)
+    index = order[near] % have.size
+    close = np.abs(line[near] - sought) <= tolerance * mean_step(want) + rounding(want)
+    return index if close.all() and np.unique(index).size == index.size else None
+
+
+def around_circle(longitude: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+    """(positions, values) of longitudes in degrees from west to east, each place once, beginning east of the widest gap.
+
+    The values increase, and are those given but for whole turns: 358, 359, 0, 1 become 358, 359, 360, 361.
+    """
+    slack = 1e-3 * 360.0 / max(longitude.size, 360) + rounding(longitude)
+    first = longitude[0] if longitude.size < 2 or np.median(np.diff(longitude)) > 0 else longitude[-1]
+    east = np.mod(longitude - first + slack, 360.0) - slack
+    order = np.argsort(np.round(east / slack), kind="stable")  # of equal places the first comes first
+    order = order[np.diff(east[order], prepend=-np.inf) > slack]
+    gaps = np.diff(east[order], append=360.0)
+    # where no gap is wider than the others the first value stays the first
+    widest = int(gaps.argmax()) + 1 if gaps.max() > 1.01 * np.median(gaps) + slack else 0
+    order = np.roll(order, -widest)
+    given = longitude[order]
+    turned = given[0] + np.mod(east[order] - east[order[0]], 360.0)
+    return order, given + 360.0 * np.round((turned - given) / 360.0)
 
 
 def closes_circle(longitude: FloatArray) -> bool:

@@ -28,17 +28,29 @@ def axis_names(projected: bool) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Axis:
-    """How an axis may be known: by its role in CF, by standard names, by usual names."""
+    """How an axis may be known: by its role in CF, by standard names, by usual names in lower case, by an option."""
 
     title: str
     role: str  # of cf-xarray's coordinates
     standard_names: tuple[str, ...]
     usual: tuple[str, ...]
+    option: str = ""  # its key in the option `axes`
+    of_cells: tuple[str, ...] = ()  # usual names where it is no axis, but says where cells are
 
 
-TIME = Axis("time", "time", ("time",), ("time", "valid_time", "time_index", "forecast_time", "date", "t"))
+TIME = Axis("time", "time", ("time",), ("time", "valid_time", "time_index", "forecast_time", "date", "t"), "time")
 MEMBER = Axis("member", "", ("realization",), ("member", "number", "realization", "ensemble"))
-LATITUDE = Axis("latitude", "latitude", ("latitude",), ("lat", "latitude", "nav_lat", "rlat"))
-LONGITUDE = Axis("longitude", "longitude", ("longitude",), ("lon", "longitude", "nav_lon", "rlon"))
-Y = Axis("y", "Y", ("projection_y_coordinate", "grid_latitude"), ("y", "rlat", "yc", "south_north", "nj", "j"))
-X = Axis("x", "X", ("projection_x_coordinate", "grid_longitude"), ("x", "rlon", "xc", "west_east", "ni", "i"))
+LATITUDE = Axis(
+    "latitude",
+    "latitude",
+    ("latitude",),
+    ("lat", "latitude", "nav_lat", "rlat"),
+    "lat",
+    ("xlat", "clat", "tlat", "geolat"),
+)
+LONGITUDE = Axis(
+    "longitude", "longitude", ("longitude",), ("lon", "longitude", "nav_lon", "rlon"), "lon",
+    ("xlong", "clon", "tlong", "geolon"),
+)  # fmt: skip
+Y = Axis("y", "Y", ("projection_y_coordinate", "grid_latitude"), ("y", "rlat", "yc", "south_north", "nj", "j"), "y")
+X = Axis("x", "X", ("projection_x_coordinate", "grid_longitude"), ("x", "rlon", "xc", "west_east", "ni", "i"), "x")

@@ -10,6 +10,7 @@ import xarray as xr
 
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
+from fdsr.grids.cells import around_circle, positions
 from fdsr.grids.names import DEGREES, KILOMETRES, LATITUDE, LONGITUDE, MEMBER, TIME, X, Y, axis_unit
 from fdsr.units import Conversion, conversions
 
@@ -74,7 +75,7 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
     # a rotated pole has y and x in degrees: latitudes and longitudes about another pole
     found = Fields(what, data, DEGREES)
     if rows in LATITUDE.usual or axis_unit(str(data["row"].attrs.get("units", ""))) == DEGREES:
-        return found
+        return replace(found, data=_each_column_once(data))
     axes = {}
     for axis in ("row", "column"):
         values, said = found.coordinate(axis), str(data[axis].attrs.get("units", ""))
@@ -82,6 +83,14 @@ def read_fields(data: xr.Dataset | xr.DataArray, what: str, name: str = "field")
             raise FdsrError(f"{what}: the {axis} coordinate of a projected grid needs units m or km, got {said!r}")
         axes[axis] = (axis, values.astype(np.float64) * KILOMETRES[unit])
     return Fields(what, data.assign_coords(axes), "km")
+
+
+def _each_column_once(data: xr.Dataset) -> xr.Dataset:
+    """`data` without the column that closes the circle once more, at 360°."""
+    if "column" not in data.coords:
+        return data
+    order, _ = around_circle(data.column.values.astype(np.float64))
+    return data.isel(column=np.sort(order)) if order.size < data.sizes["column"] else data
 
 
 def _channels(data: xr.DataArray, channel: str) -> xr.Dataset:
@@ -107,26 +116,13 @@ def check_dims(fields: Fields, name: str, allowed: Sequence[str]) -> None:
         raise FdsrError(f"{fields.what}: variable {name} has the dimension {extra[0]}; select a value of it")
 
 
-def _nearest(wanted: np.ndarray, given: np.ndarray, circle: bool, tolerance: float) -> np.ndarray | None:
-    """Index into `given` for each of `wanted`; None if one is farther than `tolerance` spacings of `wanted`."""
-    if wanted.size != given.size:
-        return None
-    step = abs(wanted[-1] - wanted[0]) / (wanted.size - 1) if wanted.size > 1 else 1.0
-    distance = np.abs(wanted[:, None].astype(np.float64) - given[None, :].astype(np.float64))
-    if circle:
-        distance = np.minimum(distance % 360.0, -distance % 360.0)
-    index: np.ndarray = distance.argmin(1)
-    if np.unique(index).size != index.size or not (distance.min(1) <= tolerance * step).all():
-        return None
-    return index
-
-
 def _reorder(fields: Fields, wanted: dict[str, np.ndarray], tolerance: float) -> Fields | None:
     """The fields in the order of the `wanted` coordinates of row and column; None if they lie elsewhere."""
     data = fields.data
     for axis, values in wanted.items():
         circle = axis == "column" and fields.units == DEGREES
-        index = _nearest(values, fields.coordinate(axis), circle, tolerance)
+        have = fields.coordinate(axis)
+        index = positions(have, values, circle, tolerance) if have.size == values.size else None
         if index is None:
             return None
         if (index != np.arange(index.size)).any():

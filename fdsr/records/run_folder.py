@@ -17,7 +17,7 @@ class RunFolder:
     """A run's own directory, as `fdsr` fills it. A file that a run is to leave besides is one more line here."""
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         # point: method and axes of a point of a sweep; fit, test: code, data, device, seed and what came of the stage
         self.record = JSONObject(self.path / RECORD, "fit or test the run again")
         self.metrics = JSONLines(self.path / "metrics.jsonl")  # all that was logged, by step

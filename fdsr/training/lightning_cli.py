@@ -37,7 +37,12 @@ class FdsrCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace results that exist already.")
-        parser.add_argument("--output", type=str, default=None, help="Store that predict writes (default: in --run).")
+        parser.add_argument(
+            "--output",
+            type=str,
+            default=None,
+            help="Zarr store, or NetCDF file (.nc), that predict writes (default: in --run).",
+        )
         parser.add_argument(
             "--wandb",
             type=Literal["off", "offline", "online"] | None,

@@ -52,7 +52,7 @@ def append(
 
     Raises FdsrError if the store is missing or was prepared otherwise, its grid is another one, or the source has no new time.
     """
-    target = Path(target)
+    target = Path(target).expanduser()
     attributes: dict[str, Any] = dict(open_finished(str(target)).attrs)
     stored, layout = PrepareConfig.from_dict(attributes["config"], storage_options or {}), Layout.of(attributes)
     if layout.shard > 1:

@@ -108,7 +108,7 @@ def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
         ("pair store", store.path),
         ("source", config["source"]),
         ("coarse fields", config.get("low_source", attributes["method"])),
-        ("grid", f"{kind}, {height} × {width} ({axes}), {attributes['dropped_rows']} rows dropped at the pole"),
+        ("grid", f"{kind}, {height} × {width} ({axes}), {attributes['dropped_rows']} rows dropped in the south"),
         ("coarse grid", f"{height // fy} × {width // fx}, factor {fy} × {fx}"),
         ("times", f"{times.size}, {_date(times[0])} … {_date(times[-1])}, {_steps(times)}"),
         *((f"  {k}", f"{b - a}, {_date(times[a])} … {_date(times[b - 1])}") for k, (a, b) in store.splits.items()),

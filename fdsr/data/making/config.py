@@ -48,6 +48,10 @@ class PrepareConfig:
         low_source: an independent coarse archive, paired by time and regridded to the coarse grid if need be, instead of
             the coarsened fine fields
         low_variables: its fields, as in `variables`; by default the same
+        axes: what axes are called that are not known by themselves, {time: TIME, lat: FNOCY, lon: FNOCX}; y and x of a
+            projected grid
+        select: the value to take of an axis that is none of time, level, row and column, {number: 0}
+        trim: cut the last rows and columns that make no whole coarse cell, instead of refusing them
         missing: what a missing value is: an `error`, to `fill` with the nearest value of its own field, or to `mask`: it
             stays missing, and training and scores leave it out
         storage_options: what fsspec needs to reach the sources (credentials, endpoint); never written anywhere
@@ -68,6 +72,9 @@ class PrepareConfig:
     static_source: str | None = None
     low_source: str | None = None
     low_variables: Sequence[str] = ()
+    axes: Mapping[str, str] = field(default_factory=dict)
+    select: Mapping[str, Any] = field(default_factory=dict)
+    trim: bool = False
     missing: Missing = "error"
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -86,8 +93,17 @@ class PrepareConfig:
             raise FdsrError(f"gap {self.gap} would let the blocks of the split overlap; give at least 0")
         if min(self.factors) < 1:
             raise FdsrError(f"factor {self.factor} is no number of fine cells in a coarse one; give at least 1")
+        self._require_known_transforms()
         if self.low_variables and not self.low_source:
             raise FdsrError("low variables need an archive of their own (--low-source)")
+
+    def _require_known_transforms(self) -> None:
+        """Raise FdsrError for a transform of no channel."""
+        channels = [*self.channels, *self.low_channels]
+        for name in (n for n in self.transforms if n not in {c.name for c in channels}):
+            renamed = [c.name for c in channels if c.variable == name]
+            known = f"it is called {renamed[0]} here" if renamed else f"there are {', '.join(c.name for c in channels)}"
+            raise FdsrError(f"transform of '{name}', which is no channel: {known}")
 
     @property
     def factors(self) -> tuple[int, int]:
@@ -147,6 +163,9 @@ class PrepareConfig:
             "static_source": _absolute(self.static_source) if self.static_source else None,
             "low_source": _absolute(self.low_source) if self.low_source else None,
             "low_variables": list(self.low_variables),
+            "axes": dict(self.axes),
+            "select": dict(self.select),
+            "trim": self.trim,
             "missing": self.missing if self.missing != "error" else None,
         }
         return described | {k: v for k, v in later.items() if v}
@@ -175,4 +194,4 @@ def _size_or_dates(value: int | float | Dates, what: str) -> int | float | list[
 
 
 def _absolute(source: str) -> str:
-    return source if "://" in source else str(Path(source).resolve())
+    return source if "://" in source else str(Path(source).expanduser().resolve())

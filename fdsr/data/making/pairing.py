@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid, pair_grid
-from fdsr.data.making.periods import Dates, Period
+from fdsr.data.making.periods import chosen_times, times_of
 from fdsr.data.making.reading import ChannelReader, PairReader
 from fdsr.data.making.regrid import regridding
-from fdsr.data.making.sources import open_source
+from fdsr.data.making.sources import Channel, View, open_source, parse_channels
 from fdsr.data.making.static import static_fields
 from fdsr.data.making.statistics import Measure
 from fdsr.errors import FdsrError
@@ -76,15 +76,21 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
 
     units: channel → the unit to read it in; by default the coarse archive is read in those of the fine one.
     """
-    source = crop_region(_open(config.source, config), config.crop)
+    view = View(config.axes, config.select)
+    static = list(config.static)
+    own_static = [] if config.static_source else parse_channels(static)
+    source = _open(config.source, config, view, [*config.channels, *own_static])
+    low = _open(config.low_source, config, view, config.low_channels) if config.low_source else None
+    statics = _open(config.static_source, config, view, parse_channels(static)) if config.static_source else None
+    view.require_met()
+    source = crop_region(source, config.crop)
     if "time" not in source.dims and config.channels:
         raise FdsrError(f"'{config.source}' has no time axis, which '{config.channels[0].variable}' needs")
-    grid = pair_grid(grid_of(source), config.factors)
-    source = source.isel(row=slice(grid.fine.shape[0]))
-    steps = _chosen(source, config.source, config.time_range)
-    low, to_low, low_steps = None, None, steps
-    if config.low_source:
-        low = _open(config.low_source, config)
+    grid = pair_grid(grid_of(source), config.factors, config.source, config.trim)
+    source = source.isel(row=slice(grid.fine.shape[0]), column=slice(grid.fine.shape[1]))
+    steps = chosen_times(source, config.source, config.time_range)
+    to_low, low_steps = None, steps
+    if low is not None and config.low_source:
         to_low = regridding(grid_of(low), grid.low, config.low_source)
         steps, low_steps = _paired(source, low, steps, config)
     high_reader = ChannelReader(source, config.channels, steps, config.source, config.missing, grid.fine.periodic)
@@ -97,42 +103,31 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
     if units is not None:
         for reader in filter(None, (high_reader, low_reader)):
             reader.convert(units, "the pair store")
-    statics = _open(config.static_source, config) if config.static_source else source
-    static, static_attributes = static_fields(
-        statics, list(config.static), grid.fine, config.static_source or config.source, config.missing
+    fixed, static_attributes = static_fields(
+        source if statics is None else statics, static, grid.fine, config.static_source or config.source, config.missing
     )
     attributes = (low_reader.attributes if low_reader else {}) | high_reader.attributes | static_attributes
     times = source.time.values[steps] if "time" in source.coords else steps
-    return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), static, attributes)
+    return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), fixed, attributes)
 
 
-def _open(path: str, config: PrepareConfig) -> xr.Dataset:
-    return open_source(path, config.storage_options)
-
-
-def _times(ds: xr.Dataset) -> NDArray:
-    return ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0))
-
-
-def _chosen(ds: xr.Dataset, where: str, time_range: Dates | None) -> NDArray[np.int64]:
-    """Positions of the times in `time_range`; FdsrError if times are unsorted or none is in the range."""
-    times = _times(ds)
-    if times.size > 1 and not (np.diff(times) > np.zeros((), np.diff(times).dtype)).all():
-        raise FdsrError(f"'{where}' has unsorted or duplicate times; sort it and drop duplicates first")
-    if time_range is None:
-        return np.arange(times.size)
-    return np.arange(*Period.parse(time_range, "time range").block(times, where))
+def _open(path: str, config: PrepareConfig, view: View, channels: list[Channel]) -> xr.Dataset:
+    return open_source(path, config.storage_options, channels, view)
 
 
 def _paired(
     high: xr.Dataset, low: xr.Dataset, steps: NDArray[np.int64], config: PrepareConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions in both archives of the times that both hold."""
-    low_steps = _chosen(low, str(config.low_source), None)
-    high_times, low_times = _times(high), _times(low)
+    low_steps = chosen_times(low, str(config.low_source))
+    high_times, low_times = times_of(high), times_of(low)
     if high_times.dtype.kind != low_times.dtype.kind:
         raise FdsrError(f"'{config.source}' and '{config.low_source}' do not both have dates to be paired by")
     _, a, b = np.intersect1d(high_times[steps], low_times[low_steps], return_indices=True)
     if a.size == 0:
-        raise FdsrError(f"'{config.source}' and '{config.low_source}' have no time in common; there is nothing to pair")
+        first = " and ".join(f"{times[:1]}".strip("[]'") for times in (high_times, low_times))
+        raise FdsrError(
+            f"'{config.source}' and '{config.low_source}' have no time in common, and begin at {first}; shift or average one of "
+            "them to the times of the other first (cdo shifttime, daymean)"
+        )
     return steps[a], low_steps[b]

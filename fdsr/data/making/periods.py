@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from fdsr.errors import FdsrError
@@ -80,6 +81,25 @@ class Period:
             raise FdsrError(
                 f"{self}: '{text}' is no date; write it as 2020, 2020-06, 2020-06-30 or 2020-06-30T18 (no time zone)"
             ) from error
+
+
+def times_of(ds: xr.Dataset) -> NDArray:
+    """The times of a normalised dataset, positions where it says none."""
+    return ds.time.values if "time" in ds.coords else np.arange(ds.sizes.get("time", 0))
+
+
+def chosen_times(ds: xr.Dataset, where: str, time_range: Dates | None = None) -> NDArray[np.int64]:
+    """Positions of the times in `time_range`; FdsrError if times are unsorted or none is in the range."""
+    times = times_of(ds)
+    if times.size > 1 and not (times[1:] > times[:-1]).all():
+        twice = times[1:][times[1:] == times[:-1]]
+        what = f"the time {twice[0]} twice" if twice.size else "unsorted times"
+        raise FdsrError(
+            f"'{where}' has {what}; sort its times and drop duplicates first (of forecasts, --select one lead time)"
+        )
+    if time_range is None:
+        return np.arange(times.size)
+    return np.arange(*Period.parse(time_range, "time range").block(times, where))
 
 
 def _text(written: Date) -> str:

@@ -54,7 +54,7 @@ def prepare(
     Raises FdsrError if the target exists, the source lacks something or cannot be reached, the grid does not divide, or
     the data hold a missing value that the policy refuses.
     """
-    target = Path(target)
+    target = Path(target).expanduser()
     if "://" in str(target):
         raise FdsrError(f"target '{target}' is a URL; prepare a local store, then copy it")
     if target.exists():

@@ -67,7 +67,12 @@ def _row_matrix(target: Grid, source: Grid) -> FloatArray:
     if _coarser(source.rows, target.rows):
         # beyond the outermost rows (to the poles) the last value holds
         return _linear(-target.rows, -source.rows)
-    return _shared(target.row_edges, source.row_edges)
+    edges = source.row_edges.copy()
+    if source.spherical:
+        # the outermost of Gaussian rows reach to the poles, though not by half their spacing
+        reach = np.deg2rad(mean_step(source.rows))
+        edges[[0, -1]] = [np.sign(e) if np.arccos(abs(e)) < reach else e for e in edges[[0, -1]]]
+    return _shared(target.row_edges, edges)
 
 
 def _column_matrix(target: Grid, source: Grid) -> FloatArray:

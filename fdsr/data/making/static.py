@@ -9,7 +9,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from fdsr.data.making.missing_values import settle
 from fdsr.data.making.regrid import regridding
-from fdsr.data.making.sources import parse_channels, require_variables
+from fdsr.data.making.sources import parse_channels, resolve
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 from fdsr.grids.axes import grid_of
@@ -20,8 +20,8 @@ def static_fields(
 ) -> tuple[dict[str, NDArray], dict[str, dict[str, str]]]:
     """(fields (H, W) by name, their attributes) of a normalised `ds` on `grid`, regridded if need be.
 
-    Names are as of variables: NAME=VARIABLE renames. Raises FdsrError for a field that is missing, varies with time, or
-    has missing values under the policy `error`.
+    Names are as of variables: NAME=VARIABLE@LEVEL. A field with times is taken where the first and the last are alike. Raises
+    FdsrError for a field that is missing, varies with time, or has missing values under the policy `error`.
     """
     fields: dict[str, NDArray] = {}
     attributes: dict[str, dict[str, str]] = {}
@@ -31,11 +31,14 @@ def static_fields(
     to_places = grid.projected and not source.projected
     regrid = None if to_places else regridding(source, grid, where)
     for channel in parse_channels(names):
-        require_variables(ds, [channel.variable], where)
-        values = ds[channel.variable]
+        variable, axis, level = resolve(ds, channel, where)
+        values = ds[variable] if axis is None else ds[variable].isel({axis: level})
         if "time" in values.dims:
-            raise FdsrError(f"static field '{channel.variable}' varies with time; list it among the variables instead")
-        plane = values.transpose("row", "column").values.astype(np.float32)
+            if not values.isel(time=0, drop=True).equals(values.isel(time=-1, drop=True)):
+                raise FdsrError(f"static field '{variable}' varies with time; list it among the variables instead")
+            values = values.isel(time=0)
+        # what is left has one value
+        plane = values.transpose(..., "row", "column").values.astype(np.float32).reshape(source.shape)
         settle(missing, plane[None], channel.name, lambda _: "every time", where, source.periodic)
         fields[channel.name] = _at_places(source, plane, grid, where) if regrid is None else regrid(plane)
         attributes[channel.name] = {

@@ -165,6 +165,7 @@ def finish_store(
         else "area-weighted block mean",
         "splits": {k: list(v) for k, v in blocks.items()},
         "dropped_rows": grid.dropped,
+        **({"dropped_columns": grid.dropped_columns} if grid.dropped_columns else {}),
         "fingerprint": fingerprint(group, config.to_dict(), blocks, statistics),
         **layout.described(),
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -19,17 +18,12 @@ from torch.utils.data import Dataset, get_worker_info
 from fdsr.data.coarsen import coarsen
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO, add_halo
-from fdsr.data.making.reading import ChannelReader
-from fdsr.data.making.sources import Channel, open_source
 from fdsr.data.serving.augment import mirror_signs
 from fdsr.data.serving.cache import Step
 from fdsr.data.serving.conditions import Conditions
 from fdsr.data.serving.context import Surroundings
 from fdsr.data.serving.patches import PatchKey
 from fdsr.data.serving.store import PairStore
-from fdsr.errors import FdsrError
-from fdsr.grids.axes import grid_of
-from fdsr.units import require_same
 
 
 class WeatherBatch(TypedDict, total=False):
@@ -123,14 +117,15 @@ class PatchDataset(Dataset[WeatherBatch]):
 
 
 class WholeFields(Dataset[WeatherBatch]):
-    """Whole fields at the times `times` (n,)."""
+    """Whole fields at the times `times` (n,), of `members` forecasts each, one after the other."""
 
     times: NDArray
+    members = 1
     spec: FieldSpec
     conditions: Conditions
 
     def __len__(self) -> int:
-        return int(self.times.size)
+        return int(self.times.size) * self.members
 
     def __getitem__(self, i: int) -> WeatherBatch:
         if not 0 <= i < len(self):
@@ -162,45 +157,6 @@ class FieldDataset(WholeFields):
         return self._batch(low, self.store.times, steps, high=high)
 
 
-class CoarseDataset(WholeFields):
-    """Whole coarse fields alone, of a pair store or of any gridded source on the coarse grid of `spec`.
-
-    A source is read as `fdsr prepare` reads it: `z500` is level 500 of `z` where no variable has that name.
-    """
-
-    def __init__(self, path: str, spec: FieldSpec) -> None:
-        self.spec = spec
-        self.source: PairStore | ChannelReader
-        if _is_pair_store(path):
-            self.source = PairStore(path, time_channels=spec.time_channels)
-            spec.require_same(self.source.spec, path)
-            self.times = self.source.times
-        else:
-            self.source = _coarse_reader(path, spec)
-            self.times = self.source.ds.time.values
-        self.conditions = Conditions(spec, self.times)
-
-    def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
-        if isinstance(self.source, PairStore):
-            low = torch.empty(len(items), *self.source.low.shape[1:])
-            self.source.read_fields(items, None, low.numpy())
-        else:
-            low = torch.from_numpy(np.concatenate([self.source.read(i, i + 1)[0] for i in items]))
-        return self._batch(low, self.times, items)
-
-
-def _coarse_reader(path: str, spec: FieldSpec) -> ChannelReader:
-    ds, wanted = open_source(path), spec.low_grid
-    grid, missing = grid_of(ds), "mask" if spec.masked else "error"
-    channels = [Channel(name, name) for name in spec.low_channels]
-    reader = ChannelReader(ds, channels, np.arange(ds.time.size), path, missing, grid.periodic)
-    trained = {name: about.get("units") for name, about in spec.attributes.items()}
-    require_same(reader.units, trained, f"'{path}'", "the model")
-    if not grid.in_units(wanted.units).lies_on(wanted, 1e-3):
-        raise FdsrError(f"'{path}' has {grid.extent}; the model was trained for {wanted.extent}; regrid it")
-    return reader
-
-
 def _empty(*shape: int) -> Tensor:
     # workers must not wake the GPU; what they hand over is copied once more
     return torch.empty(shape, pin_memory=torch.cuda.is_available() and get_worker_info() is None)
@@ -222,7 +178,3 @@ def _copy_patch(field: NDArray, row: int, column: int, out: NDArray) -> None:
     out[..., :first] = field[:, row : row + h, column : column + first]
     if first < w:
         out[..., first:] = field[:, row : row + h, : w - first]
-
-
-def _is_pair_store(path: str) -> bool:
-    return (Path(path) / "high").exists() and (Path(path) / "low").exists()

@@ -53,7 +53,7 @@ class PairStore:
         storage_options: Mapping[str, Any] | None = None,
         time_channels: bool = False,
     ) -> None:
-        self.path = str(path)
+        self.path = str(path) if is_remote(str(path)) else str(Path(path).expanduser())
         storage_options = storage_options if is_remote(self.path) else None  # which may be those of the source
         self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options, time_channels)
         self.group = self._patiently(lambda: open_finished(self.path, storage_options))

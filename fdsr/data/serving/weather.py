@@ -13,10 +13,12 @@ import lightning as L
 from fdsr.data.choices import Flip, ReaderName, require_choice
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.config import PrepareConfig
+from fdsr.data.making.sources import View, parse_channels
 from fdsr.data.making.sources.remote import is_remote
 from fdsr.data.serving.augment import require_flips, require_odd
+from fdsr.data.serving.coarse import CoarseDataset
 from fdsr.data.serving.context import Surroundings
-from fdsr.data.serving.datasets import CoarseDataset, FieldDataset, PatchDataset, WeatherBatch
+from fdsr.data.serving.datasets import FieldDataset, PatchDataset, WeatherBatch, WholeFields
 from fdsr.data.serving.loader import BatchLoader
 from fdsr.data.serving.patches import PatchSampler
 from fdsr.data.serving.shares import evaluation_share
@@ -33,7 +35,8 @@ class WeatherDataModule(L.LightningDataModule):
         store: a pair store; missing, it is prepared there if `source` is given. null: prepared once in `cache`.
         source: what a pair store is prepared from: Zarr store, NetCDF file or glob, or GRIB file; a path or a URL that
             fsspec knows (s3://, gs://, https://).
-        low: predict from the coarse fields of this store instead of the test block.
+        low: predict from the coarse fields of this store, or of any source that holds the model's coarse grid, instead of the
+            test block; what they are called there is as in `low_variables`, else as in `variables`.
         patch: rows and columns of training patches, multiples of the factor; null trains on whole fields.
         batch_size: patches (or whole fields, if patch is null) per training batch and process; evaluation takes one field
             at a time.
@@ -104,11 +107,16 @@ class WeatherDataModule(L.LightningDataModule):
         self.cached_steps, self.reader, self.reader_threads = cached_steps, reader, reader_threads
         self.prefetch, self.num_workers, self.seed, self.storage_options = prefetch, num_workers, seed, storage_options
         self.config: PrepareConfig | None = None
+        # what coarse fields of another source are called
+        named = parse_channels(prepare.get("low_variables") or prepare.get("variables") or ())
+        self._asked = named, View(prepare.get("axes") or {}, prepare.get("select") or {})
+        if low is not None and not prepare.get("low_source"):
+            prepare.pop("low_variables", None)
         if source is not None:
             self.config = PrepareConfig(source, storage_options=storage_options or {}, **prepare)
         if store is None and self.config is not None:
             store = str(Path(cache or os.environ.get("FDSR_CACHE", "cache")) / f"pairs-{self.config.key()}.zarr")
-        self.path = store
+        self.path = store if store is None or is_remote(store) else str(Path(store).expanduser())
         self.store: PairStore | None = None
         self._spec: FieldSpec | None = None
 
@@ -210,13 +218,13 @@ class WeatherDataModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> BatchLoader:
         if self.low is not None:
-            return self._evaluation_loader(CoarseDataset(self.low, self.spec))
+            return self._evaluation_loader(CoarseDataset(self.low, self.spec, *self._asked, self.storage_options))
         return self._whole_fields("test")
 
     def _whole_fields(self, split: str, every: int = 1) -> BatchLoader:
         return self._evaluation_loader(self.fields(split, every))
 
-    def _evaluation_loader(self, dataset: FieldDataset | CoarseDataset) -> BatchLoader:
+    def _evaluation_loader(self, dataset: WholeFields) -> BatchLoader:
         """Every field once, in uneven shares between processes; one field a batch."""
         rank, world_size = self._place
         share = evaluation_share(len(dataset), rank, world_size)

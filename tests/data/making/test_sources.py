@@ -80,53 +80,6 @@ def test_packed_integers(tmp_path: Path, source_data: xr.Dataset) -> None:
     np.testing.assert_array_equal(found.group["high"][:, 0], ds.t2m)
 
 
-def write_grib(path: Path, messages: list[tuple[int, np.datetime64, np.ndarray]]) -> None:
-    """Messages of (paramId, time, field), each north first from 0° on, by ecCodes itself."""
-    eccodes = pytest.importorskip("eccodes", exc_type=(ImportError, OSError, RuntimeError))
-    with path.open("wb") as file:
-        for parameter, time, field in messages:
-            handle = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
-            rows, columns = field.shape
-            step_lat, step_lon = 180 / rows, 360 / columns
-            settings = {
-                "Ni": columns, "Nj": rows, "latitudeOfFirstGridPointInDegrees": 90 - step_lat / 2,
-                "latitudeOfLastGridPointInDegrees": -90 + step_lat / 2, "longitudeOfFirstGridPointInDegrees": 0.0,
-                "longitudeOfLastGridPointInDegrees": 360 - step_lon, "iDirectionIncrementInDegrees": step_lon,
-                "jDirectionIncrementInDegrees": step_lat, "paramId": parameter, "bitsPerValue": 24,
-                "dataDate": int(str(time.astype("datetime64[D]")).replace("-", "")),
-                "dataTime": 100 * int((time - time.astype("datetime64[D]")) / np.timedelta64(1, "h")),
-            }  # fmt: skip
-            for key, value in settings.items():
-                eccodes.codes_set(handle, key, value)
-            eccodes.codes_set_values(handle, field.astype(np.float64).ravel())
-            eccodes.codes_write(handle, file)
-            eccodes.codes_release(handle)
-
-
-def test_grib(tmp_path: Path, source_data: xr.Dataset, store: PairStore) -> None:
-    """Fields of 2 m and 10 m stand in one file, and orography for one time only."""
-    pytest.importorskip("cfgrib", exc_type=(ImportError, OSError, RuntimeError))
-    times = source_data.time.values
-    messages = [(228002, times[0], source_data.orography.values)]
-    for name, parameter in (("t2m", 167), ("u10", 165)):
-        messages += [(parameter, t, source_data[name].values[i]) for i, t in enumerate(times)]
-    write_grib(tmp_path / "all.grib2", messages)
-    found = PairStore(prepare(pair_config(str(tmp_path / "all.grib2"), static=["orog"]), tmp_path / "pairs.zarr"))
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["all.grib2", "pairs.zarr"]  # no index beside the source
-    for i, name in enumerate(("t2m", "u10")):
-        np.testing.assert_allclose(found.group["high"][:, i], source_data[name], atol=1e-4)  # packed to 24 bits
-    np.testing.assert_allclose(found.spec.static[0], source_data.orography, atol=1e-2)
-    np.testing.assert_array_equal(found.times, store.times)
-    assert found.spec.attributes["t2m"]["units"] == "K"
-
-
-def test_grib_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cfgrib", None)
-    (tmp_path / "a.grib2").write_bytes(b"GRIB")
-    with pytest.raises(FdsrError, match="pip install cfgrib"):
-        open_source(str(tmp_path / "a.grib2"))
-
-
 def pressure_levels(unit: str = "hPa") -> xr.Dataset:
     ds = make_source(variables=("t2m",))
     levels = np.array([1000.0, 850.0, 500.0]) * (100 if unit == "Pa" else 1)

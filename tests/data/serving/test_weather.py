@@ -19,7 +19,6 @@ import fdsr.data.serving.weather as weather
 from fdsr.data import PairStore, WeatherDataModule, prepare
 from fdsr.data.coarsen import coarsen
 from fdsr.data.interpolate import HALO
-from fdsr.data.serving.datasets import CoarseDataset
 from fdsr.data.serving.patches import PatchKey
 from fdsr.errors import FdsrError
 
@@ -303,34 +302,3 @@ def test_flips_of_a_transformed_wind_are_refused(tmp_path: Path, source_path: st
     data.setup("fit")
     with pytest.raises(FdsrError, match="changes the sign of 'u10'"):
         data.train_dataloader()
-
-
-def test_levels_of_coarse_fields_alone(tmp_path: Path, source_data: xr.Dataset) -> None:
-    ds = xr.Dataset({"z": xr.concat([source_data.t2m, source_data.u10], "level").assign_coords(level=[500.0, 850.0])})
-    ds.z.attrs = {"units": "m"}
-    config = pair_config(write_source(ds, tmp_path / "levels.zarr"), variables=["z@500/850"], static=[])
-    store = PairStore(prepare(config, tmp_path / "pairs.zarr"))
-    low, grid = store.group["low"][:].transpose(1, 0, 2, 3), store.spec.low_grid  # type: ignore[union-attr]
-    coordinates = {"level": [500.0, 850.0], "time": store.times, "lat": grid.rows, "lon": grid.columns}
-    alone = xr.Dataset({"z": (("level", "time", "lat", "lon"), low)}, coordinates)
-    found = CoarseDataset(write_source(alone, tmp_path / "coarse.zarr"), store.spec)
-    every = list(range(len(store.times)))
-    np.testing.assert_array_equal(found.__getitems__(every)["low"][..., 2:-2, 2:-2], store.group["low"][:])
-
-
-def test_coarse_fields_in_other_units_than_the_model(tmp_path: Path, store: PairStore) -> None:
-    low, grid = store.group["low"][:], store.spec.low_grid
-    coordinates = {"time": store.times, "lat": grid.rows, "lon": grid.columns}
-
-    def fields(t2m: str, u10: str) -> str:
-        dims, units = ("time", "lat", "lon"), (t2m, u10)
-        variables = {n: (dims, low[:, i], {"units": units[i]}) for i, n in enumerate(store.spec.low_channels)}
-        return write_source(xr.Dataset(variables, coordinates), tmp_path / f"{len(list(tmp_path.iterdir()))}.zarr")
-
-    found = CoarseDataset(fields("kelvin", "m s**-1"), store.spec)
-    np.testing.assert_array_equal(found.__getitems__([0])["low"][..., 2:-2, 2:-2], low[:1])
-    with pytest.raises(FdsrError, match=r"t2m is in 'degC' in .* and in 'K' in the model.*\(t2m \+ 273.15\)") as caught:
-        CoarseDataset(fields("degC", "m/s"), store.spec)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(FdsrError, match=r"u10 is in 'km/h' .*\(0.277778 × u10\)"):
-        CoarseDataset(fields("K", "km/h"), store.spec)

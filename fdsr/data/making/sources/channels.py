@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from fdsr.errors import FdsrError
+from fdsr.grids.names import MEMBER
 
 _USUAL = ("time", "row", "column")
 
@@ -21,6 +22,7 @@ class Channel:
     name: str
     variable: str
     level: float | None = None
+    otherwise: str = ""  # what the variable may be called where there is none of that name
 
 
 def parse_channels(texts: Sequence[str]) -> list[Channel]:
@@ -55,6 +57,19 @@ def require_variables(ds: xr.Dataset, variables: Sequence[str], where: str) -> N
             raise FdsrError(f"'{where}' has no variable '{name}'; it has {present}")
 
 
+def variables_of(ds: xr.Dataset, channel: Channel) -> list[str]:
+    """The variable of `ds` that a channel is of: its own, or `z` of `z500`; none where it has neither."""
+    of_level = _of_level(channel)
+    names = (channel.variable, of_level[0] if of_level else "", channel.otherwise)
+    return [name for name in names if name in ds.data_vars][:1]
+
+
+def _of_level(channel: Channel) -> tuple[str, float] | None:
+    """(z, 500) of z500."""
+    split = re.fullmatch(r"(.*?[^\d.])(\d+(?:\.\d+)?)", channel.variable)
+    return (split[1], float(split[2])) if split and channel.level is None else None
+
+
 def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | None, int | None]:
     """(variable, level axis, index on it) of a channel of `ds`; the axis is None for a variable without levels.
 
@@ -62,15 +77,24 @@ def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | No
     the source lacks, or a dimension that is none of time, level, row, column.
     """
     variable, level = channel.variable, channel.level
-    split = re.fullmatch(r"(.*?[^\d.])(\d+(?:\.\d+)?)", variable)
-    if variable not in ds.data_vars and level is None and split and split[1] in ds.data_vars:
-        variable, level = split[1], float(split[2])
+    of_level = _of_level(channel)
+    if variable not in ds.data_vars and of_level and of_level[0] in ds.data_vars:
+        variable, level = of_level
+    elif variable not in ds.data_vars and channel.otherwise in ds.data_vars:
+        variable, level = channel.otherwise, None
     require_variables(ds, [variable], where)
     array = ds[variable]
     others = [str(d) for d in array.dims if d not in _USUAL]
-    if not set(array.dims) >= {"row", "column"} or len([d for d in others if array.sizes[d] > 1]) > 1:
+    several = [d for d in others if array.sizes[d] > 1]
+    if not set(array.dims) >= {"row", "column"}:
+        raise FdsrError(f"'{where}': variable '{variable}' has dimensions {array.dims}; row and column are needed")
+    if len(several) > 1 or (several and several[0].lower() in MEMBER.usual):
+        # the axis that is not of levels
+        axis = next((d for d in several if d.lower() in MEMBER.usual), several[0])
+        values = ds[axis].values.tolist()
         raise FdsrError(
-            f"'{where}': variable '{variable}' has dimensions {array.dims}; time, row and column are needed, and at most one of levels"
+            f"'{where}': variable '{variable}' has {len(values)} values of '{axis}', {values[0]} … {values[-1]}; say which: "
+            f"--select {axis}={values[0]}"
         )
     long = [d for d in others if array.sizes[d] > 1] or [d for d in others if level is not None and d in ds.coords]
     if not long:

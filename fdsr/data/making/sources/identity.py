@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from glob import glob
 from pathlib import Path
 from typing import Any
 
+from fdsr.data.making.sources.files import STORE_DOCUMENTS, local_places
 from fdsr.data.making.sources.remote import is_remote, reported
-
-# the documents that describe a Zarr store, of either format
-_METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs", ".zarray")
 
 
 def source_identity(path: str, storage_options: Mapping[str, Any] | None = None) -> str:
@@ -27,7 +24,7 @@ def source_identity(path: str, storage_options: Mapping[str, Any] | None = None)
 
 
 def _local_lines(path: str) -> Iterator[bytes]:
-    places = [path] if Path(path).exists() else sorted(glob(path))  # noqa: PTH207  the pattern may be absolute
+    places = local_places(path)
     if not places:
         yield b"missing"
     for top in places:
@@ -50,7 +47,7 @@ def _remote_lines(path: str, storage_options: Mapping[str, Any]) -> Iterator[byt
 
     with reported(path):
         fs, root = fsspec.core.url_to_fs(path, **storage_options)
-        documents = [f"{root.rstrip('/')}/{name}" for name in _METADATA]
+        documents = [f"{root.rstrip('/')}/{name}" for name in STORE_DOCUMENTS]
         present = [d for d in documents if fs.exists(d)]
         if not present:
             present = [root]

@@ -2,156 +2,220 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from glob import glob
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import xarray as xr
+import zarr
+from zarr.storage import ZipStore
 
 from fdsr.data.making.periods import DATED_AXIS
+from fdsr.data.making.sources.channels import Channel, require_variables, variables_of
+from fdsr.data.making.sources.files import GRIB, NETCDF, STORE_DOCUMENTS, ZARR, ZIP, data_files, kind_of, local_places
+from fdsr.data.making.sources.joining import Part, joined
 from fdsr.data.making.sources.remote import first_line, is_remote, patiently, require_protocol
 from fdsr.errors import FdsrError
-from fdsr.grids.axes import normalise_axes, time_axis
-from fdsr.units import conversions
+from fdsr.grids.axes import normalise_axes
+from fdsr.grids.finding import with_places
+
+log = logging.getLogger(__name__)
 
 StorageOptions = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Format:
-    """A file format: how its paths end, and how it is opened without reading fields."""
+class View:
+    """What a user says of the axes of sources.
 
-    name: str
-    endings: tuple[str, ...]
-    open: Callable[[str, StorageOptions], xr.Dataset]
-
-
-def open_source(path: str, storage_options: Mapping[str, Any] | None = None) -> xr.Dataset:
-    """Open a Zarr, NetCDF or GRIB source lazily and rename its axes to time, row, column.
-
-    Rows are put north first and columns west to east. Raises FdsrError if the path is missing or unreadable, or an axis
-    cannot be found.
+    axes: what an axis (time, lat, lon, y, x) is called; select: the value to take of an axis that is none of these.
     """
-    return normalise_axes(open_raw(path, storage_options), path)
+
+    axes: Mapping[str, str] = field(default_factory=dict)
+    select: Mapping[str, Any] = field(default_factory=dict)
+    met: set[str] = field(default_factory=set)  # names of all sources seen so far
+
+    def __post_init__(self) -> None:
+        for name in self.axes:
+            if name not in ("time", "lat", "lon", "y", "x"):
+                raise FdsrError(f"axes: '{name}' is none of time, lat, lon, y, x")
+
+    def of(self, ds: xr.Dataset, where: str) -> xr.Dataset:
+        """`ds` at the selected values."""
+        self.met.update(str(n) for n in (*ds.dims, *ds.coords))
+        for name in (n for n in self.select if n in ds.dims):
+            values = ds[name].values.tolist()
+            if self.select[name] not in values:
+                raise FdsrError(f"'{where}' has no {name} {self.select[name]}; it has {', '.join(map(str, values))}")
+            ds = ds.isel({name: values.index(self.select[name])}, drop=True)
+        return ds
+
+    def require_met(self) -> None:
+        """Raise FdsrError for a name that no source has."""
+        for option, names in (("axes", self.axes.values()), ("select", self.select)):
+            for name in (n for n in names if n not in self.met):
+                raise FdsrError(f"{option}: no source has '{name}'; they have {', '.join(sorted(self.met))}")
 
 
-def open_raw(path: str, storage_options: StorageOptions | None = None) -> xr.Dataset:
-    """Open Zarr (format 2 or 3), NetCDF (one file or a glob) or GRIB, decoded by its CF attributes but as it is otherwise.
+def open_source(
+    path: str, storage_options: StorageOptions | None = None, channels: Sequence[Channel] = (), view: View | None = None
+) -> xr.Dataset:
+    """Open Zarr (format 2 or 3), NetCDF or GRIB lazily, one or several joined along time; axes are time, row, column.
 
-    Fields are read when they are asked for; only a glob of files makes dask arrays. Raises FdsrError if the source is
-    missing, unreachable or unreadable.
+    A path may be a file, a store, a folder of them, a pattern, or a ZIP archive; what a file is its content says. Rows are
+    put north first and columns west to east. With `channels`, only what these need is opened. Raises FdsrError if the source
+    is missing, unreachable or unreadable, lacks a variable, or an axis cannot be found.
     """
-    options = storage_options or {}
-    if not is_remote(path) and not Path(path).exists() and not glob(path):  # noqa: PTH207  the pattern may be absolute
+    view = view or View()
+    parts = [Part(part.label, with_places(part.data)) for part in _parts(path, storage_options or {})]
+    if channels:
+        parts = _needed(parts, channels, path)
+    parts = [
+        Part(p.label, normalise_axes(_one_version(view.of(p.data, p.label), p.label), p.label, view.axes))
+        for p in parts
+    ]
+    with _in_one_line(path, "joined"):
+        return joined(parts, path)
+
+
+def _needed(parts: Sequence[Part], channels: Sequence[Channel], where: str) -> list[Part]:
+    """The parts that hold a variable of a channel, with these variables alone and what says where they lie."""
+    everything = xr.Dataset({n: ((), 0) for part in parts for n in part.data.data_vars})
+    wanted = {name for channel in channels for name in variables_of(everything, channel)}
+    require_variables(everything, [c.variable for c in channels if not variables_of(everything, c)], where)
+    found = []
+    for part in parts:
+        own = [n for n in part.data.data_vars if n in wanted]
+        mappings = [n for n, v in part.data.data_vars.items() if "grid_mapping_name" in v.attrs]
+        if own:
+            found.append(Part(part.label, part.data[[*own, *(n for n in mappings if n not in own)]]))
+    return found
+
+
+def _one_version(ds: xr.Dataset, label: str) -> xr.Dataset:
+    """`ds` without ERA5's axis `expver`: its final values where there are such, else the early ones (ERA5T)."""
+    if ds.sizes.get("expver", 1) == 1 or "expver" not in ds.dims:
+        return ds
+    log.warning("'%s' holds several versions (expver): values of a later one fill the gaps of those before it", label)
+    versions = [ds.chunk({}).isel(expver=i, drop=True) for i in range(ds.sizes["expver"])]
+    return reduce(lambda first, later: first.fillna(later), versions)
+
+
+def _parts(path: str, options: StorageOptions) -> list[Part]:
+    if is_remote(path):
+        require_protocol(path)
+        return patiently(lambda: _remote_parts(path, options), path)
+    places = local_places(path)
+    if not places:
         raise FdsrError(f"source '{path}' does not exist; check the path (data.source or --source)")
-    form = next((f for f in FORMATS if path.lower().rstrip("*").endswith(f.endings)), FORMATS[-1])
-    with warnings.catch_warnings():
-        # stores without consolidated metadata are common and fine here
-        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated", RuntimeWarning)
-        if is_remote(path):
-            require_protocol(path)
-            return patiently(lambda: form.open(path, options), path)
-        try:
-            return form.open(path, options)
-        except FdsrError:
-            raise
-        except Exception as error:
-            reason = first_line(error)
-            if counted := re.search("time units '(.*? since .*?)'", reason):  # months and years have no fixed length
-                reason = f"no dates can be told from '{counted[1]}'; give the time axis hours or days since a date ({DATED_AXIS})"
-            raise FdsrError(f"source '{path}' cannot be opened as {form.name}: {reason}") from error
+    return [part for label, file in data_files(places, path) for part in _opened(label, file)]
 
 
-def _open_zarr(path: str, options: StorageOptions) -> xr.Dataset:
-    return xr.open_zarr(path, chunks=None, storage_options=dict(options) if is_remote(path) else None)
+def _remote_parts(path: str, options: StorageOptions) -> list[Part]:
+    import fsspec
+
+    fs, root = fsspec.core.url_to_fs(path, **options)
+    matches = sorted(fs.glob(root)) if "*" in path else [root]
+    if not matches:
+        raise FileNotFoundError(path)
+    urls = [fs.unstrip_protocol(match) if "*" in path else path for match in matches]
+    files = [
+        url for url in urls
+        if ".zarr" not in url and not any(fs.exists(f"{url.rstrip('/')}/{name}") for name in STORE_DOCUMENTS)
+    ]  # fmt: skip
+    protocol = path.split("://", 1)[0]
+    copies = {url: fsspec.open_local(f"simplecache::{url}", **{protocol: dict(options)}) for url in files}
+    found = [Part(url, _open_zarr(url, dict(options))) for url in urls if url not in copies]
+    for url, copy in copies.items():
+        found += [part for label, file in data_files([copy], url) for part in _opened(label.replace(copy, url), file)]
+    return found
 
 
-def _open_netcdf(path: str, options: StorageOptions) -> xr.Dataset:
-    files = _local_files(path, options)
-    if len(files) == 1:
-        return xr.open_dataset(files[0])
-    units: dict[str, tuple[str | None, str]] = {}  # of every variable: its unit, and the first file that has it
-    static: dict[str, xr.DataArray] = {}  # fields without time, from the first file that has them
-
-    def note(ds: xr.Dataset) -> xr.Dataset:
-        ds = _in_units_of_first(ds, units)
-        # of the fields that vary, so that files of one kind remain, which are then joined along time
-        time = time_axis(ds)
-        without = [n for n, v in ds.data_vars.items() if time is not None and time not in v.dims]
-        for name in without:
-            static.setdefault(str(name), ds[name])
-        return ds.drop_vars(without)
-
-    combined = xr.open_mfdataset(
-        files, combine="by_coords", preprocess=note, data_vars="minimal", coords="minimal", compat="override",
-        join="exact", combine_attrs="override", chunks={},
-    )  # fmt: skip
-    return combined.assign({n: v for n, v in static.items() if n not in combined})
+def _opened(label: str, file: str) -> list[Part]:
+    kind = kind_of(file)
+    with _in_one_line(label, f"opened as {kind.name}"):
+        return _OPEN[kind](label, file)
 
 
-def _in_units_of_first(ds: xr.Dataset, first: dict[str, tuple[str | None, str]]) -> xr.Dataset:
-    """A file's variables in the unit, noted in `first`, of the file that had them first; lazily."""
-    file = Path(str(ds.encoding.get("source"))).name
-    own = {str(name): variable.attrs.get("units") for name, variable in ds.data_vars.items()}
-    changed = {}
-    # files may have their first variables from different ones
-    for other in dict.fromkeys(first[name][1] for name in own if name in first):
-        wanted = {name: unit for name, (unit, where) in first.items() if where == other}
-        for name, line in conversions(own, wanted, f"'{file}'", f"'{other}'").items():
-            changed[name] = line(ds[name]).assign_attrs(ds[name].attrs | {"units": wanted[name]})
-            changed[name].encoding = ds[name].encoding  # which names the grid mapping
-    for name, unit in own.items():
-        first.setdefault(name, (unit, file))
-    return ds.assign(changed)
+@contextmanager
+def _in_one_line(label: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except FdsrError:
+        raise
+    except Exception as error:
+        reason = first_line(error)
+        if counted := re.search("time units '(.*? since .*?)'", reason):  # months and years have no fixed length
+            reason = f"no dates can be told from '{counted[1]}'; give the time axis hours or days since a date ({DATED_AXIS})"
+        raise FdsrError(f"source '{label}' cannot be {what}: {reason}") from error
 
 
-def _open_grib(path: str, options: StorageOptions) -> xr.Dataset:
+def _open_zarr(path: str | ZipStore, options: dict[str, Any] | None = None) -> xr.Dataset:
+    """A store. What format 2 has in place of what is not written is no mark of missing values where it is 0 and no attribute."""
+
+    def opened(**settings: Any) -> xr.Dataset:
+        with warnings.catch_warnings():
+            # stores without consolidated metadata are common and fine here
+            warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated", RuntimeWarning)
+            return xr.open_zarr(path, chunks=None, storage_options=options, **settings)
+
+    ds = opened()
+    # packed integers have their mark there
+    zero = [
+        str(n)
+        for n, v in ds.variables.items()
+        if v.encoding.get("_FillValue") == 0 and "scale_factor" not in v.encoding
+    ]
+    if zero:
+        group = zarr.open_group(path, mode="r", storage_options=options)
+        values = [name for name in zero if "_FillValue" not in group[name].attrs]
+        ds = opened(mask_and_scale=dict.fromkeys(values, False))
+        for name in values:
+            ds[name].attrs.pop("_FillValue", None)
+    return ds
+
+
+def _open_netcdf(file: str) -> xr.Dataset:
+    """The variables of a file, or of its one group that has any."""
+    ds = xr.open_dataset(file)
+    if ds.data_vars:
+        return ds
+    groups = {name: group for name, group in xr.open_groups(file).items() if group.data_vars}
+    first = min(groups, key=lambda name: name.count("/"), default=None)
+    return ds if first is None else groups[first]
+
+
+def _open_grib(label: str, file: str) -> list[Part]:
+    """A file whose messages make no single hypercube comes in several parts. No index file is left beside it."""
     try:
         import cfgrib
     except (ImportError, RuntimeError) as error:
-        raise FdsrError(f"source '{path}' is GRIB, which needs cfgrib and its eccodes: pip install cfgrib") from error
-    parts = []
-    for file in _local_files(path, options):
-        # a file whose messages make no single hypercube comes in several pieces; no index file is left beside it
-        parts += [_without_scalars(ds) for ds in cfgrib.open_datasets(file, backend_kwargs={"indexpath": ""})]
-    return xr.merge(parts, compat="override", join="outer", combine_attrs="override")
+        raise FdsrError(f"source '{label}' is GRIB, which needs cfgrib and its eccodes: pip install cfgrib") from error
+    # a message that cannot be read, as at the end of a file cut short, is not passed over
+    parts = cfgrib.open_datasets(file, backend_kwargs={"indexpath": "", "errors": "raise"})
+    if len(parts) == 1:
+        return [Part(label, parts[0])]
+    return [Part(_messages(label, ds), _without_levels(ds)) for ds in parts]
 
 
-def _without_scalars(ds: xr.Dataset) -> xr.Dataset:
-    """Without the scalar coordinates (heightAboveGround, surface) in which the pieces of one file differ."""
-    return ds.drop_vars([n for n, c in ds.coords.items() if c.ndim == 0])
+def _messages(label: str, ds: xr.Dataset) -> str:
+    kinds = {str(v.attrs.get(f"GRIB_{key}")) for key in ("typeOfLevel", "stepType") for v in ds.data_vars.values()}
+    return f"{label} ({' '.join(sorted(kinds))})"
 
 
-def _local_files(path: str, options: StorageOptions) -> Sequence[str]:
-    if is_remote(path):
-        import fsspec
-
-        protocol = path.split("://", 1)[0]
-        return [
-            fsspec.open_local(f"simplecache::{file}", **{protocol: dict(options)})
-            for file in _remote_glob(path, options)
-        ]
-    return [path] if Path(path).exists() else sorted(glob(path))  # noqa: PTH207
+def _without_levels(ds: xr.Dataset) -> xr.Dataset:
+    """Without the scalar coordinates (heightAboveGround, surface) in which the parts of one file differ."""
+    return ds.drop_vars([n for n, c in ds.coords.items() if c.ndim == 0 and c.dtype.kind != "M"])
 
 
-def _remote_glob(path: str, options: StorageOptions) -> list[str]:
-    if "*" not in path:
-        return [path]
-    import fsspec
-
-    fs, pattern = fsspec.core.url_to_fs(path, **options)
-    matches = [fs.unstrip_protocol(p) for p in sorted(fs.glob(pattern))]
-    if not matches:
-        raise FileNotFoundError(path)
-    return matches
-
-
-FORMATS: tuple[Format, ...] = (
-    Format("NetCDF", (".nc", ".nc4", ".cdf", ".nc3", ".netcdf"), _open_netcdf),
-    Format("GRIB", (".grib", ".grib2", ".grb", ".grb2", ".grib1"), _open_grib),
-    Format("Zarr", ("",), _open_zarr),
-)
+_OPEN: dict[Any, Callable[[str, str], list[Part]]] = {
+    NETCDF: lambda label, file: [Part(label, _open_netcdf(file))],
+    GRIB: _open_grib,
+    ZARR: lambda label, file: [Part(label, _open_zarr(file))],
+    ZIP: lambda label, file: [Part(label, _open_zarr(ZipStore(file, mode="r")))],
+}
