@@ -1,13 +1,13 @@
 """The study of few-step sampling in half an hour of one GPU, on a machine that has brought what it needs (see parts.py).
 
-    python experiments/half_hour/run.py start WORK --minutes 17     # in the background
+    python experiments/half_hour/run.py start WORK --sweep search --first '*=gan-*lr=0.0002-critic_lr=0.001-r1=0.02*' --then '*' --minutes 5
+    python experiments/half_hour/run.py start WORK --minutes 10.5   # the study itself, in the background
     python experiments/half_hour/run.py references WORK             # once Inception's weights are there
     python experiments/half_hour/run.py wait WORK --seconds 500     # what has been reached; returns earlier if all is done
-    python experiments/half_hour/run.py finish WORK RESULTS         # stop what is left, time the samplers, pack what is small
+    python experiments/half_hour/run.py finish WORK RESULTS         # stop what is left, pack what is small
 
-`start` trains DDPMs at once and, beside them, searches DDGAN's settings (search.yaml); then all DDGANs of study.yaml side by side, in as
-many steps as the time allows at the rate that the search has had; and, once the first DDPM is there, what begins from it (rivals.yaml). A
-process takes one core; CUDA's multi-process service lets kernels of all share the card, where it is installed.
+Trainings run side by side, each a process of one core; CUDA's multi-process service lets kernels of all share the card, where it is
+installed. More than a dozen get in each other's way. Trainings end by a net of time, whatever their steps, before tests would be late.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -35,22 +34,16 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 
 from parts import weights_of  # noqa: E402
 
-from fdsr.sweep.grid import read_sweep  # noqa: E402
-
 MIB = 2**20
 # of a run what is small and tells how it went
 SMALL = ("*.csv", "*.txt", "*.log", "*.yaml", "*/samples/*", "*/*/*.json", "*/*/*.jsonl", "*/*/*.log", "*/*/*/*.json", "*/*/*/*.jsonl",
          "*/*.csv", "speed/*")  # fmt: skip
 # whose weights are brought home
-MODELS = (
-    "study/ddpm-T=1000-seed=0",
-    "study/ddgan-divergence=gan-T=4-seed=0",
-    "study/ddgan-divergence=gan-T=2-seed=0",
-    "rivals/*",
-)
-FEWEST, MOST = 500, 20_000  # steps of a DDGAN
-# of a search's rate a process: what is left of it when all DDGANs run, and seconds for their tests
-CROWDED, TESTS = 0.6, 160.0
+MODELS = ("study/ddpm-T=1000-seed=0", "study/ddgan-divergence=gan-*-seed=0")
+# compiled by the first, and then taken from their cache: twelve processes, since they share sixteen cores
+FIRST = ("ddpm-T=1000-seed=0", "ddgan-divergence=gan-T=4-seed=0")
+THEN = ("ddgan-divergence=gan-T=[128]-seed=0", "ddgan-divergence=[hrt]*-T=[24]-seed=0")
+TESTS = 90.0  # seconds
 
 
 def environment(work: Path) -> dict[str, str]:
@@ -59,6 +52,7 @@ def environment(work: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(work / "site"), os.environ.get("PYTHONPATH", "")]),
         "FDSR_CACHE": str(work / "cache"),
         "TORCHINDUCTOR_CACHE_DIR": str(work / "compiled"),
+        "TORCHINDUCTOR_COMPILE_THREADS": "6",
         "OMP_NUM_THREADS": "1",
         "WANDB_MODE": "disabled",
         "PYTHONWARNINGS": "ignore",
@@ -67,121 +61,43 @@ def environment(work: Path) -> dict[str, str]:
     }
 
 
-class HalfHour:
-    """The sweeps, each a process of its own with constants of this run.
-
-    constants: in place of the files' own: smaller numbers for a rehearsal. sweeps: where search.yaml, study.yaml and rivals.yaml are.
-    """
-
-    def __init__(self, work: Path, minutes: float, constants: dict[str, Any], sweeps: Path = HERE) -> None:
-        self.work, self.sweeps, self.began = work, sweeps, time.time()
-        self.end = self.began + 60 * minutes
-        self.given = constants
-        self.running: list[subprocess.Popen] = []
-
-    def say(self, words: str) -> None:
-        with (self.work / "progress.txt").open("a") as file:
-            file.write(f"{time.time() - self.began:6.0f} s  {words}\n")
-
-    def sweep(self, name: str, only: str, jobs: int, output: str | None = None, **constants: Any) -> subprocess.Popen:
-        """Start `fdsr sweep` of one of the files beside this one, for the points called `only`."""
-        output = output or name
-        common = {
-            "images": str(self.work / "images"),
-            "fid_weights": str(weights_of(self.work)),
-            "max_time": self.time_left(),
-        }
-        file = self.work / f"{len(self.running)}-{name}.yaml"
-        file.write_text(
-            yaml.safe_dump({"extends": str(self.sweeps / f"{name}.yaml"), "constants": common | constants | self.given})
-        )
-        command = [sys.executable, "-m", "fdsr.cli", "sweep", str(file), "--output", str(self.work / output)]
-        with (self.work / f"{output}.log").open("a") as log:
-            process = subprocess.Popen(
-                [*command, "--jobs", str(jobs), "--only", only], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment(self.work), cwd=ROOT,
-            )  # fmt: skip
-        self.running.append(process)
-        self.say(f"{name} {only} {constants or ''}")
-        return process
-
-    def time_left(self) -> str:
-        """As the trainer's max_time: a net below trainings that are slower than was foreseen."""
-        left = max(30, int(self.end - time.time() - TESTS / 2))
-        return f"00:{left // 3600:02d}:{left // 60 % 60:02d}:{left % 60:02d}"
-
-    def run(self) -> None:
-        """Everything, until it is done or is told to stop."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        lock = (self.work / "run.lock").open("a")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            self.warm_up()
-            teachers = self.sweep("study", "ddpm*", jobs=5)
-            self.sweep("search", "*", jobs=15).wait()
-            chosen = choose(self.work / "search")
-            rate = chosen.pop("steps_per_second") * CROWDED
-            steps = max(FEWEST, min(MOST, round(rate * (self.end - time.time() - TESTS), -2)))
-            chosen |= {"gan_steps": int(steps), "levels_steps": int(1.3 * steps)}
-            self.sweep("study", "ddgan*", jobs=30, **chosen)
-            self.rivals(teachers, rate, chosen)
-            for process in self.running:
-                process.wait()
-            self.say("done")
-        finally:
-            for process in self.running:
-                process.terminate()
-            for process in self.running:
-                process.wait()
-
-    def warm_up(self) -> None:
-        """Compile once, before thirty processes would do the same at the same time; beside it, a training through NCCL."""
-        constants = yaml.safe_load((self.sweeps / "search.yaml").read_text()).get("constants", {})
-        if not (constants | self.given).get("compiled"):
-            return
-        few: dict[str, Any] = {"search_steps": 6, "ddpm_steps": 6, "n_search": 2, "n_images": 2}
-        first = read_sweep(self.sweeps / "search.yaml").points[0].name
-        sweeps = (("search", first), ("study", "ddpm-T=10-*"), ("nccl", "*"))
-        for process in [self.sweep(name, only, 1, "warm", **few) for name, only in sweeps]:
+def run(work: Path, sweep: str, first: list[str], then: list[str], jobs: int, minutes: float, constants: str) -> None:
+    """The points called `first`, and once these have made steps, so that what is compiled need not be again, those called `then`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    lock = (work / "run.lock").open("a")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    end, given = time.time() + 60 * minutes, json.loads(constants)
+    running = []
+    for patterns in (first, then):
+        left = max(30, int(end - time.time() - TESTS))
+        known = {"images": str(work / "images"), "fid_weights": str(weights_of(work)),
+                 "max_time": f"00:{left // 3600:02d}:{left // 60 % 60:02d}:{left % 60:02d}"}  # fmt: skip
+        for pattern in patterns:
+            file = work / f"{sweep}-{len(running)}.yaml"
+            file.write_text(yaml.safe_dump({"extends": str(HERE / f"{sweep}.yaml"), "constants": known | given}))
+            command = [sys.executable, "-m", "fdsr.cli", "sweep", str(file), "--output", str(work / sweep),
+                       "--jobs", str(jobs), "--only", pattern]  # fmt: skip
+            with (work / f"{sweep}.log").open("a") as log:
+                running.append(
+                    subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(work), cwd=ROOT
+                    )
+                )
+        while patterns is first and not _under_way(work / sweep, first) and any(p.poll() is None for p in running):
+            time.sleep(0.5)
+    try:
+        for process in running:
+            process.wait()
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
             process.wait()
 
-    def rivals(self, teachers: subprocess.Popen, rate: float, chosen: dict[str, Any]) -> None:
-        """What begins from the trained DDPM, once it is there."""
-        from fdsr.records import RunFolder
 
-        teacher = RunFolder(self.work / "study" / "ddpm-T=1000-seed=0")
-        while not teacher.fitted.read():
-            if teachers.poll() is not None:
-                self.say("no DDPM, and so no rivals")
-                return
-            time.sleep(1)
-        steps = max(FEWEST, min(MOST, round(rate * (self.end - time.time() - TESTS), -2)))
-        self.sweep("rivals", "*", jobs=8, teacher=str(teacher.last_checkpoint), **chosen | {"rival_steps": int(steps)})
-
-
-def choose(folder: Path) -> dict[str, Any]:
-    """The constants of study.yaml that the search has found, and the steps a second that a training made.
-
-    For each divergence the weight of R1, and with `gan` both rates, of the training with the lowest classifier_frechet.
-    """
-    from fdsr.records import RunFolder
-
-    found: list[tuple[dict[str, Any], float]] = []
-    rates = []
-    for run in (RunFolder(p) for p in sorted(folder.iterdir()) if p.is_dir()):
-        tested, fit = run.tested_distances(), run.record.read().get("fit", {})
-        if tested:
-            found.append((run.point["axes"], tested["classifier_frechet"]))
-            rates.append(fit["steps"] / fit["seconds"])
-    best = {}
-    for divergence in sorted({axes["divergence"] for axes, _ in found}):
-        best[divergence] = min((e for e in found if e[0]["divergence"] == divergence), key=lambda e: e[1])[0]
-    rates_of_gan = {name: best["gan"][name] for name in ("lr", "critic_lr")}
-    return (
-        rates_of_gan
-        | {f"r1_{d}": axes["r1"] for d, axes in best.items()}
-        | {"steps_per_second": statistics.median(rates)}
-    )
+def _under_way(output: Path, patterns: list[str]) -> bool:
+    """Whether a point of each pattern has logged a step."""
+    return all(any(m.stat().st_size for m in output.glob(f"{pattern}/metrics.jsonl")) for pattern in patterns)
 
 
 def references(work: Path) -> None:
@@ -201,17 +117,15 @@ def references(work: Path) -> None:
         reference(network, pixels, images.fingerprint(), work / "cache", batch_size=1000, progress=False)
 
 
-def finish(work: Path, results: Path, part: float) -> None:
-    """Stop what runs; time samplers and networks on the free card; pack records, tables, pictures and weights."""
+def finish(work: Path, results: Path, part: float, benchmarks: bool) -> None:
+    """Stop what runs; time samplers and networks on the free card if asked; pack records, tables, pictures and weights."""
     stop(work)
-    benchmarks, speed = ROOT / "tests/benchmarks", ["--output", str(work / "speed")]
-    for command in (
-        ["bench_sampling.py", "--studies", "images", "--batch", "500", *speed],
-        ["bench_networks.py", *speed],
-    ):
+    folder, speed = ROOT / "tests/benchmarks", ["--output", str(work / "speed")]
+    commands = (["bench_sampling.py", "--studies", "images", "--batch", "500", *speed], ["bench_networks.py", *speed])
+    for command in commands if benchmarks else ():
         with (work / f"{command[0]}.log").open("w") as log:
             subprocess.run(
-                [sys.executable, str(benchmarks / command[0]), *command[1:]], stdout=log, stderr=log, env=environment(work),
+                [sys.executable, str(folder / command[0]), *command[1:]], stdout=log, stderr=log, env=environment(work),
                 cwd=ROOT, timeout=240, check=False,
             )  # fmt: skip
     results.mkdir(parents=True, exist_ok=True)
@@ -253,14 +167,19 @@ def _pack(work: Path, files: list[Path], results: Path, name: str, part: float) 
                 archive.add(path, path.relative_to(work))
 
 
-def start(work: Path, minutes: float, constants: str) -> None:
-    """Begin in the background, in a session of its own: it outlives the command that started it."""
+def start(work: Path, **options: Any) -> None:
+    """`run` in the background, in a session of its own: it outlives the command that started it."""
     share_the_card(work)
-    command = [sys.executable, __file__, "run", str(work), "--minutes", str(minutes), "--constants", constants]
+    arguments = [
+        word
+        for name, value in options.items()
+        for word in (f"--{name}", *(value if isinstance(value, list) else [str(value)]))
+    ]
     with (work / "run.log").open("a") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(work), start_new_session=True
-        )
+            [sys.executable, __file__, "run", str(work), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=environment(work), start_new_session=True,
+        )  # fmt: skip
     (work / "run.pid").write_text(str(process.pid))
     while process.poll() is None and not alive(work):
         time.sleep(0.1)
@@ -315,29 +234,33 @@ def wait(work: Path, seconds: float) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("start", "run", "references", "wait", "finish"):
+    for name in VERBS:
         verb = verbs.add_parser(name)
-        verb.add_argument("work", type=Path)
+        verb.add_argument("work", type=lambda text: Path(text).resolve())
         if name in ("start", "run"):
+            verb.add_argument("--sweep", default="study", choices=("search", "study", "rivals"))
+            verb.add_argument("--first", nargs="+", default=list(FIRST), help="points, as in fdsr sweep --only")
+            verb.add_argument("--then", nargs="+", default=list(THEN))
+            verb.add_argument("--jobs", type=int, default=8, help="processes that each pattern may run side by side")
             verb.add_argument(
-                "--minutes", type=float, default=17.0, help="until everything is to be trained and tested"
+                "--minutes", type=float, default=10.5, help="until everything is to be trained and tested"
             )
             verb.add_argument(
-                "--constants", default="{}", help="of the sweeps, as JSON: smaller numbers for a rehearsal"
+                "--constants", default="{}", help="of the sweep, as JSON: smaller numbers for a rehearsal"
             )
         elif name == "wait":
             verb.add_argument("--seconds", type=float, default=500.0)
         elif name == "finish":
             verb.add_argument("results", type=Path)
             verb.add_argument("--part", type=float, default=15.0, help="largest MiB of a packed file")
+            verb.add_argument(
+                "--benchmarks", action="store_true", help="time samplers and networks first, two minutes or so"
+            )
     options = vars(parser.parse_args(argv))
-    options["work"] = options["work"].resolve()
-    verb = options.pop("verb")
-    if verb == "run":
-        HalfHour(options["work"], options["minutes"], json.loads(options["constants"])).run()
-    else:
-        {"start": start, "references": references, "wait": wait, "finish": finish}[verb](**options)
+    VERBS[options.pop("verb")](**options)
 
+
+VERBS = {"start": start, "run": run, "references": references, "wait": wait, "finish": finish}
 
 if __name__ == "__main__":
     main()

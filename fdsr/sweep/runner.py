@@ -34,7 +34,7 @@ class PointError(Exception):
 
 
 class Runner:
-    """Points in `output`/<name>/, at most `jobs` side by side.
+    """Points in `output`/<name>/, at most `jobs` processes side by side; tests of one point run beside each other, too.
 
     A training or test that has succeeded leaves a marker with its settings and is not run again. A training that was
     interrupted goes on from its last checkpoint. What a process prints goes to `fit.log` or `test.log` beside its results.
@@ -43,6 +43,7 @@ class Runner:
 
     def __init__(self, output: Path, jobs: int = 1, program: Sequence[str] = PROGRAM) -> None:
         self.output, self.jobs, self.program = output, jobs, tuple(program)
+        self.slots = threading.BoundedSemaphore(jobs)
         self.stopped = threading.Event()
         self.processes: set[subprocess.Popen] = set()
 
@@ -156,12 +157,16 @@ class Runner:
         with _locked(folder.lock) as lock:
             if point.fit is not None:
                 self._fit(point, lock)
-            for evaluation in point.evaluations:
-                if not self.tested(point, evaluation):
-                    place = self.test_folder(point, evaluation)
-                    place.describe(evaluation.method, evaluation.axes)
-                    self._execute(self.test_command(point, evaluation), place.log("test"), lock)
-                    place.tested.write(self._evaluation_settings(point, evaluation))
+            todo = [e for e in point.evaluations if not self.tested(point, e)]
+            with ThreadPoolExecutor(self.jobs) as pool:
+                # the first that fails is raised, once all have ended
+                list(pool.map(lambda evaluation: self._test(point, evaluation, lock), todo))
+
+    def _test(self, point: Point, evaluation: Evaluation, lock: int) -> None:
+        place = self.test_folder(point, evaluation)
+        place.describe(evaluation.method, evaluation.axes)
+        self._execute(self.test_command(point, evaluation), place.log("test"), lock)
+        place.tested.write(self._evaluation_settings(point, evaluation))
 
     def _fit(self, point: Point, lock: int) -> None:
         folder, settings = self.folder(point), self._fit_settings(point)
@@ -182,7 +187,7 @@ class Runner:
         environment = dict(os.environ)
         if self.jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
-        with log.open("a") as file:
+        with self.slots, log.open("a") as file:
             file.write(f"$ {shlex.join(command)}\n")
             file.flush()
             if self.stopped.is_set():
