@@ -45,9 +45,7 @@ class UNetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if pool not in POOLS or group < 1:
-            raise ValueError(
-                f"unet_encoder: pool must be one of {', '.join(POOLS)}, not {pool!r}, and group at least 1"
-            )
+            raise ValueError(f"unet_encoder: pool must be one of {', '.join(POOLS)}, not {pool!r}; group at least 1")
         self.encoder = UNet(
             in_channels, 1, width=width, multipliers=multipliers, blocks=blocks, attention_levels=attention_levels,
             attention_heads=attention_heads, norm=norm, groups=groups, patch_size=patch_size, time_scale=time_scale,

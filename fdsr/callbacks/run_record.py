@@ -52,9 +52,8 @@ class RunRecord(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = self.samples * trainer.world_size
         # wall time of this process, resumed trainings' earlier parts and whatever is done between batches included
-        self.folder.add(
-            "fit", {"steps": trainer.global_step, "samples_seen": seen, "seconds": float(f"{self.seconds:.4g}")}
-        )
+        seconds = float(f"{self.seconds:.4g}")
+        self.folder.add("fit", {"steps": trainer.global_step, "samples_seen": seen, "seconds": seconds})
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

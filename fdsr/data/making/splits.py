@@ -34,7 +34,7 @@ def split_blocks(times: NDArray, split: Mapping[str, Any], gap: int, where: str)
             begin, end = Period.parse(value, f"split {name}").block(times, where)
         if not 0 <= begin < end <= n:
             raise FdsrError(
-                f"split '{name}' = {value} asks for {begin}…{end - 1} of {n} snapshots (gap {gap}); shorten it"
+                f"split '{name}' = {value} asks for {begin}…{end - 1} of {n} snapshots (gap {gap}); take less"
             )
         blocks[name] = (begin, end)
         start = end + gap

@@ -56,9 +56,7 @@ def publish(text: str, studies: Sequence[Study], sweeps: Sequence[SweepTable], o
 
     try:
         if not wandb.login(prompt=False, verify=False):
-            raise FdsrError(
-                f"nobody is logged in to Weights & Biases, so '{path}' is not saved there; give 'wandb login'"
-            )
+            raise FdsrError(f"nobody is logged in to Weights & Biases, so '{path}' was not saved; give 'wandb login'")
         entity = entity or str(wandb.Api().default_entity or "")
         for built in (build.make_workspace(entity, project, found), build.make_report(entity, project, found)):
             print(f"wandb:  {built.save().url}")

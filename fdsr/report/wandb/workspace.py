@@ -122,7 +122,6 @@ def _study(study: Study) -> Chapter:
     runs = study.runs
     logged = {key: None for run in runs for key in results.summary_of_fields(run)}
     tables = {key: columns for run in runs for key, columns, _ in results.tables_of_fields(run)}
-    drawn = any(run.folder.figure.is_file() for run in runs)
     wanted = [
         names.either(score.name, score.stand_in, v) if score.stand_in else names.score(score.name, v)
         for v, score in product(study.variables, scores_against_cost(study))
@@ -132,6 +131,8 @@ def _study(study: Study) -> Chapter:
     costs: dict[str, Any] = {"network evaluations a member": wr.Config(names.NFE)}
     if times:
         costs["seconds a member"] = wr.SummaryMetric(names.SECONDS_PER_MEMBER)
+    drawn = any(run.folder.figure.is_file() for run in runs)
+    maps = [wr.MediaBrowser(title="first time of the test", media_keys=[names.FIGURE])] if drawn else []
     ranks = _charts(tables, results.RANK_COLUMNS, 0, 1)
     markdown = "\n\n".join(_markdown(study, variable) for variable in (EVERY, *study.variables))
     sections = (
@@ -141,9 +142,7 @@ def _study(study: Study) -> Chapter:
         Section("Spectra", "", _charts(tables, results.SPECTRA_COLUMNS, 0, 3, stroke=2)),
         Section("Rank histograms", "Flat is calibrated; a bowl is too narrow.", ranks),
         Section("Training", "", _curves(_losses(runs))),
-        Section(
-            "Maps", "", [wr.MediaBrowser(title="first time of the test", media_keys=[names.FIGURE])] if drawn else []
-        ),
+        Section("Maps", "", maps),
         Section("Runs", "", [wr.RunComparer(diff_only="split")]),
     )
     return Chapter(

@@ -82,9 +82,7 @@ def data_files(places: list[str], where: str) -> Iterator[tuple[str, str]]:
         if Path(place).is_dir() and not is_store(Path(place)):
             inside = [str(p) for p in sorted(Path(place).iterdir()) if not p.name.startswith(".") and _is_read(str(p))]
             if not inside:
-                raise FdsrError(
-                    f"source '{place}' is a folder without a NetCDF, GRIB or Zarr file in it; name what is meant"
-                )
+                raise FdsrError(f"source '{place}' is a folder without NetCDF, GRIB or Zarr in it; name what is meant")
             yield from data_files(inside, where)
         elif kind_of(place) is ZIP and not _is_zarr_archive(place):
             yield from _unpacked(place)
@@ -112,7 +110,5 @@ def _unpacked(file: str) -> Iterator[tuple[str, str]]:
     copies = [fsspec.open_local(f"simplecache::zip://{name}::file://{Path(file).resolve()}") for name in names]
     found = [(f"{file}/{name}", copy) for name, copy in zip(names, copies, strict=True) if _is_read(copy)]
     if not found:
-        raise FdsrError(
-            f"source '{file}' is a ZIP archive without a NetCDF or GRIB file in it ({', '.join(names[:3])})"
-        )
+        raise FdsrError(f"source '{file}' is a ZIP archive without NetCDF or GRIB in it ({', '.join(names[:3])})")
     yield from found

@@ -57,9 +57,7 @@ def _on_axes_of(part: Part, first: Part) -> xr.Dataset:
     mine, its = grid_of(part.data), grid_of(first.data)
     if not mine.lies_on(its, 1e-3):
         different = "; ".join(mine.differences(its)) or "other places"
-        raise FdsrError(
-            f"'{part.label}' and '{first.name}' lie on different grids: {different}; take the files of one grid"
-        )
+        raise FdsrError(f"'{part.label}' and '{first.name}' lie on different grids: {different}; take files of one")
     levels = [
         str(d) for d in part.data.dims
         if d != "time" and d in part.data.coords and d in first.data.dims and _close(part.data[d], first.data[d])
