@@ -199,14 +199,17 @@ def test_two_stages_by_two_processes(
     first, regression = tmp_path / "regression", configure("RegressionModule", "regression")
     assert program("fit", "--config", regression, "--run", first) == 0
     checkpoint = first / "checkpoints" / "last.ckpt"
-    scales = {}
-    config = configure("DDPMModule", "second", model__target="regression", model__regression_ckpt=str(checkpoint))
+    stages = {}
+    second = {"target": "regression", "regression_ckpt": str(checkpoint), "local_scale": "climatological"}
+    config = configure("DDPMModule", "second", **{f"model__{name}": value for name, value in second.items()})
     assert program("fit", "--config", config, "--run", tmp_path / "one") == 0
     fdsr_by_two([["fit", "--config", config, "--run", tmp_path / "two"]], tmp_path)
     for name in ("one", "two"):
-        scales[name] = load_module(tmp_path / name / "checkpoints" / "last.ckpt").codec.stage.power.float()
+        stage = load_module(tmp_path / name / "checkpoints" / "last.ckpt").codec.stage
+        stages[name] = [x.float() for x in (stage.power, stage.local_scale)]
     # the residual is measured over the whole training block, whoever takes part
-    torch.testing.assert_close(scales["one"], scales["two"])
+    torch.testing.assert_close(stages["one"], stages["two"])
+    assert stages["one"][1].shape == (2, 24, 48)
     checkpoint.unlink()
     with xr.open_zarr(store_path, consolidated=False) as ds:
         low = ds.low.isel(time=slice(14, 16)).load()
