@@ -36,7 +36,8 @@ class RunRecord(Callback):
         return {"samples": self.samples, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.samples, self.seconds = int(state_dict["samples"]), state_dict["seconds"]
+        # checkpoints of before time was counted have none
+        self.samples, self.seconds = int(state_dict["samples"]), state_dict.get("seconds", 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._clock = time.perf_counter()

@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 
 from fdsr.callbacks import PredictionWriter, ScoreRecorder
+from fdsr.callbacks.run_record import RunRecord
 from fdsr.data import PairStore, WeatherDataModule
 from fdsr.errors import FdsrError
 from fdsr.metrics import evaluate
@@ -187,3 +188,10 @@ def test_unwritable_output(build: Build, data: WeatherDataModule, quiet_trainer:
         quiet_trainer(callbacks=[PredictionWriter(tmp_path / "file" / "p.zarr")]).predict(
             build("InterpolationModule"), datamodule=data
         )
+
+
+def test_a_record_goes_on_from_checkpoints_with_and_without_its_time(tmp_path: Path) -> None:
+    for saved in ({"samples": 8, "seconds": 1.5}, {"samples": 8}):
+        record = RunRecord(tmp_path, "tiny", "")
+        record.load_state_dict(saved)
+        assert record.state_dict() == {"samples": 8, "seconds": saved.get("seconds", 0.0)}
