@@ -14,8 +14,9 @@ import zarr
 from synthetic import write_source
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
+from fdsr.data.serving.coarse import CoarseDataset
 from fdsr.data.serving.conditions import Conditions
-from fdsr.data.serving.datasets import CoarseDataset, FieldDataset, PatchDataset
+from fdsr.data.serving.datasets import FieldDataset, PatchDataset
 from fdsr.data.serving.patches import PatchKey
 from fdsr.errors import FdsrError
 from fdsr.modules import RegressionModule
