@@ -13,7 +13,9 @@ from fdsr.errors import FdsrError
 
 
 class EMACallback(Callback):
-    """Keeps an average of the weights of `module.<attribute>` and puts it in place for validation, test and prediction.
+    """Keeps an average of the weights of `module.<attribute>` and puts it in place for validation, and when training has ended.
+
+    What is tested, predicted or generated then is the average's; another `fit` of the same trainer goes on from the raw weights.
 
     After step n the average moves by 1 − min(decay, (1 + n)/(10 + n)), so that early weights are soon forgotten. In a
     checkpoint the *average* stands in the module's state dict, and the raw weights here: whoever loads a checkpoint gets
@@ -72,10 +74,19 @@ class EMACallback(Callback):
             self._swap_in(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit":
+            self._swap_out(pl_module)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._swap_out(pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.updates:
+            self._swap_in(pl_module)
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._swap_out(pl_module)
+        if trainer.state.fn == "fit":
+            self._swap_out(pl_module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self.average:
@@ -92,7 +103,7 @@ class EMACallback(Callback):
             return
         state, raw = checkpoint["state_dict"], checkpoint["fdsr_raw_weights"]
         self.average = {k: state[k].clone() for k in raw}
-        self.updates = int(checkpoint["fdsr_ema_updates"])
+        self.updates, self.raw = int(checkpoint["fdsr_ema_updates"]), None
         # Lightning has put the average in place by now: it restores the module before the callbacks
         for name, value in self._parameters(pl_module).items():
             value.copy_(raw[name])

@@ -109,6 +109,7 @@ class FdsrCLI(LightningCLI):
         progress = [] if values.trainer.enable_progress_bar is False else [Progress()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
+            callbacks.Rates(),
             callbacks.RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
             callbacks.ScoreRecorder(folder, method, values.overwrite, values.metrics),
             callbacks.PredictionWriter(values.output or folder.prediction, values.overwrite),

@@ -89,6 +89,26 @@ def test_validation_sees_the_average_and_training_goes_on_from_the_raw_weights(
     assert_same(averaged.validated[2], closed_form(averaged.raw[:5], 0.999), rtol=1e-4, atol=1e-6)
 
 
+def test_what_is_done_after_training_in_python_is_done_by_the_average(
+    build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer
+) -> None:
+    """Of a model still in memory, without a checkpoint; a second fit goes on from the raw weights."""
+    ema, history, model = EMACallback(), History(), build("RegressionModule", warmup_steps=0, lr=1e-2)
+    trainer = quiet_trainer(max_steps=4, callbacks=[ema, history])
+    trainer.fit(model, datamodule=data)
+    assert_same(weights(model), ema.average)
+    assert max(float((history.raw[-1][k] - ema.average[k]).abs().max()) for k in ema.average) > 1e-3
+    trainer.validate(model, datamodule=data, verbose=False)
+    trainer.test(model, datamodule=data, verbose=False)
+    batch = next(iter(data.test_dataloader()))
+    assert_same(weights(model), ema.average)
+    ended, average = history.raw[-1], model.generate(batch, 1, 0)
+    trainer.fit_loop.epoch_loop.max_steps = 5
+    trainer.fit(model, datamodule=data)
+    assert_same(history.raw[5], ended)  # where the second training began
+    assert not torch.equal(model.generate(batch, 1, 0), average)
+
+
 def test_checkpoint_holds_the_average_and_a_resumed_fit_the_raw_weights(
     build: Build, data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path
 ) -> None:
@@ -112,7 +132,8 @@ def test_checkpoint_holds_the_average_and_a_resumed_fit_the_raw_weights(
     trainer = quiet_trainer(max_steps=6, callbacks=[second_ema, second], limit_val_batches=0)
     trainer.fit(module, datamodule=data, ckpt_path=tmp_path / "a.ckpt", weights_only=True)
     assert_same(second.raw[0], first.raw[3])
-    assert_same(weights(module), whole.raw[6])  # as if it had never stopped
+    assert second_ema.raw is not None
+    assert_same(second_ema.raw, whole.raw[6])  # as if it had never stopped
     assert_same(second_ema.average, ema.average)
 
     tested = build("RegressionModule")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 # the program, slowed so that the kill comes in the midst of an epoch
 SLOW_PROGRAM = """
@@ -103,3 +104,27 @@ def test_a_finished_fit_can_be_lengthened(
     assert sorted(losses(run)) == list(range(26)) and all(losses(run)[s] == first[s] for s in range(13))
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == checkpoint["fdsr_ema_updates"] == 26
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["RegressionModule", "DDGANModule"])
+def test_a_resumed_fit_has_the_rates_and_the_batches_of_its_settings(
+    program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path, method: str
+) -> None:
+    """config.yaml, which says what was asked for, tells the truth."""
+    config, run = configure(method, "resumed"), tmp_path / "run"
+    fit = ("fit", "--config", config, "--run", run, "--model.init_args.warmup_steps", "1")
+    assert program(*fit, "--trainer.max_steps", "4", "--model.init_args.lr", "1e-3") == 0
+    before = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    asked = ("--model.init_args.lr", "1e-9", "--data.init_args.batch_size", "2")
+    if method == "DDGANModule":
+        asked = (*asked, "--model.init_args.discriminator_lr", "1e-9")
+    assert program(*fit, "--ckpt_path", "last", "--trainer.max_steps", "8", *asked) == 0
+    after = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    said = yaml.safe_load((run / "config.yaml").read_text())
+    assert said["model"]["init_args"]["lr"] == 1e-9 and said["data"]["init_args"]["batch_size"] == 2
+    assert all(s["base_lrs"] == [1e-9] for s in after["lr_schedulers"])
+    assert all(0 < g["lr"] <= 1e-9 for o in after["optimizer_states"] for g in o["param_groups"])
+    for name, raw in before["fdsr_raw_weights"].items():
+        torch.testing.assert_close(after["fdsr_raw_weights"][name], raw, rtol=0, atol=1e-7)
+    assert after["global_step"] > before["global_step"]

@@ -45,8 +45,30 @@ POLICIES: dict[str, Callable[[Plane, NDArray[np.bool_], bool, str], int]] = {
 }
 
 
+LARGEST = 1e15  # of any variable of weather; marks such as 1e20 and 9.97e36 are beyond it
+MARKS = (-9999.0, -99999.0, -999.0, -32768.0, -32767.0)
+
+
+def _missing(plane: Plane) -> tuple[NDArray[np.bool_], str]:
+    """(which values of a plane are missing, what a mark among them looks like): where the lowest stands more than once."""
+    finite = np.isfinite(plane)
+    values = plane[finite]
+    if not values.size:
+        return ~finite, ""
+    mark = max(values.min(), values.max(), key=abs)
+    lowest = values.min()
+    if abs(mark) < LARGEST and not (lowest in MARKS and np.count_nonzero(values == lowest) > 1):
+        return ~finite, ""
+    mark = mark if abs(mark) >= LARGEST else lowest
+    return ~finite | (np.abs(plane) >= LARGEST) | (
+        plane == mark
+    ), f" (marked by {mark:g}, which no attribute _FillValue says)"
+
+
 def settle(policy: str, fields: Plane, name: str, when: Callable[[int], str], where: str, periodic: bool) -> int:
     """Do to the missing and infinite values of fields (time, H, W) what a policy says; returns how many were filled.
+
+    Marks of missing values that the source's attributes do not say (1e20, −9999) are missing values.
 
     name, where: the variable and its source. when: the time of a step, in words.
 
@@ -54,10 +76,25 @@ def settle(policy: str, fields: Plane, name: str, when: Callable[[int], str], wh
     """
     filled, what = 0, f"'{where}': variable '{name}'"
     for i, plane in enumerate(fields):
-        missing = ~np.isfinite(plane)
+        missing, mark = _missing(plane)
         if missing.all():
             raise FdsrError(f"{what} is all missing at {when(i)}; leave it or that time out")
         if count := int(missing.sum()):
-            said = f"{what} has {count} missing or infinite values at {when(i)}"
+            said = f"{what} has {count} missing or infinite values{mark} at {when(i)}"
             filled += POLICIES[policy](plane, missing, periodic, said)
     return filled
+
+
+def require_straight_rows(plane: Plane, name: str, where: str) -> None:
+    """Raise FdsrError where every second row of a field (H, W) seems to be reversed, as a mis-read scan order leaves it.
+
+    That is where neighbours differ less than half as much once one of two is turned round.
+    """
+    if min(plane.shape) < 4:
+        return
+    straight, turned = (np.nanmean(np.abs(plane[1:] - other)) for other in (plane[:-1], plane[:-1, ::-1]))
+    if turned < 0.5 * straight:
+        raise FdsrError(
+            f"'{where}': every second row of '{name}' seems to be reversed: neighbours differ by {straight:.3g}, and by "
+            f"{turned:.3g} with one of them turned round; write it anew with a tool that knows its scan order (cdo -f nc copy)"
+        )

@@ -43,14 +43,14 @@ def pair_grid(grid: Grid, factor: tuple[int, int], where: str = "the source", tr
         if not is_even(axis, tolerance):
             raise FdsrError(f"'{where}' has an unevenly spaced axis '{name}'; regrid it to even spacing first")
     (rows, columns), (over_rows, over_columns) = grid.shape, (n % f for n, f in zip(grid.shape, factor, strict=True))
+    if rows < factor[0] or columns < factor[1]:
+        raise FdsrError(
+            f"'{where}' has {rows} rows and {columns} columns, fewer than the factor {factor[0]},{factor[1]} needs"
+        )
     kept = PairGrid(grid.part(slice(rows - over_rows), slice(columns - over_columns)), factor, over_rows, over_columns)
     pole_to_pole = grid.spherical and all(abs(abs(grid.rows[i]) - 90) < 1e-6 for i in (0, -1))
     if over_columns == 0 and (over_rows == 0 or (over_rows == 1 and pole_to_pole)):
         return kept
-    if 0 in kept.fine.shape:
-        raise FdsrError(
-            f"'{where}' has {rows} rows and {columns} columns, fewer than the factor {factor[0]},{factor[1]} needs"
-        )
     if trim:
         log.warning(
             "'%s': the last %d rows and %d columns make no whole block and are cut", where, over_rows, over_columns

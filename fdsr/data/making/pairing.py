@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from fdsr.data.making.static import static_fields
 from fdsr.data.making.statistics import Measure
 from fdsr.errors import FdsrError
 from fdsr.grids.axes import crop_region, grid_of
+
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 32 * 2**20  # what a block of time steps should take in memory
 CHUNK_BYTES = 256 * 2**20  # what it may take where the source's chunks hold many steps, so that none is read twice
@@ -98,6 +101,7 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
     if low is not None:
         where, periodic = str(config.low_source), grid.fine.periodic
         low_reader = ChannelReader(low, config.low_channels, low_steps, where, config.missing, periodic)
+        _say_unmatched(config)
         if units is None:
             low_reader.convert(high_reader.units, f"'{config.source}'")
     if units is not None:
@@ -109,6 +113,18 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
     attributes = (low_reader.attributes if low_reader else {}) | high_reader.attributes | static_attributes
     times = source.time.values[steps] if "time" in source.coords else steps
     return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), fixed, attributes)
+
+
+def _say_unmatched(config: PrepareConfig) -> None:
+    """Say which fine channels have no coarse one of their name, and which coarse ones no fine one: often a name forgotten."""
+    high, low = ([c.name for c in channels] for channels in (config.channels, config.low_channels))
+    bare, more = [n for n in high if n not in low], [n for n in low if n not in high]
+    if bare and more:
+        log.warning(
+            "%s has no coarse field of its name and is predicted from the others; %s is a predictor alone (the coarse field of %s "
+            "under another name is written %s=%s)",
+            ", ".join(bare), ", ".join(more), bare[0], bare[0], more[0],
+        )  # fmt: skip
 
 
 def _open(path: str, config: PrepareConfig, view: View, channels: list[Channel]) -> xr.Dataset:

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fdsr.data.coarsen import coarsen
-from fdsr.data.making.missing_values import settle
+from fdsr.data.making.missing_values import require_straight_rows, settle
 from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.regrid import Regridding
 from fdsr.data.making.sources import Channel, patiently, resolve
@@ -103,14 +103,17 @@ class ChannelReader:
             order = sorted(set(read.levels))
             for level, channel in zip(read.levels, read.channels, strict=True):
                 out[:, channel] = loaded[:, order.index(level)]
-        for i, c in enumerate(self.channels):
-            if c.name in self._conversions:
-                out[:, i] = self._conversions[c.name](out[:, i].astype(np.float64))
         times = self.ds.time.values[steps]
-        filled = [
-            settle(self.missing, out[:, i], c.name, lambda k: _time_text(times[k]), self.where, self.periodic)
-            for i, c in enumerate(self.channels)
-        ]
+        filled = []
+        for i, c in enumerate(self.channels):
+            fields = out[:, i]
+            filled.append(
+                settle(self.missing, fields, c.name, lambda k: _time_text(times[k]), self.where, self.periodic)
+            )
+            if first == 0:
+                require_straight_rows(fields[0], c.name, self.where)
+            if c.name in self._conversions:
+                out[:, i] = self._conversions[c.name](fields.astype(np.float64))
         return out, np.array(filled, dtype=np.int64)
 
     def _load(self, read: _Read, positions: slice | NDArray) -> NDArray:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import latitude_weights
+from synthetic import latitude_weights, make_source, pair_config, write_source
 
+from fdsr.commands.prepare import crop
 from fdsr.data.coarsen import coarsen
 from fdsr.data.making.pair_grid import pair_grid
+from fdsr.data.making.pairing import plan_pairs
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 
@@ -84,3 +90,31 @@ def test_any_other_remainder_names_crop(latitude: np.ndarray, factor: int) -> No
     with pytest.raises(FdsrError, match=r"--crop") as caught:
         pair_grid(Grid(latitude, LON), (factor, 4))
     assert str(latitude.size) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_crop_that_is_printed_is_the_one_to_take(tmp_path: Path) -> None:
+    """Pasted, it keeps what --trim keeps; and the region that it names, an axis of single precision included."""
+    ds = make_source(times=18, rows=26, columns=51, variables=("t2m",)).drop_vars("orography")
+    ds = ds.assign_coords(longitude=("longitude", (ds.longitude - 3.1).values.astype("f4"), ds.longitude.attrs))
+    config = pair_config(write_source(ds, tmp_path / "s.zarr"), variables=["t2m"], static=[])
+    with pytest.raises(
+        FdsrError, match=r"has 26 rows and 51 columns, not divisible by the factor 4,4; --crop="
+    ) as caught:
+        plan_pairs(config)
+    printed = re.search(r"--crop=(\S+) keeps 24 and 48, and so does --trim", str(caught.value))
+    assert printed is not None
+    cropped, trimmed = plan_pairs(replace(config, crop=crop(printed[1]))), plan_pairs(replace(config, trim=True))
+    for pairs in (cropped, trimmed):
+        assert pairs.grid.fine.shape == (24, 48)
+        np.testing.assert_array_equal(pairs.reader.read(0, 1)[0][0, 0], ds.t2m[0, :24, :48])
+    assert (trimmed.grid.dropped, trimmed.grid.dropped_columns) == (2, 3)
+    with pytest.raises(FdsrError, match="fewer than the factor 30,4 needs"):
+        plan_pairs(replace(config, factor=(30, 4), trim=True))
+
+
+def test_gaussian_rows_are_fine_rows() -> None:
+    gaussian = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(96)[0]))[::-1]
+    assert pair_grid(Grid(gaussian, 1.875 * np.arange(192)), (4, 4)).low.shape == (24, 48)
+    for rows, columns, axis in ((np.r_[60.0, 50, 49, 48], LON, "lat"), (np.arange(4.0), np.r_[LON[:7], 9.0], "lon")):
+        with pytest.raises(FdsrError, match=f"'s.nc' has an unevenly spaced axis '{axis}'; regrid it"):
+            pair_grid(Grid(rows, columns), (4, 4), "s.nc")

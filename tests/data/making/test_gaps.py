@@ -188,3 +188,37 @@ def test_static_gaps_are_neutral(tmp_path: Path) -> None:
         1, abs=1e-5
     )
     assert bool((spec.conditioning()[-2:] == spec.present).all())
+
+
+@pytest.mark.parametrize("mark", [1e20, 9.96921e36, -9999.0, -32767.0])
+def test_marks_that_no_attribute_says(tmp_path: Path, mark: float) -> None:
+    """They count as missing values, whatever the policy makes of these; another unit does not hide them."""
+    ds = make_source(times=18)
+    holes = np.zeros((24, 48), bool)
+    holes[4:9, 10:20] = True
+    ds["t2m"] = (ds.t2m.dims, np.where(holes, np.float32(mark), ds.t2m), ds.t2m.attrs)
+    source = write_source(ds, tmp_path / "s.zarr")
+    words = rf"'t2m' has 50 missing or infinite values \(marked by {mark:g}, which no attribute _FillValue says\)"
+    with pytest.raises(FdsrError, match=words.replace("+", r"\+")):
+        prepare(pair_config(source), tmp_path / "strict.zarr")
+    high = PairStore(prepare(pair_config(source, missing="mask"), tmp_path / "masked.zarr")).group["high"][:]
+    np.testing.assert_array_equal(np.isnan(high[:, 0]), np.broadcast_to(holes, (18, 24, 48)))
+    assert not np.isnan(high[:, 1]).any()
+    filled = PairStore(prepare(pair_config(source, missing="fill"), tmp_path / "filled.zarr"))
+    assert filled.group["high"][:, 0].max() < 400 and filled.group.attrs["filled_values"] == {"t2m": 50 * 18}
+
+
+def test_a_single_value_of_that_size_is_a_value(tmp_path: Path) -> None:
+    ds = make_source(times=18)
+    ds["t2m"] = ds.t2m - 280
+    ds.t2m[2, 3, 4] = -999.0
+    high = PairStore(prepare(pair_config(write_source(ds, tmp_path / "s.zarr")), tmp_path / "p.zarr")).group["high"]
+    assert high[2, 0, 3, 4] == -999.0
+
+
+def test_rows_of_a_mis_read_scan_order(tmp_path: Path) -> None:
+    ds = make_source(times=18)
+    ds["u10"] = ds.u10.copy(data=np.where(np.arange(24)[:, None] % 2 == 1, ds.u10.values[..., ::-1], ds.u10.values))
+    with pytest.raises(FdsrError, match=r"every second row of 'u10' seems to be reversed.*cdo -f nc copy") as no:
+        prepare(pair_config(write_source(ds, tmp_path / "s.zarr")), tmp_path / "p.zarr")
+    assert "\n" not in str(no.value)

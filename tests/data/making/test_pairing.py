@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from synthetic import interpolate, latitude_weights, make_source, pair_config, projected, write_source
 
 from fdsr.data import PairStore, WeatherDataModule, prepare
+from fdsr.data.making.pairing import plan_pairs
 from fdsr.data.making.regrid import regridding
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
@@ -101,6 +102,28 @@ def test_two_archives_are_paired_by_time(tmp_path: Path, source_data: xr.Dataset
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     assert batch["low"].shape[1] == 2 and batch["high"].shape[1] == 2
+
+
+def test_a_name_forgotten_is_said(
+    tmp_path: Path, source_data: xr.Dataset, source_path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    low = write_source(coarse_archive(source_data).rename(t2m="tas"), tmp_path / "low.zarr")
+    for names, said in ((["tas"], True), (["t2m=tas"], False), (["t2m=tas", "msl"], False)):
+        caplog.clear()
+        plan_pairs(pair_config(source_path, variables=["t2m"], low_source=low, low_variables=names))
+        assert (
+            any("the coarse field of t2m under another name is written t2m=tas" in m for m in caplog.messages) == said
+        )
+
+
+def test_times_that_never_meet(tmp_path: Path, source_data: xr.Dataset, source_path: str) -> None:
+    low = coarse_archive(source_data)
+    low = low.assign_coords(time=low.time + np.timedelta64(3, "h"))
+    config = pair_config(source_path, low_source=write_source(low, tmp_path / "low.zarr"), low_variables=["t2m"])
+    with pytest.raises(
+        FdsrError, match=r"no time in common, and begin at 2020-01-01T00.* and 2020-01-01T15.*cdo shifttime"
+    ):
+        plan_pairs(config)
 
 
 def test_a_coarse_archive_on_a_grid_of_its_own_is_regridded(

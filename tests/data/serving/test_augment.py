@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fdsr.data.serving.augment import mirror_signs, require_odd, reversed_components
@@ -12,6 +14,7 @@ NAMES = {
     "t2m": "", "u10": "lon", "v10": "lat", "u": "lon", "v": "lat", "ua": "lon", "vas": "lat", "u_500": "lon", "v850": "lat",
     "10m_u_component_of_wind": "lon", "v_component_of_wind": "lat", "u10n": "lon", "tauu": "lon", "nsss": "lat",
     "x_wind": "lon", "vo": "both", "vo_850": "both", "tp": "", "msl": "", "d": "", "wind_speed": "", "uvb": "",
+    "UWND": "lon", "UGRD": "lon", "vgrd": "lat", "uo": "lon", "ugos": "lon", "vvel": "lat",
     "vertical_velocity": "", "vertically_integrated_moisture_divergence": "", "tcwv": "", "vsw": "", "volumetric_soil_water": "",
 }  # fmt: skip
 
@@ -39,6 +42,34 @@ def test_by_standard_name(standard_name: str, longitude: bool, latitude: bool) -
         attributes = {name: {"standard_name": standard_name}}
         assert reversed_components([name], attributes, "longitude").tolist() == [longitude]
         assert reversed_components([name], attributes, "latitude").tolist() == [latitude]
+
+
+def test_an_unknown_standard_name_says_nothing() -> None:
+    """As ECMWF's files have it."""
+    about = {"u10": {"standard_name": "unknown"}, "t2m": {"standard_name": "unknown"}}
+    assert reversed_components(["u10", "t2m"], about, "longitude").tolist() == [True, False]
+
+
+def test_vorticity_and_a_current_share_a_name() -> None:
+    for unit, longitude in (("s**-1", True), ("", True), ("m s-1", False), ("m/s", False)):
+        assert reversed_components(["vo"], {"vo": {"units": unit}}, "longitude").tolist() == [longitude]
+        assert reversed_components(["vo"], {"vo": {"units": unit}}, "latitude").tolist() == [True]
+
+
+def test_a_wind_that_nobody_knows_is_refused() -> None:
+    for name, unit, known in (
+        ("ff", "m s**-1", False), ("zonal", "m/s", False), ("curl", "s-1", False), ("ws10", "m s-1", True), ("w", "m s-1", True),
+        ("prate", "mm h-1", True), ("u10", "m s-1", True), ("t2m", "K", True), ("zonal", "", True),
+    ):  # fmt: skip
+        about = {name: {"units": unit}}
+        require_odd([name], about, [Identity()], [])
+        if known:
+            require_odd([name], about, [Identity()], ["longitude"])
+        else:
+            with pytest.raises(
+                FdsrError, match=rf"'{name}' \({re.escape(unit)}\) is not known; prepare it under a usual name"
+            ):
+                require_odd([name], about, [Identity()], ["longitude"])
 
 
 def test_signs() -> None:
