@@ -72,9 +72,6 @@ def test_there_are_experiments() -> None:
 def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """The verb's configuration as the program parses it: all keys and types, with included parts; nothing is built."""
     monkeypatch.setattr("sys.argv", ["fdsr"])
-    import lightning as L
-
-    from fdsr.modules import DownscalingModule
     from fdsr.training.lightning_cli import FdsrCLI
 
     parsed: list[Any] = []
@@ -90,10 +87,7 @@ def understood(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
             """Nothing."""
 
     monkeypatch.setattr("sys.argv", ["fdsr", *arguments])
-    ParseOnly(
-        DownscalingModule, L.LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, save_config_callback=None,
-        seed_everything_default=0, parser_kwargs={"exit_on_error": False},
-    )  # fmt: skip
+    ParseOnly()
     return parsed[0]
 
 
