@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 from fdsr.errors import FdsrError
@@ -94,15 +96,19 @@ def _line(given: str, wanted: str) -> Conversion | None:
     import numpy as np
     from cf_xarray.units import units as registry  # slow to import, and seldom needed
 
-    parsed = []
-    for text in (given, wanted):
-        for spelling in (text, text.lower()):  # Kelvin
-            try:
-                parsed.append(registry.parse_units(spelling))
-                break
-            except Exception:  # of a text that is no unit the parser raises whatever it stumbles on
-                continue
-    if len(parsed) < 2 or parsed[0].dimensionality != parsed[1].dimensionality:
+    def readings(text: str) -> list[Any]:
+        """What a text may mean: as it is written; in small letters where that is nothing, or all are capitals (M/S)."""
+        found = []
+        for spelling in (text, text.lower()):
+            if not found or (text.isupper() and len(text) > 1):
+                with suppress(Exception):  # of a text that is no unit the parser raises whatever it stumbles on
+                    found.append(registry.parse_units(spelling))
+        return found
+
+    parsed = next(
+        (p for p in product(readings(given), readings(wanted)) if p[0].dimensionality == p[1].dimensionality), None
+    )
+    if parsed is None:
         return None
     first, last = registry.Quantity(np.array([0.0, 1.0]), parsed[0]).to(parsed[1]).magnitude.tolist()
     # without the rounding of one subtraction

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fdsr.units import SAME, Conversion, conversion, conversions
 
 SPELLINGS = (
-    ("m s-1", "m s**-1", "m/s", "m.s-1", "m s^-1", " m  s-1 ", "metre per second"),
+    ("m s-1", "m s**-1", "m/s", "m.s-1", "m s^-1", " m  s-1 ", "metre per second", "M/S"),
     ("K", "kelvin", "Kelvin", "degK"),
     ("degC", "celsius", "Celsius", "C", "°C", "deg C", "degrees_C"),
     ("hPa", "mbar", "mb", "millibars", "hectopascal"),
@@ -50,6 +50,7 @@ def test_spellings_of_one_unit(spellings: tuple[str, ...]) -> None:
         ("m s-1", "K", None),
         ("dBZ", "mm h-1", None),
         ("???", "K", None),
+        ("Pa", "s", None),
     ],
 )
 def test_what_converts(a: str, b: str, line: Conversion | None) -> None:
