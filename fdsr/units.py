@@ -98,7 +98,7 @@ def _line(given: str, wanted: str) -> Conversion | None:
 
     def readings(text: str) -> list[Any]:
         """What a text may mean: as it is written; in small letters where that is nothing, or all are capitals (M/S)."""
-        found = []
+        found: list[Any] = []
         for spelling in (text, text.lower()):
             if not found or (text.isupper() and len(text) > 1):
                 with suppress(Exception):  # of a text that is no unit the parser raises whatever it stumbles on

@@ -130,7 +130,8 @@ class DDGANModule(AdversarialModule):
         """The discriminator's V (B,) of pairs where they count, in float32. Half of a denoiser is told the time of x_s."""
         x = counted(torch.cat([pair.before, pair.after, condition], dim=1))
         time = self.process.network_time(step.s if self.discriminator_from_ddpm else step.t)
-        return self.discriminator(x, time, wrap=self.codec.wraps(x)).float()
+        # of one field there may be many cuts
+        return self.discriminator(x, time.expand(len(x)), wrap=self.codec.wraps(x)).float()
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -205,13 +206,15 @@ class DDGANModule(AdversarialModule):
         return torch.randn(len(x_0), self.latent_dim, generator=rng, device=x_0.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """val_divergence: the critic's estimate on unseen data, a lower bound of D_f up to sampling error. For fields
-        also val_crps: fair CRPS of two members in deviations of the target, mean over variables and points."""
+        """val_divergence: the critic's estimate on unseen data, a lower bound of D_f up to sampling error; for fields on patches
+        of them, as many and as large as a training batch has. For fields also val_crps: fair CRPS of two members in deviations
+        of the target, mean over variables and points."""
         encoded, present = self.codec.encode(batch), self.codec.present(batch)
         truth = self.codec.truth(batch)
         x_0 = self.codec.to_target(truth, encoded)
         rng = generator(self.device, self.seed, "validate", int(batch["index"][0]))
-        loss, _, _ = self.discriminator_loss(x_0, encoded.condition, rng, penalised=False, present=present)
+        counted = self._trained_patches(x_0, rng)
+        loss, _, _ = self.discriminator_loss(x_0, encoded.condition, rng, False, present, counted)
         values = {"val_divergence": -loss}
         if isinstance(self.codec, FieldCodec):
             members = self.generate(batch, 2, self.seed)
@@ -219,6 +222,22 @@ class DDGANModule(AdversarialModule):
             error = 0.5 * ((first - x_0).abs() + (second - x_0).abs())
             values["val_crps"] = mean_present(error - 0.5 * (first - second).abs(), present)
         self.add_validation(values, len(batch["index"]))
+
+    def _trained_patches(self, x_0: Tensor, rng: torch.Generator) -> Cut:
+        """What cuts a whole field (1, C, H, W) to the sizes that the critic knows (N, C, h, w); nothing, where these are the same."""
+        data = self._datamodule()
+        size = getattr(data, "patch", None)
+        if size is None or not isinstance(self.codec, FieldCodec) or len(x_0) != 1:
+            return everything
+        corners = [
+            torch.randint(whole - part + 1, (data.batch_size,), generator=rng, device=rng.device).tolist()
+            for whole, part in zip(x_0.shape[-2:], size, strict=True)
+        ]
+
+        def patches(x: Tensor) -> Tensor:
+            return torch.cat([x[..., r : r + size[0], c : c + size[1]] for r, c in zip(*corners, strict=True)])
+
+        return patches
 
     # -- sampling --------------------------------------------------------------------------------------------------
 

@@ -287,6 +287,23 @@ def test_trains_on_images_and_on_fields(
         assert all(torch.isfinite(torch.tensor(v)) for v in values.values())
 
 
+def test_validation_asks_the_critic_what_it_has_learnt(quiet_trainer: MakeTrainer, data: WeatherDataModule) -> None:
+    """Patches of training's size, as many as there, of whole fields; its estimate is that of these patches."""
+    module, seen = DDGANModule(**TINY_DDGAN), []
+    trainer = quiet_trainer(max_steps=2, limit_val_batches=1)
+    trainer.fit(module, datamodule=data)
+    module.discriminator.register_forward_hook(lambda _, inputs, v: seen.append((tuple(inputs[0].shape), v.detach())))
+    (values,) = trainer.validate(module, datamodule=data, verbose=False)
+    channels = 2 * module.codec.channels + module.codec.condition_channels
+    assert [shape for shape, _ in seen] == 2 * [(data.batch_size, channels, *cast(tuple[int, int], data.patch))]
+    (_, real), (_, fake) = seen
+    assert values["val_divergence"] == pytest.approx(-float(module.divergence.critic_loss(real, fake)), rel=1e-5)
+    batch = next(iter(data.val_dataloader()))
+    cut = module._trained_patches(batch["high"], torch.Generator().manual_seed(0))(batch["high"])
+    windows = batch["high"].unfold(2, 8, 1).unfold(3, 16, 1)[0]
+    assert all(bool((windows == patch[:, None, None]).flatten(3).all(3).all(0).any()) for patch in cut)
+
+
 def test_losses_come_from_their_generator_alone(build: Build, data: WeatherDataModule) -> None:
     module = cast(DDGANModule, build("DDGANModule"))
     batch = next(iter(data.train_dataloader()))
