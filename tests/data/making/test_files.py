@@ -190,3 +190,18 @@ def test_members_and_levels(tmp_path: Path, ds: xr.Dataset) -> None:
     with pytest.raises(FdsrError, match="axes: no source has 'TIME'"):
         asked(axes={"time": "TIME"}, select={"number": 3})
     np.testing.assert_array_equal(asked(select={"number": 3}).group["high"][:, 0], ds.t2m + 1)  # type: ignore[index]
+
+
+def test_one_lead_time_of_forecasts_that_overlap(tmp_path: Path, ds: xr.Dataset) -> None:
+    lead = np.array([6, 12]) * np.timedelta64(1, "h").astype("timedelta64[ns]")
+    two = xr.concat([ds.t2m, ds.t2m + 1], xr.Variable("step", lead)).to_dataset().rename(time="begin")
+    two = two.assign_coords(valid_time=two.begin + two.step)
+    two.to_netcdf(tmp_path / "s.nc")
+    settings = {"variables": ["t2m"], "static": [], "split": {"train": 3}}
+    with pytest.raises(FdsrError, match=r"has the time 2020-01-01T12.* twice; .*--select one lead time"):
+        prepare(pair_config(str(tmp_path / "s.nc"), **settings), tmp_path / "p.zarr")
+    found = PairStore(
+        prepare(pair_config(str(tmp_path / "s.nc"), select={"step": 12}, **settings), tmp_path / "p.zarr")
+    )
+    np.testing.assert_array_equal(found.times, ds.time + np.timedelta64(12, "h"))
+    np.testing.assert_array_equal(found.group["high"][:, 0], ds.t2m + 1)  # type: ignore[index]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 from zarr.storage import ZipStore
@@ -49,7 +50,10 @@ class View:
         """`ds` at the selected values."""
         self.met.update(str(n) for n in (*ds.dims, *ds.coords))
         for name in (n for n in self.select if n in ds.dims):
-            values = ds[name].values.tolist()
+            along = ds[name].values
+            values = (
+                along / np.timedelta64(1, "h") if along.dtype.kind == "m" else along
+            ).tolist()  # lead times in hours
             if self.select[name] not in values:
                 raise FdsrError(f"'{where}' has no {name} {self.select[name]}; it has {', '.join(map(str, values))}")
             ds = ds.isel({name: values.index(self.select[name])}, drop=True)
