@@ -159,7 +159,7 @@ def on_grid(ds: xr.Dataset, wanted: Grid, where: str) -> xr.Dataset:
     grid = grid_of(ds).in_units(wanted.units)
     rows = positions(grid.rows, wanted.rows, False, 1e-3)
     columns = positions(grid.columns, wanted.columns, wanted.spherical and not wanted.projected, 1e-3)
-    if rows is None or columns is None or grid.projection != wanted.projection or grid.units != wanted.units:
+    if rows is None or columns is None or not grid.projected_as(wanted) or grid.units != wanted.units:
         raise FdsrError(
             f"'{where}' has {grid.extent}; the model was trained for {wanted.extent}; regrid the coarse fields"
         )

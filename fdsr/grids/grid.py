@@ -75,6 +75,17 @@ class Grid:
             return "latitudes and longitudes" if self.spherical else "a plane"
         return str(self.mapping.get("grid_mapping_name", "a plane"))
 
+    def projected_as(self, other: Grid) -> bool:
+        """Whether both have one projection: numbers that both mappings say (poles, parallels) are alike, the Earth's size apart."""
+        mine, theirs = self.mapping or {}, other.mapping or {}
+        for name in (
+            n for n in mine if n in theirs and not any(word in n for word in ("radius", "axis", "flattening"))
+        ):
+            one, two = np.asarray(mine[name]), np.asarray(theirs[name])
+            if one.dtype.kind in "fi" and (one.shape != two.shape or not np.allclose(one, two, atol=1e-6)):
+                return False
+        return self.projection == other.projection
+
     @property
     def names(self) -> tuple[str, str]:
         """What the axes are called in files."""

@@ -46,8 +46,11 @@ def regridding(source: Grid, target: Grid, where: str) -> Regridding:
     target's (first-order conservative); where it is coarser, values are interpolated linearly. Raises FdsrError if the
     source has another projection, or does not reach all of the target.
     """
-    if source.projection != target.projection:
-        raise FdsrError(f"'{where}' lies on {source.projection}, not on {target.projection}; regrid it to that first")
+    if not source.projected_as(target):
+        other = (
+            target.projection if source.projection != target.projection else "another one (pole, parallels or meridian)"
+        )
+        raise FdsrError(f"'{where}' lies on {source.projection}, not on {other}; regrid it to that first")
     source = source.in_units(target.units)
     if source.lies_on(target, 1e-3):
         return Regridding(np.eye(0), np.eye(0), identity=True)

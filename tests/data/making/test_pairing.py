@@ -65,6 +65,20 @@ def test_a_source_that_does_not_reach() -> None:
         regridding(Grid(centred(180), 1.0 * np.arange(360), "km"), target, "x")
 
 
+def test_another_pole_is_another_grid() -> None:
+    mapping = {
+        "grid_mapping_name": "rotated_latitude_longitude",
+        "grid_north_pole_latitude": 39.25,
+        "earth_radius": 6371e3,
+    }
+    fine = Grid(np.linspace(10, -10, 41), np.linspace(-10, 10, 41), mapping=mapping)
+    coarse = Grid(np.linspace(12, -12, 13), np.linspace(-12, 12, 13), mapping=mapping | {"earth_radius": 6371229.0})
+    np.testing.assert_allclose(regridding(coarse, fine, "x")(np.full((13, 13), 2.5)), 2.5)
+    tilted = Grid(coarse.rows, coarse.columns, mapping=mapping | {"grid_north_pole_latitude": 43.0})
+    with pytest.raises(FdsrError, match=r"'x' lies on rotated_latitude_longitude, not on another one \(pole"):
+        regridding(tilted, fine, "x")
+
+
 def coarse_archive(ds: xr.Dataset, rows: int = 6, columns: int = 12) -> xr.Dataset:
     """Another model's fields on a coarse grid of its own, at other times, with a field of its own; south first."""
     low = make_source(times=20, rows=rows, columns=columns, variables=("t2m", "msl"), seed=5).drop_vars("orography")
