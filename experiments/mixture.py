@@ -1,10 +1,11 @@
-"""What one step and four steps make of a distribution of many modes: eight Gaussians on a circle, by DDGAN.
+"""What one step and several steps make of a distribution of many modes, Gaussians in the plane, by DDGAN.
 
-    python experiments/mixture.py [--steps N] [--seeds N] [--output DIR]
+    python experiments/mixture.py [--example circle|grid] [--steps N] [--seeds N] [--T T ...] [--output DIR]
 
-All have the same networks, divergence, batches and training steps; only T differs. Writes a figure of the samples and a
-table, one row a T and seed: modes found (of 8, each with at least a quarter of its share within three deviations), the share
-of samples that lie within three deviations of a mode (98.9 % of the data do), and that of the least and the most frequent mode.
+`circle` has eight modes; `grid` has 25, networks of a quarter of the weights, smaller batches and no R1. In either all have the same
+networks, divergence, batches and training steps; only T differs. Writes a figure of the samples and a table, one row a T, seed and
+quarter of training: modes found (each with at least a quarter of its share within three deviations), the share of samples that lie
+within three deviations of a mode (98.9 % of the data do), and that of the least and the most frequent mode.
 """
 
 from __future__ import annotations
@@ -13,29 +14,46 @@ import argparse
 import csv
 import logging
 import math
-import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fdsr.backbones import register_backbone, register_discriminator
 from fdsr.backbones.embedding import TimeEmbedding
 from fdsr.callbacks import EMACallback
+from fdsr.callbacks.evaluation_mode import averaged_weights
 from fdsr.data.image_spec import ImageSpec
 from fdsr.modules import DDGANModule
 from fdsr.modules.image_codec import ImageCodec
 from fdsr.modules.kinds import KINDS, Kind
 
-# a point of the plane is an image of one pixel with two channels; both coordinates have about unit variance
-RADIUS, DEVIATION, MODES = 1.4, 0.1, 8
-STEPS = (1, 2, 4)
-ANGLES = 2 * math.pi * torch.arange(MODES) / MODES
-CENTRES = RADIUS * torch.stack([ANGLES.cos(), ANGLES.sin()], dim=1)
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A mixture of equal Gaussians, coordinates of about unit variance, and how it is learnt."""
+
+    centres: Tensor  # (modes, 2)
+    deviation: float
+    width: int  # of both perceptrons
+    batch: int
+    r1_gamma: float
+    drift: float
+    lr: float
+    discriminator_lr: float
+
+
+# a point of the plane is an image of one pixel with two channels
+ANGLES, TICKS = 2 * math.pi * torch.arange(8) / 8, (torch.arange(5.0) - 2) / math.sqrt(2)
+CIRCLE = Example(1.4 * torch.stack([ANGLES.cos(), ANGLES.sin()], dim=1), 0.1, 128, 256, 0.05, 0.0, 5e-4, 5e-4)
+GRID = Example(torch.cartesian_prod(TICKS, TICKS), 0.07, 64, 128, 0.0, 1e-3, 1e-3, 2e-3)
+EXAMPLES = {"circle": CIRCLE, "grid": GRID}
 
 
 class PointSpec(ImageSpec):
@@ -95,10 +113,10 @@ class Discriminator(Perceptron):
 class Points(Dataset):
     """A fixed set of draws from the mixture."""
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int, example: Example = CIRCLE) -> None:
         rng = torch.Generator().manual_seed(seed)
-        mode = torch.randint(MODES, (count,), generator=rng)
-        self.points = CENTRES[mode] + DEVIATION * torch.randn(count, 2, generator=rng)
+        mode = torch.randint(len(example.centres), (count,), generator=rng)
+        self.points = example.centres[mode] + example.deviation * torch.randn(count, 2, generator=rng)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -111,30 +129,49 @@ class Points(Dataset):
 class Mixture(L.LightningDataModule):
     """Batches of points, drawn anew every epoch."""
 
-    def __init__(self, batch_size: int = 256, count: int = 20_000, seed: int = 0) -> None:
+    def __init__(self, example: Example, count: int = 20_000, seed: int = 0) -> None:
         super().__init__()
         self.spec = PointSpec(channels=2, height=1, width=1, padded=1)
-        self.batch_size, self.points = batch_size, Points(count, seed)
+        self.batch_size, self.points = example.batch, Points(count, seed, example)
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(self.points, self.batch_size, shuffle=True, drop_last=True, collate_fn=lambda batch: batch)
 
 
-def train(T: int, steps: int, seed: int = 0, divergence: str = "gan", progress: bool = False) -> DDGANModule:
-    """A DDGAN of T steps, its generator's weights averaged, after `steps` updates."""
-    L.seed_everything(seed)
+class Course(Callback):
+    """What is drawn with the averaged weights at every quarter of training."""
+
+    def __init__(self, steps: int, ema: EMACallback, example: Example) -> None:
+        self.steps, self.ema, self.example = steps, ema, example
+        self.found: dict[int, dict[str, float]] = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        step = trainer.global_step
+        if step * 4 % self.steps == 0:
+            with averaged_weights(trainer, pl_module):
+                self.found[step] = judge(draw(cast(DDGANModule, pl_module), 4000), self.example)
+
+
+def train(
+    T: int, steps: int, seed: int = 0, divergence: Any = "gan", progress: bool = False, example: Example = CIRCLE
+) -> tuple[DDGANModule, dict[int, dict[str, float]]]:
+    """A DDGAN of T steps, its generator's weights averaged, after `steps` updates, and what it drew on the way."""
+    L.seed_everything(seed, verbose=False)
+    width = {"width": example.width}
     module = DDGANModule(
-        backbone="perceptron", discriminator="perceptron", divergence=divergence, timesteps=T, latent_dim=2, r1_gamma=0.05, r1_every=1,
-        lr=5e-4, discriminator_lr=5e-4, member_batch=4096, seed=seed,
+        backbone="perceptron", backbone_args=width, discriminator="perceptron", discriminator_args=width, divergence=divergence,
+        timesteps=T, latent_dim=2, r1_gamma=example.r1_gamma, r1_every=1, drift=example.drift, lr=example.lr,
+        discriminator_lr=example.discriminator_lr, member_batch=4096, seed=seed,
     )  # fmt: skip
     ema = EMACallback(0.995)
+    course = Course(steps, ema, example)
     trainer = L.Trainer(
-        accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_checkpointing=False, callbacks=[ema],
+        accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_checkpointing=False, callbacks=[ema, course],
         enable_progress_bar=progress, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
     )  # fmt: skip
-    trainer.fit(module, datamodule=Mixture(seed=seed))
+    trainer.fit(module, datamodule=Mixture(example, seed=seed))
     module.load_state_dict({**module.state_dict(), **ema.average})
-    return module.eval()
+    return module.eval(), course.found
 
 
 def draw(module: DDGANModule, count: int, seed: int = 1) -> Tensor:
@@ -142,59 +179,60 @@ def draw(module: DDGANModule, count: int, seed: int = 1) -> Tensor:
     return module.sample_images(range(count), seed)[..., 0, 0]
 
 
-def judge(points: Tensor) -> dict[str, float]:
+def judge(points: Tensor, example: Example = CIRCLE) -> dict[str, float]:
     """What the table says of a sample."""
-    distance, nearest = torch.cdist(points, CENTRES).min(dim=1)
-    close = distance < 3 * DEVIATION
-    share = torch.bincount(nearest[close], minlength=MODES) / len(points)
+    distance, nearest = torch.cdist(points, example.centres).min(dim=1)
+    close, modes = distance < 3 * example.deviation, len(example.centres)
+    share = torch.bincount(nearest[close], minlength=modes) / len(points)
     return {
-        "modes": int((share > 0.25 / MODES).sum()),
+        "modes": int((share > 0.25 / modes).sum()),
         "within_3_deviations": float(close.float().mean()),
         "least_mode": float(share.min()),
         "most_mode": float(share.max()),
     }
 
 
-def figure(samples: dict[str, Tensor], path: Path) -> None:
+def figure(samples: dict[str, Tensor], example: Example, path: Path) -> None:
     """One panel a sample."""
     from matplotlib.figure import Figure
 
     page = Figure(figsize=(3.4 * len(samples), 3.7), layout="constrained")
     for axis, (title, points) in zip(page.subplots(1, len(samples)), samples.items(), strict=True):
         axis.scatter(*points.T.numpy(), s=2, alpha=0.35, linewidths=0, color="C0")
-        axis.scatter(*CENTRES.T.numpy(), s=30, marker="+", color="C3", linewidths=1)
+        axis.scatter(*example.centres.T.numpy(), s=30, marker="+", color="C3", linewidths=1)
         axis.set(title=title, xlim=(-2, 2), ylim=(-2, 2), aspect="equal", xticks=[], yticks=[])
     page.savefig(path, dpi=130)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4000, help="updates of the generator, for each T")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--example", choices=EXAMPLES, default="circle")
+    parser.add_argument("--steps", type=int, default=4000, help="updates of the generator, for each T; a multiple of 4")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--T", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--output", type=Path, default=Path("experiments/results/mixture"))
     options = parser.parse_args()
+    example, name = EXAMPLES[options.example], "mixture" if options.example == "circle" else options.example
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=UserWarning)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     options.output.mkdir(parents=True, exist_ok=True)
 
-    samples, rows = {"data": Points(4000, seed=99).points}, []
-    for seed in range(options.seeds):
-        for T in STEPS:
-            start = time.monotonic()
-            points = draw(train(T, options.steps, seed, progress=True), 4000)
-            facts: dict[str, Any] = {k: round(v, 4) for k, v in judge(points).items()}
-            rows.append(
-                {"T": T, "seed": seed, "steps": options.steps, **facts, "seconds": round(time.monotonic() - start)}
-            )
-            samples.setdefault(f"T = {T}: {facts['modes']} of {MODES} modes", points)
+    samples, rows = {"data": Points(4000, 99, example).points}, []
+    for seed in options.seeds:
+        for T in options.T:
+            module, course = train(T, options.steps, seed, progress=True, example=example)
+            for step, facts in course.items():
+                rows.append({"T": T, "seed": seed, "steps": step, **{k: round(v, 4) for k, v in facts.items()}})
             print(rows[-1])
-    with (options.output / "mixture.csv").open("w", newline="") as file:
+            modes = f"{rows[-1]['modes']} of {len(example.centres)} modes"
+            samples.setdefault(f"T = {T}: {modes}", draw(module, 4000))
+    with (options.output / f"{name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    figure(samples, options.output / "mixture.png")
-    print(f"figure: {options.output / 'mixture.png'}")
+    figure(samples, example, options.output / f"{name}.png")
+    print(f"figure: {options.output / f'{name}.png'}")
 
 
 if __name__ == "__main__":
