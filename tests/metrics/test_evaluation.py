@@ -300,3 +300,13 @@ def test_an_array_of_channels_lists_their_units(caplog: pytest.LogCaptureFixture
     in_cm = evaluate(prediction, truth)
     np.testing.assert_allclose(result.rmse.sel(variable="u10"), 10 * in_cm.rmse.sel(variable="u10"), rtol=1e-6)
     np.testing.assert_allclose(result.rmse.sel(variable="t2m"), in_cm.rmse.sel(variable="t2m"), rtol=1e-9)
+
+
+def test_a_column_repeated_at_360_degrees_counts_once() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 8, 16)).astype(np.float32)
+    axes = {"time": np.arange(2), "lat": 78.75 - 22.5 * np.arange(8), "lon": 22.5 * np.arange(16)}
+    once = xr.Dataset({"t": (("time", "lat", "lon"), values)}, axes)
+    twice = xr.concat([once, once.isel(lon=[0]).assign_coords(lon=[360.0])], "lon")
+    assert twice.sizes["lon"] == 17
+    for prediction in (once + 1, twice + 1):
+        xr.testing.assert_identical(evaluate(prediction, twice), evaluate(once + 1, once))
