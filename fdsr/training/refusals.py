@@ -68,6 +68,10 @@ def require_trainer(settings: Any) -> None:
     """Settings that Lightning takes and then divides by, or cannot use with the loaders that are here."""
     divisors = ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps")
     require_at_least(1, "configuration: trainer.", **{name: settings.get(name) for name in divisors})
+    if str(settings.get("precision")) in ("bf16-true", "16-true"):
+        raise FdsrError(
+            f"configuration: trainer.precision {settings.precision} would round weights, tables and scores; use bf16-mixed"
+        )
     if settings.get("overfit_batches"):
         raise FdsrError("configuration: trainer.overfit_batches wants torch's loader; use trainer.limit_train_batches")
 

@@ -44,6 +44,10 @@ def test_by_the_parser(refused: Refused, configure: Configure, tmp_path: Path, a
 BY_LIGHTNING_AND_TORCH = [
     ("--trainer.val_check_interval=500", "`val_check_interval` (500) must be less than or equal to"),
     ("--trainer.overfit_batches=2", "trainer.overfit_batches"),
+    (
+        "--trainer.precision=bf16-true",
+        "trainer.precision bf16-true would round weights, tables and scores; use bf16-mixed",
+    ),
     ("--trainer.strategy=ddpp", "You selected an invalid strategy name: `strategy='ddpp'`"),
     ("--trainer.accelerator=gppu", "You selected an invalid accelerator name: `accelerator='gppu'`"),
     ("--trainer.devices=-3", "`devices` selected with `CPUAccelerator` should be an int > 0"),
