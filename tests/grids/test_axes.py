@@ -75,7 +75,7 @@ def test_times_of_forecasts(ds: xr.Dataset) -> None:
 @given(
     n=st.integers(4, 60),
     west=st.floats(-400, 400),
-    part=st.floats(0.3, 1.0),
+    part=st.just(1.0) | st.floats(0.3, 0.98),  # between them what is left of the circle looks like one more step
     seed=st.integers(0, 99),
     twice=st.booleans(),
 )

@@ -59,7 +59,7 @@ def test_days_that_follow_each_other(
     assert program(*asked, "--target", tmp_path / "p.zarr") == 0
     stored = zarr.open_group(tmp_path / "p.zarr", mode="r").attrs
     assert stored["splits"] == {"train": [0, 12], "test": [12, 16]} and stored["config"]["gap"] == 0
-    assert "0 snapshots apart; the gap asks for 1" in refused(*asked, "--target", tmp_path / "q.zarr", "--gap", "1")
+    assert "0 snapshots apart; gap is 1" in refused(*asked, "--target", tmp_path / "q.zarr", "--gap", "1")
     mixed = ("--split", "train=2020-01-01/2020-01-03,val=2", "--target", tmp_path / "m.zarr")
     assert program("prepare", "--source", source_path, *MADE, *mixed) == 0
     assert zarr.open_group(tmp_path / "m.zarr", mode="r").attrs["splits"]["val"] == [13, 15]

@@ -76,6 +76,7 @@ SETTINGS: dict[type, st.SearchStrategy[Any]] = {
     d.Ancestral: st.builds(d.Ancestral, st.none() | counts, spacings),
     d.DDIM: st.builds(d.DDIM, counts, spacings, shares),
     d.DPMSolverPP: st.builds(d.DPMSolverPP, counts, spacings),
+    d.Renoising: st.builds(d.Renoising, counts, spacings),
 }
 
 
