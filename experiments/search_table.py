@@ -23,6 +23,7 @@ import torch
 
 from fdsr.data.image_spec import ImageSpec
 from fdsr.modules import DDGANModule
+from fdsr.modules.adversarial import Targets
 from fdsr.records import RunFolder, Table
 from fdsr.sweep.grid import Point, Settings, read_sweep
 
@@ -108,18 +109,18 @@ def _timed(module: DDGANModule, settings: Settings) -> Iterator[float]:
     """Of a discriminator's step, of one with the penalty, and of a generator's."""
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(settings["data.init_args.batch_size"], 1, 32, 32) * 2 - 1
-    condition, half = images[:, :0], settings.get("trainer.precision") == "bf16-mixed"
+    targets, half = Targets(images, images[:, :0]), settings.get("trainer.precision") == "bf16-mixed"
     for penalised in (False, True):
         begun = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss, penalty, _ = module.discriminator_loss(images, condition, rng, penalised=penalised)
+            loss, penalty, _ = module.discriminator_loss(targets, rng, penalised=penalised)
         (loss + penalty).backward()
         yield time.process_time() - begun
     torch.clear_autocast_cache()
     begun = time.process_time()
     module.discriminator.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        loss = module.generator_loss(images, condition, rng)
+        loss = module.generator_loss(targets, rng)
     loss.backward()
     module.discriminator.requires_grad_(True)
     yield time.process_time() - begun

@@ -110,8 +110,7 @@ def _other_batches(trainer: L.Trainer, module: L.LightningModule) -> Generator[B
 
 
 def _judged(module: DDGANModule, batch: Batch, rng: torch.Generator, penalised: bool) -> tuple[Tensor, Tensor]:
-    x_0, condition, present = module.targets(batch)
-    loss, penalty, _ = module.discriminator_loss(x_0, condition, rng, penalised, present, module.codec.counted(batch))
+    loss, penalty, _ = module.discriminator_loss(module.targets(batch), rng, penalised)
     return loss, penalty
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torchmetrics import Metric
 from tqdm import tqdm
@@ -161,6 +162,8 @@ class FIDCallback(Callback):
         quiet = not trainer.is_global_zero or trainer.progress_bar_callback is None
         with tqdm(total=len(mine), desc="drawing images", unit="image", leave=False, disable=quiet) as bar:
             for start in range(0, len(mine), self.batch_size):
+                if trainer.received_sigterm:  # which Lightning looks at between batches alone
+                    raise SIGTERMException
                 some = list(mine[start : start + self.batch_size])
                 clock = now(device)
                 images = module.sample_images(some, self.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
@@ -15,6 +15,15 @@ from fdsr.modules.codec import Batch, Codec, Cut
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.judged import Judged
 from fdsr.modules.network import check_settings
+
+
+class Targets(NamedTuple):
+    """A batch as both networks meet it: x_0 (B, C, H, W), the condition, where x_0 is present (None: everywhere), what counts."""
+
+    x_0: Tensor
+    condition: Tensor
+    present: Tensor | None = None
+    counted: Cut = everything
 
 
 class AdversarialModule(GenerativeModule):
@@ -100,18 +109,18 @@ class AdversarialModule(GenerativeModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         rng = self.step_noise()
-        (x_0, condition, present), counted = self.targets(batch), self.codec.counted(batch)
+        targets = self.targets(batch)
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
 
         with self.toggled_optimizer(discriminator_optimizer):
             due = self.r1_gamma > 0 and self.trainer.fit_loop.total_batch_idx % self.r1_every == 0
-            d_loss, penalty, facts = self.discriminator_loss(x_0, condition, rng, due, present, counted)
+            d_loss, penalty, facts = self.discriminator_loss(targets, rng, due)
             # not through Lightning's wrapper, which would count it: a step is one update of the generator
             self._update(discriminator_optimizer.optimizer, d_loss + penalty)
         # autocast may still hold copies of the discriminator's weights of before the update
         torch.clear_autocast_cache()
         with self.toggled_optimizer(generator_optimizer):
-            g_loss = self.generator_loss(x_0, condition, rng, present, counted)
+            g_loss = self.generator_loss(targets, rng)
             self._update(generator_optimizer, g_loss)
         for schedule in self.lr_schedulers():  # type: ignore[union-attr]
             schedule.step()
@@ -123,32 +132,19 @@ class AdversarialModule(GenerativeModule):
             self.log_dict(self.judged.collect(self.trainer.strategy), batch_size=1)
         return facts
 
-    def targets(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(x_0, condition, where x_0 is present) of a batch."""
+    def targets(self, batch: Batch) -> Targets:
+        """What a batch is trained on."""
         encoded = self.codec.encode(batch)
         x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
-        return x_0, encoded.condition, self.codec.present(batch)
+        return Targets(x_0, encoded.condition, self.codec.present(batch), self.codec.counted(batch))
 
     def discriminator_loss(
-        self,
-        x_0: Tensor,
-        condition: Tensor,
-        rng: torch.Generator,
-        penalised: bool,
-        present: Tensor | None = None,
-        counted: Cut = everything,
+        self, targets: Targets, rng: torch.Generator, penalised: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """(critic's loss, its penalties, how it judges), with R1 among the penalties if `penalised`."""
         raise NotImplementedError
 
-    def generator_loss(
-        self,
-        x_0: Tensor,
-        condition: Tensor,
-        rng: torch.Generator,
-        present: Tensor | None = None,
-        counted: Cut = everything,
-    ) -> Tensor:
+    def generator_loss(self, targets: Targets, rng: torch.Generator) -> Tensor:
         """The generator's loss, a scalar."""
         raise NotImplementedError
 

@@ -28,7 +28,7 @@ from fdsr.diffusion import (
 )
 from fdsr.diffusion.losses import everything
 from fdsr.errors import FdsrError, choose
-from fdsr.modules.adversarial import AdversarialModule
+from fdsr.modules.adversarial import AdversarialModule, Targets
 from fdsr.modules.codec import Batch, Codec, Cut
 from fdsr.modules.ddpm import PredictionName
 from fdsr.modules.field_codec import FieldCodec
@@ -79,6 +79,8 @@ class DDGANModule(AdversarialModule):
         discriminator_from_ddpm: bool = False,
         **kwargs: Any,
     ) -> None:
+        if isinstance(divergence, Divergence) and DIVERGENCES.get(divergence.name) is divergence:
+            divergence = divergence.name  # type: ignore[assignment]  # which is what a checkpoint can say of it
         super().__init__(**kwargs)
         if min(drift, reconstruction, latent_dim) < 0:
             raise FdsrError("model: drift, reconstruction and latent_dim must not be negative")
@@ -141,15 +143,10 @@ class DDGANModule(AdversarialModule):
         return Step(t, t - 1)
 
     def discriminator_loss(
-        self,
-        x_0: Tensor,
-        condition: Tensor,
-        rng: torch.Generator,
-        penalised: bool,
-        present: Tensor | None = None,
-        counted: Cut = everything,
+        self, targets: Targets, rng: torch.Generator, penalised: bool
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """See AdversarialModule. No graph through the generator; real and fake pairs share their gaps."""
+        x_0, condition, present, counted = targets
         step, noise = self.draw_steps(len(x_0), rng), lambda: self._noise(x_0, rng)
         real = real_pair(self.process, x_0, step, noise(), noise())
         with torch.no_grad():
@@ -169,15 +166,9 @@ class DDGANModule(AdversarialModule):
             self.judged.add(step.t, v_real.detach(), v_fake.detach())
         return loss, penalty, self._facts(v_real.detach(), v_fake.detach()) | facts
 
-    def generator_loss(
-        self,
-        x_0: Tensor,
-        condition: Tensor,
-        rng: torch.Generator,
-        present: Tensor | None = None,
-        counted: Cut = everything,
-    ) -> Tensor:
+    def generator_loss(self, targets: Targets, rng: torch.Generator) -> Tensor:
         """The generator's loss at times and noise of its own."""
+        x_0, condition, present, counted = targets
         step = self.draw_steps(len(x_0), rng)
         x_t = self.process.q_sample(x_0, step.t, self._noise(x_0, rng))
         prediction = neutral(self.predict(x_t, step, self._latent(x_0, rng), condition), present)
@@ -214,7 +205,7 @@ class DDGANModule(AdversarialModule):
         x_0 = self.codec.to_target(truth, encoded)
         rng = generator(self.device, self.seed, "validate", int(batch["index"][0]))
         counted = self._trained_patches(x_0, rng)
-        loss, _, _ = self.discriminator_loss(x_0, encoded.condition, rng, False, present, counted)
+        loss, _, _ = self.discriminator_loss(Targets(x_0, encoded.condition, present, counted), rng, False)
         values = {"val_divergence": -loss}
         if isinstance(self.codec, FieldCodec):
             members = self.generate(batch, 2, self.seed)

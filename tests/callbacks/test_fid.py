@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from matplotlib.image import imread
 from processes import side_by_side
 from tiny_images import write_idx
@@ -165,6 +167,22 @@ def test_training_is_not_touched_and_the_average_draws(
     checkpoint = torch.load(tmp_path / "saved.ckpt", weights_only=True)
     assert set(checkpoint["state_dict"]) == {"network.weight", "network.bias"}
     assert not any("FID" in name for name in checkpoint["callbacks"])
+
+
+def test_a_signal_ends_the_drawing(images: FashionMNISTDataModule, quiet_trainer: MakeTrainer, tmp_path: Path) -> None:
+    module = Draughtsman()
+    draw_images = module.sample_images
+
+    def told_to_stop(indices: Sequence[int], seed: int) -> Tensor:
+        if len(module.drawn) == 20:
+            signal.raise_signal(signal.SIGTERM)
+        return draw_images(indices, seed)
+
+    module.sample_images = told_to_stop  # type: ignore[method-assign]
+    trainer = quiet_trainer(callbacks=[FIDCallback(n_images=60, batch_size=10)], default_root_dir=str(tmp_path))
+    with pytest.raises(SIGTERMException):
+        trainer.test(module, images)
+    assert len(module.drawn) == 30 and not RunFolder(tmp_path).distances.exists()
 
 
 def test_no_schedule_no_drawing(images: FashionMNISTDataModule, quiet_trainer: MakeTrainer, tmp_path: Path) -> None:

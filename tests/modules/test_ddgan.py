@@ -20,6 +20,7 @@ from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.diffusion import DIVERGENCES, Step
 from fdsr.errors import FdsrError
 from fdsr.modules import DDGANModule, DownscalingModule, load_module
+from fdsr.modules.adversarial import Targets
 
 Build = Callable[..., DownscalingModule]
 MakeTrainer = Callable[..., L.Trainer]
@@ -117,12 +118,14 @@ def test_the_discriminators_step_builds_no_graph_of_the_generator() -> None:
     graphs: list[bool] = []
     module.network.register_forward_hook(lambda _, args, output: graphs.append(output.requires_grad))
     x_0 = image_batch()["image"]
-    loss, penalty, _ = module.discriminator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=True)
+    loss, penalty, _ = module.discriminator_loss(
+        Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(0), penalised=True
+    )
     (loss + penalty).backward()
     assert graphs == [False]
     assert all(p.grad is None for p in module.network.parameters())
     assert all(p.grad is not None for p in module.discriminator.parameters())
-    module.generator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(0)).backward()
+    module.generator_loss(Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(0)).backward()
     assert graphs == [False, True]
     assert all(p.grad is not None and p.grad.any() for p in module.network.parameters())
 
@@ -158,8 +161,10 @@ def test_losses_are_those_of_the_divergence(divergence: str, saturating: bool | 
     judge = module.judge
     module.judge = lambda *args: (scored.append(judge(*args)), scored[-1])[1]  # type: ignore[method-assign]
     x_0 = image_batch()["image"]
-    loss, _, facts = module.discriminator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=False)
-    generator_loss = module.generator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(1))
+    loss, _, facts = module.discriminator_loss(
+        Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(0), penalised=False
+    )
+    generator_loss = module.generator_loss(Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(1))
     real, fake, again = scored
     row = DIVERGENCES[divergence]
     torch.testing.assert_close(loss, row.conjugate_g(fake).mean() - row.g(real).mean())
@@ -179,9 +184,9 @@ def test_gradients_are_finite_far_out_in_half_precision(divergence: str, bias: f
         module.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss, penalty, _ = module.discriminator_loss(
-                x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=penalised
+                Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(0), penalised=penalised
             )
-            total = loss + penalty + module.generator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(1))
+            total = loss + penalty + module.generator_loss(Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(1))
         assert total.dtype == torch.float32 and bool(total.isfinite())
         total.backward()
         for name, p in module.named_parameters():
@@ -196,7 +201,9 @@ def test_drift_brings_v_back_from_where_a_divergence_is_flat() -> None:
         with torch.no_grad():
             module.discriminator.head.bias.fill_(50.0)  # type: ignore[union-attr, operator]
         x_0 = image_batch()["image"]
-        loss, penalty, _ = module.discriminator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=False)
+        loss, penalty, _ = module.discriminator_loss(
+            Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(0), penalised=False
+        )
         (loss + penalty).backward()
         gradients[drift] = float(module.discriminator.head.bias.grad)  # type: ignore[union-attr, arg-type]
     # d/db of ε E[V²] over both kinds of pairs is 2 ε E[V]
@@ -209,7 +216,7 @@ def test_penalised_pairs_are_judged_in_single_precision() -> None:
     module.discriminator.stem.register_forward_hook(lambda _, args, output: seen.append(output.dtype))  # type: ignore[union-attr]
     for penalised in (True, False):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            module.discriminator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(0), penalised=penalised)
+            module.discriminator_loss(Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(0), penalised=penalised)
     assert seen == [torch.float32, torch.bfloat16, torch.bfloat16, torch.bfloat16]
 
 
@@ -312,8 +319,8 @@ def test_losses_come_from_their_generator_alone(build: Build, data: WeatherDataM
 
     def losses(seed: int) -> tuple[float, ...]:
         rng = torch.Generator().manual_seed(seed)
-        d, p, _ = module.discriminator_loss(x_0, encoded.condition, rng, penalised=True)
-        return tuple(float(v.detach()) for v in (d, p, module.generator_loss(x_0, encoded.condition, rng)))
+        d, p, _ = module.discriminator_loss(Targets(x_0, encoded.condition), rng, penalised=True)
+        return tuple(float(v.detach()) for v in (d, p, module.generator_loss(Targets(x_0, encoded.condition), rng)))
 
     first = losses(0)
     torch.manual_seed(99)
@@ -415,3 +422,7 @@ def test_bad_settings(attached: Callable[..., DDGANModule], arguments: dict[str,
     with pytest.raises(FdsrError, match=words) as caught:
         attached(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_a_divergence_of_the_table_is_known_by_its_name() -> None:
+    assert DDGANModule(divergence=DIVERGENCES["hellinger"]).hparams["divergence"] == "hellinger"

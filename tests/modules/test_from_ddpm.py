@@ -19,6 +19,7 @@ from fdsr.data import WeatherDataModule
 from fdsr.diffusion import ScalarPreconditioning, Step
 from fdsr.errors import FdsrError
 from fdsr.modules import ConsistencyModule, DDGANModule, DDPMModule, LevelPairDDGANModule, save_pretrained
+from fdsr.modules.adversarial import Targets
 
 MakeTrainer = Callable[..., L.Trainer]
 ENCODER = {"discriminator": "unet_encoder", "discriminator_args": TINY_UNET, "discriminator_from_ddpm": True}
@@ -154,7 +155,7 @@ def test_the_reconstruction_is_added_to_the_generators_loss(trained: tuple[DDPMM
             return predict(*args)
 
         module.predict = watched  # type: ignore[method-assign]
-        losses[weight] = module.generator_loss(x_0, x_0[:, :0], torch.Generator().manual_seed(0))
+        losses[weight] = module.generator_loss(Targets(x_0, x_0[:, :0]), torch.Generator().manual_seed(0))
         assert len(errors) == 1
     torch.testing.assert_close(losses[3.0] - losses[0.0], 3 * errors[0])
 

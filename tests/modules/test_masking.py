@@ -33,6 +33,7 @@ from fdsr.diffusion import (
     vp_schedule,
 )
 from fdsr.errors import FdsrError
+from fdsr.modules.adversarial import Targets
 from fdsr.modules.masking import mean_present, neutral_output, points_over_present
 
 LOSSES = [
@@ -209,13 +210,15 @@ def test_a_gan_learns_nothing_from_gaps(build_sea: Callable, patches: WeatherBat
     x_0 = module.codec.to_target(patches["high"], encoded)
     prediction = some(tuple(x_0.shape), 1).requires_grad_()
     module.predict = lambda *arguments: prediction
-    module.generator_loss(x_0, encoded.condition, torch.Generator().manual_seed(0), present).backward()
+    module.generator_loss(Targets(x_0, encoded.condition, present), torch.Generator().manual_seed(0)).backward()
     assert prediction.grad is not None
     assert bool((prediction.grad[~present] == 0).all()) and bool((prediction.grad[present] != 0).any())
     # the critic cannot tell real from fake by their gaps
     with torch.no_grad():
         changed = [
-            module.discriminator_loss(x_0, encoded.condition, torch.Generator().manual_seed(0), False, present)[0]
+            module.discriminator_loss(
+                Targets(x_0, encoded.condition, present), torch.Generator().manual_seed(0), False
+            )[0]
             for prediction in (prediction, torch.where(present, prediction, 99.0))
             if not setattr(module, "predict", lambda *a, p=prediction: p)
         ]

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -157,7 +158,7 @@ class Forgetful(d.WhiteNoise):
         (DDPMModule, {"noise": Forgetful()}, r"model\.noise is a Forgetful, .* let it keep its argument 'width'"),
         (DDPMModule, {"backbone_args": {"width": torch.ones(2)}}, r"model\.backbone_args\.width is a Tensor"),
         (DDPMModule, {"backbone_args": {"width": {8, 16}}}, r"model\.backbone_args\.width is a set"),
-        (DDGANModule, {"divergence": d.DIVERGENCES["gan"]}, r"model\.divergence\.f is a function"),
+        (DDGANModule, {"divergence": replace(d.DIVERGENCES["gan"], name="own")}, r"model\.divergence\.f is a function"),
     ],
 )
 def test_what_cannot_be_described_is_refused(cls: Any, arguments: dict[str, Any], words: str) -> None:

@@ -137,10 +137,9 @@ def test_a_discriminator_judges_the_patch_alone(build: Build, store_path: str) -
     module.network.register_forward_hook(lambda _, args, out: made.append(out.shape[-2:]))
     penalties = []
     for batch in windows(store_path):
-        x_0, condition, present = module.targets(batch)
-        counted = module.codec.counted(batch)
-        penalties.append(module.discriminator_loss(x_0, condition, seeded(), True, present, counted)[1])
-        module.generator_loss(x_0, condition, seeded(), present, counted).backward()
+        targets = module.targets(batch)
+        penalties.append(module.discriminator_loss(targets, seeded(), True)[1])
+        module.generator_loss(targets, seeded()).backward()
     assert {x.shape[-2:] for x in judged} == {(8, 16)} and set(made) == {(16, 24)}
     torch.testing.assert_close(judged[0], judged[3])  # real pairs
     assert float(penalties[0].detach()) == pytest.approx(float(penalties[1].detach()), rel=1e-5)
