@@ -9,8 +9,9 @@ from fdsr.backbones.registry import (
     register_backbone,
     register_discriminator,
 )
+from fdsr.backbones.tiling import Tiler
 
 __all__ = [
-    "available_backbones", "build_backbone", "build_discriminator", "find_network", "register_backbone",
+    "Tiler", "available_backbones", "build_backbone", "build_discriminator", "find_network", "register_backbone",
     "register_discriminator",
 ]  # fmt: skip

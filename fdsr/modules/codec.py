@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fdsr.backbones import Tiler
 from fdsr.diffusion import Spectrum, Transform
 from fdsr.diffusion.losses import everything
 from fdsr.modules.first_stage import FirstStage
@@ -42,6 +43,7 @@ class Codec(nn.Module):
     channels: int  # C, of the target
     condition_channels: int
     stage: FirstStage | None = None  # the regression that the target is counted from, where there is one
+    tiler: Tiler = Tiler()  # how that is evaluated on whole fields
 
     def wraps(self, x: Tensor) -> bool:
         """Whether the last axis of x is a closed circle."""

@@ -60,7 +60,7 @@ class CRPSModule(GenerativeModule):
         assert self.spectrum is not None
         noise = self.noise.colour(eta, self.spectrum)
         x = torch.cat([noise, condition], dim=1)
-        output: Tensor = self.network(x, None, wrap=self.codec.wraps(x)).float()
+        output = self.evaluate(x, None)
         return noise + output if self.dressed else output
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:

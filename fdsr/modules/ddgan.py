@@ -123,7 +123,7 @@ class DDGANModule(AdversarialModule):
         """The generator's x̂_0 (B, C, H, W) in float32."""
         latent = {} if z is None else {"z": z}
         x = torch.cat([x_t, condition], dim=1)
-        output = self.network(x, self.process.network_time(step.t), wrap=self.codec.wraps(x_t), **latent).float()
+        output = self.evaluate(x, self.process.network_time(step.t), **latent)
         if self.prediction == "x0":
             return self.codec.squash(output)
         return self.parametrisation.to_x_0(self.process, output, x_t, step.t)

@@ -122,7 +122,7 @@ class DDPMModule(GenerativeModule):
             copies = x_t.shape[0] // condition.shape[0]
             c = condition.repeat(copies, 1, 1, 1) if copies > 1 else condition
             x = torch.cat([x_t, c], dim=1)
-            return self.network(x, self.process.network_time(t), wrap=self.codec.wraps(x_t)).float()
+            return self.evaluate(x, self.process.network_time(t))
 
         return self.precondition.wrap(network, self.process, self.parametrisation)
 

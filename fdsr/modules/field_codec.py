@@ -111,7 +111,7 @@ class FieldCodec(Codec):
                 "the target is the residual over a regression, which is not known yet; train (fdsr fit) or load a checkpoint"
             )
         base, condition, scale = interpolated
-        mean, deviation = self.regression(condition, self.wraps(condition))
+        mean, deviation = self.regression(condition, self.wraps(condition), self.tiler)
         unit = self.residual_std if TARGETS[self.stage.target].over_base else 1.0
         forecast = base + mean * unit if TARGETS[self.stage.target].over_base else mean
         known = [(forecast - base) / self.residual_std]

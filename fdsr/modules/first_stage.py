@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fdsr.backbones import build_backbone
+from fdsr.backbones import Tiler, build_backbone
 from fdsr.data.making.local_scale import LocalSums
 from fdsr.data.making.statistics import Moments, Sums, cosine_power
 from fdsr.diffusion import Likelihood, SquaredError
@@ -131,10 +131,10 @@ class FrozenRegression(nn.Module):
         network.load_state_dict(stage.state)
         self._hidden = (network.eval().requires_grad_(False),)
 
-    def forward(self, condition: Tensor, wrap: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(self, condition: Tensor, wrap: bool, tiler: Tiler) -> tuple[Tensor, Tensor | None]:
         """(mean, deviation) of the regression's x_0, each (B, C, H, W) in float32; None where it predicts no deviation."""
         with torch.no_grad():
-            output = self._hidden[0](condition, None, wrap=wrap).float()
+            output = tiler(self._hidden[0], condition, None, wrap=wrap).float()
             return self.likelihood.mean(output), self.likelihood.deviation(output)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FrozenRegression:

@@ -6,12 +6,15 @@ import math
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
-from fdsr.backbones import build_backbone, find_network
+from fdsr.backbones import Tiler, build_backbone, find_network
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.downscaling import DownscalingModule
+from fdsr.modules.first_stage import FirstStage
+from fdsr.modules.kinds import Spec
 from fdsr.modules.seeding import generator
 
 
@@ -34,6 +37,8 @@ class NetworkModule(DownscalingModule):
         betas: of AdamW.
         warmup_steps: steps over which the rate rises to `lr`.
         final_lr_fraction: what the rate has fallen to at the last step, as a fraction of `lr`.
+        tile: how whole fields are evaluated in tests and predictions: `auto`, in overlapping tiles where memory asks for it; `off`,
+            whole; or tiles of ROWSxCOLUMNS points, as in 256x256, see `fdsr.backbones.tiling`.
         kwargs: what DownscalingModule takes.
     """
 
@@ -48,15 +53,37 @@ class NetworkModule(DownscalingModule):
         betas: tuple[float, float] = (0.9, 0.99),
         warmup_steps: int = 100,
         final_lr_fraction: float = 0.02,
+        tile: str = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.tile = tile
         self.backbone, self.backbone_args = backbone, dict(backbone_args or {})
         self.check_networks()
         require_at_least(0, "model.", lr=lr, weight_decay=weight_decay)
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
         self.warmup_steps, self.final_lr_fraction = warmup_steps, final_lr_fraction
         self._validated: dict[str, Tensor] = {}  # name → (Σ value, samples) of the validation under way
+
+    @property
+    def tile(self) -> str:
+        """See the class; may be set at any time."""
+        return self.tiler.setting
+
+    @tile.setter
+    def tile(self, setting: str) -> None:
+        self.tiler = Tiler(setting, lambda line: rank_zero_info(f"tiles: {line}"))
+        if self.attached:
+            self.codec.tiler = self.tiler
+
+    def _make_codec(self, spec: Spec, stage: FirstStage | None) -> Codec:
+        codec = super()._make_codec(spec, stage)
+        codec.tiler = self.tiler
+        return codec
+
+    def evaluate(self, x: Tensor, t: Tensor | None, **latent: Tensor) -> Tensor:
+        """The network's output on x (N, …, H, W), in float32: in tiles where it is evaluated on whole fields and `tile` says so."""
+        return self.tiler(self.network, x, t, wrap=self.codec.wraps(x), **latent).float()
 
     def check_networks(self) -> None:
         """Raises FdsrError for a network that does not exist, or settings that it does not have."""

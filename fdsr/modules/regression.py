@@ -39,8 +39,7 @@ class RegressionModule(NetworkModule):
 
     def output(self, encoded: Encoded) -> Tensor:
         """What `likelihood` reads mean and deviation of x_0 from."""
-        wrap = self.fields.wraps(encoded.condition)
-        return self.network(encoded.condition, None, wrap=wrap).float()
+        return self.evaluate(encoded.condition, None)
 
     def forward(self, encoded: Encoded) -> Tensor:
         """x̂_0 (B, C, H, W)."""
