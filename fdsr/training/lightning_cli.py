@@ -56,6 +56,12 @@ class FdsrCLI(LightningCLI):
             help="Metrics of a test: names, or paths of classes of your own; with a plus before a name, beside the default ones, as "
             "in --metrics +weather_frechet. In training the callbacks' own settings count.",
         )
+        parser.add_argument(
+            "--tile",
+            type=str | None,
+            default=None,
+            help="How whole fields are evaluated: auto, off, or ROWSxCOLUMNS (default: model.tile).",
+        )
         # one seed for everything: weights, noise, patches
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
@@ -100,6 +106,15 @@ class FdsrCLI(LightningCLI):
             )
         require_trainer(values.trainer)
         _require_writable(folder.path)
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        for setting in ("tile",):
+            if (value := self._values.get(setting)) is None:
+                continue
+            if not hasattr(self.model, setting):
+                raise FdsrError(f"{type(self.model).__name__} has no network of its own for --{setting}; leave it out")
+            setattr(self.model, setting, value)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         values, folder = self._values, self.run_folder

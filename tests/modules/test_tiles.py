@@ -1,0 +1,86 @@
+"""Members do not depend on how fields are cut: every method, its first stage, batches, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from synthetic import TINY_DDGAN, randomise
+
+from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
+from fdsr.errors import FdsrError
+from fdsr.modules import DDPMModule, DownscalingModule, RegressionModule
+from fdsr.modules.two_stages import measured, read_regression
+
+Build = Callable[..., DownscalingModule]
+# a receptive field of ten points: the store has 24 × 48
+NET = {"width": 8, "multipliers": [1], "groups": 4, "norm": "pixel"}
+TIMELESS = NET | {"time_embedding": False}
+METHODS: dict[str, dict[str, Any]] = {
+    "DDPMModule": {"backbone_args": NET},
+    "FourierDDPMModule": {"backbone_args": NET},
+    "DDGANModule": TINY_DDGAN | {"backbone_args": NET},
+    "CRPSModule": {"backbone_args": TIMELESS},
+    "RegressionModule": {"backbone_args": TIMELESS},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_members_do_not_depend_on_the_tiles_nor_on_batches(build: Build, field_batch: WeatherBatch, name: str) -> None:
+    """To 1e-5 of the deviation of the field, whatever is evaluated together."""
+    module = build(name, **METHODS[name], tile="off")
+    whole = module.generate(field_batch, 3, 5)
+    tolerance = 1e-5 * float(whole.std())
+    calls: list[torch.Size] = []
+    module.network.register_forward_pre_hook(lambda _, given: calls.append(given[0].shape))
+    for tile in ("8x8", "24x8", "16x12"):
+        module.tile = tile
+        for members_at_once in (1, 16):
+            module.member_batch = members_at_once
+            torch.testing.assert_close(module.generate(field_batch, 3, 5), whole, rtol=0, atol=tolerance)
+    assert 44 in {shape[-1] for shape in calls}
+
+
+def test_the_first_stage_is_cut_as_well(
+    build: Build, store: PairStore, data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer], tmp_path: Any,
+    field_batch: WeatherBatch,
+) -> None:  # fmt: skip
+    regression = build("RegressionModule", backbone_args=TIMELESS)
+    trainer = quiet_trainer(max_steps=1)
+    trainer.fit(regression.train(), data)
+    randomise(regression)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    stage = measured(read_regression(str(tmp_path / "one.ckpt"), store.spec, "store"), data.fields("train"))
+    module = DDPMModule(
+        backbone_args=NET, target="regression", regression_ckpt=str(tmp_path / "one.ckpt"), members=2, tile="off"
+    )
+    module.attach(store.spec, stage)
+    randomise(module.eval())
+    whole = module.generate(field_batch, 2, 5)
+    assert module.fields.regression is not None
+    seen: list[int] = []
+    module.fields.regression._hidden[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    module.tile = "24x8"
+    torch.testing.assert_close(module.generate(field_batch, 2, 5), whole, rtol=0, atol=1e-5 * float(whole.std()))
+    assert 44 in seen
+
+
+def test_tiles_are_no_part_of_what_a_checkpoint_is(build: Build, quiet_trainer: Callable[..., L.Trainer]) -> None:
+    """The setting can be another at any time, and fields that fit are evaluated whole without it."""
+    module = build("RegressionModule")
+    assert isinstance(module, RegressionModule) and module.tile == "auto" and module.codec.tiler is module.tiler
+    module.tile = "off"
+    assert module.tiler.setting == "off" and module.codec.tiler is module.tiler
+    assert not any("tile" in key for key in module.state_dict())
+    with pytest.raises(FdsrError, match="tile 'large' is not understood"):
+        module.tile = "large"
+
+
+def test_small_fields_are_evaluated_as_ever(build: Build, field_batch: WeatherBatch) -> None:
+    module = build("FourierDDPMModule")
+    fresh = module.generate(field_batch, 2, 5)
+    module.tile = "off"
+    assert torch.equal(module.generate(field_batch, 2, 5), fresh)
