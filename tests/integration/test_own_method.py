@@ -28,11 +28,12 @@ def test_the_readmes_own_method(tmp_path: Path) -> None:
     for name in ("experiments", "data"):  # the paths in it are the repository's
         (tmp_path / name).symlink_to(ROOT / name)
 
-    def fdsr(*arguments: str) -> str:
-        # as the installed command runs: unlike `python -m`, it does not begin with the working directory on its path
-        program = "import sys; sys.path.pop(0); from fdsr.cli import main; sys.exit(main(sys.argv[1:]))"
+    def fdsr(*commands: list[str]) -> str:
+        # one process for all: each would import torch anew. As the installed command runs: unlike `python -m`, it does not begin
+        # with the working directory on its path
+        program = "import sys; sys.path.pop(0); from fdsr.cli import main; sys.exit(any([main(c) for c in eval(sys.argv[1])]))"
         run = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
+            [sys.executable, "-c", program, repr(commands)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -41,12 +42,15 @@ def test_the_readmes_own_method(tmp_path: Path) -> None:
         assert run.returncode == 0, run.stderr[-2000:]
         return run.stdout
 
-    assert "Euler steps, each a network evaluation" in fdsr("fit", "--model.help", "mylab.FlowMatchingModule")
-    fdsr("fit", "--config", "mylab.yaml", *SMALL, "--trainer.max_steps=4")
-    fdsr("test", "--config", "mylab.yaml", *SMALL)
-    fdsr("predict", "--config", "mylab.yaml", *SMALL)
-    fdsr("export", "runs/mylab/checkpoints/last.ckpt", "shared")
-    fdsr("test", "--config", "mylab.yaml", *SMALL, "--ckpt_path=shared", "--run=runs/exported")
+    assert "Euler steps, each a network evaluation" in fdsr(["fit", "--model.help", "mylab.FlowMatchingModule"])
+    common = ["--config", "mylab.yaml", *SMALL]
+    fdsr(
+        ["fit", *common, "--trainer.max_steps=4"],
+        ["test", *common],
+        ["predict", *common],
+        ["export", "runs/mylab/checkpoints/last.ckpt", "shared"],
+        ["test", *common, "--ckpt_path=shared", "--run=runs/exported"],
+    )
     with (
         (tmp_path / "runs/mylab/test_metrics.csv").open() as one,
         (tmp_path / "runs/exported/test_metrics.csv").open() as two,
@@ -65,6 +69,5 @@ def test_the_readmes_own_method(tmp_path: Path) -> None:
         "blocks": [{"method": "flow", "config": "mylab.yaml", "grid": {"steps": [1, 2]}}],
     }
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
-    fdsr("sweep", "sweep.yaml")
-    fdsr("report", "runs/mylab", "runs/sweep")
+    fdsr(["sweep", "sweep.yaml"], ["report", "runs/mylab", "runs/sweep"])
     assert "flow" in (tmp_path / "runs/sweep/report.html").read_text()
