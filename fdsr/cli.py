@@ -32,6 +32,8 @@ fit, test and predict also take
   --run DIR             the run's directory (default: runs/ and the name of the configuration)
   --overwrite           replace results that exist already
   --metrics NAMES       what a test scores; +NAME is beside the usual: fdsr test --config F.yaml --metrics +weather_frechet
+  --low STORE           predict from coarse fields, wherever they lie; --static STORE: the static fields there
+  --region A,B,C,D      LAT_MIN,LAT_MAX,LON_MIN,LON_MAX of what to take of them
   --tile auto|off|RxC   whole fields in tiles of R × C points; auto (default): where memory asks for it
   --wandb MODE          Weights & Biases beside the run's own record, of fit and test: offline (default), online, off
   --KEY.NAME VALUE      any value of the configuration, for instance --trainer.max_steps 500

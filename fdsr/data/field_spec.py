@@ -1,4 +1,4 @@
-"""What a pair of grids and its train block are: the part of a store that a trained model must carry."""
+"""What a model must carry of a pair store: the kind of its fields, their statistics over the train block, and the place."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from fdsr import __version__
 from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
@@ -22,7 +23,10 @@ _GRID = "grid."  # before the names of its grid's values in a checkpoint
 
 @dataclass
 class FieldSpec:
-    """Channels, grid, static fields and train-block statistics of a pair store.
+    """Channels, train-block statistics, grid and static fields of a pair store.
+
+    A model has a *kind*: channels and their units, spacing, factor, transforms, statistics; those of the static fields too, over the
+    place of its training. `grid`, `static`, `present` and `local_scale` are of a *place*, and `fdsr.data.place.at` exchanges them.
 
     Shapes: C high channels, D low channels, S static channels, fine grid (H, W). Statistics are of *transformed* values;
     those of the residual (fine minus interpolated coarse) are in units of the channel's standard deviation. Saved in every
@@ -53,6 +57,13 @@ class FieldSpec:
     local_scale: Tensor | None = None  # (C, H, W) of the residual, in units of its deviation; None: not measured
     power_local: Tensor | None = None  # (C, K_y, K_x) of the residual divided by both
     time_channels: bool = False  # whether the condition tells day of year and solar time, as the data module asks
+    position: bool = True  # whether it tells the place on the sphere, likewise
+    static_mean: Tensor | None = None  # (S,) over the place of training; None: this place is that
+    static_std: Tensor | None = None  # (S,)
+
+    def __post_init__(self) -> None:
+        if self.static_mean is None or self.static_std is None:
+            self.static_mean, self.static_std = self._static_statistics()
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, attributes: dict, where: str) -> FieldSpec:
@@ -115,26 +126,41 @@ class FieldSpec:
         """For each high channel the low channel of the same name, or −1."""
         return [self.low_channels.index(n) if n in self.low_channels else -1 for n in self.high_channels]
 
+    @property
+    def place_channels(self) -> int:
+        """Channels of `conditioning`."""
+        masks = len(self.high_channels) if self.masked else 0
+        return len(self.static_channels) + 3 * self.position + masks + TIME_CHANNELS * self.time_channels
+
+    def _static_statistics(self) -> tuple[Tensor, Tensor]:
+        """(mean, deviation) of the static fields over this place, (S,) float64, without what is missing in a masked store."""
+        static = self.static.double()
+        if self.present is not None:
+            mean = static.nanmean((-2, -1), keepdim=True)
+            return mean.flatten(), (static - mean).square().nanmean((-2, -1)).sqrt().clamp(min=1e-12)
+        mean = static.mean((-2, -1), keepdim=True)
+        points = static.shape[-2] * static.shape[-1]
+        # Tensor.std would warn where there are no static fields
+        variance = (static - mean).square().sum((-2, -1)) / (points - 1)
+        return mean.flatten(), variance.sqrt().clamp(min=1e-12)
+
     def conditioning(self) -> Tensor:
         """Standardised static fields and the position as a unit vector on the sphere: (S + 3, H, W) float32.
 
-        The unit vector (cos φ cos λ, cos φ sin λ, sin φ) has no seam at the date line and no singular pole. A masked store
-        adds `present` (C), as 0 and 1; missing static values then count as their field's mean. Time channels are added as
-        (0, 0, sin λ, cos λ), which is what is known of them without a time.
+        The unit vector (cos φ cos λ, cos φ sin λ, sin φ) has no seam at the date line and no singular pole; it is left out where
+        `position` is false. A masked store adds `present` (C), as 0 and 1; missing static values then count as their field's
+        mean. Time channels are added as (0, 0, sin λ, cos λ), which is what is known of them without a time.
         """
+        assert self.static_mean is not None and self.static_std is not None
         lat, lon = (torch.deg2rad(torch.from_numpy(x.copy())) for x in self.grid.places)
-        position = torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin().expand(-1, lon.shape[-1])])
-        static = self.static.double()
-        if self.present is None:
-            mean = static.mean((-2, -1), keepdim=True)
-            points = static.shape[-2] * static.shape[-1]
-            # Tensor.std would warn where there are no static fields
-            variance = (static - mean).square().sum((-2, -1), keepdim=True) / (points - 1)
-            channels = [(static - mean) / variance.sqrt().clamp(min=1e-12), position]
-        else:
-            mean = static.nanmean((-2, -1), keepdim=True)
-            std = (static - mean).square().nanmean((-2, -1), keepdim=True).sqrt().clamp(min=1e-12)
-            channels = [((static - mean) / std).nan_to_num(0.0), position, self.present.double()]
+        static = (self.static.double() - self.static_mean[:, None, None]) / self.static_std[:, None, None]
+        channels = [static if self.present is None else static.nan_to_num(0.0)]
+        if self.position:
+            channels.append(
+                torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin().expand(-1, lon.shape[-1])])
+            )
+        if self.present is not None:
+            channels.append(self.present.double())
         if self.time_channels:
             longitude = lon.expand(self.shape)
             channels += [torch.zeros(2, *self.shape), torch.stack([longitude.sin(), longitude.cos()])]
@@ -152,16 +178,22 @@ class FieldSpec:
 
     @classmethod
     def from_dict(cls, data: dict) -> FieldSpec:
-        """What `to_dict` gave. Raises FdsrError for what an earlier version of fdsr wrote."""
+        """What `to_dict` gave. Raises FdsrError for what an earlier or a newer version of fdsr wrote."""
         values = {k: v for k, v in data.items() if not k.startswith(_GRID)}
         grid: dict[str, Any] = {
             k.removeprefix(_GRID): v.numpy() if isinstance(v, Tensor) else v
             for k, v in data.items()
             if k.startswith(_GRID)
         }
-        added = {f.name for f in fields(cls) if f.default is not MISSING}  # since, or not always there
-        if set(values) | {"grid"} | added != {f.name for f in fields(cls)}:
+        known = {f.name for f in fields(cls)}
+        required = known - {f.name for f in fields(cls) if f.default is not MISSING}  # the others are not always there
+        if not required <= set(values) | {"grid"} or not {"rows", "columns", "units"} <= set(grid):
             raise FdsrError("the model was saved by an earlier version of fdsr, whose grids lack units; train it anew")
+        if unknown := sorted(set(values) - known):
+            raise FdsrError(
+                f"the model was saved by a newer version of fdsr: it has {', '.join(unknown)}, which this one ({__version__}) does "
+                "not know; install that"
+            )
         values["grid"] = Grid(**grid)
         values["factor"] = tuple(values["factor"])
         for key in ("high_transforms", "low_transforms"):
@@ -169,11 +201,15 @@ class FieldSpec:
         return cls(**values)
 
     def differences(self, other: FieldSpec) -> list[str]:
-        """What makes a model trained on `self` unfit for `other`, one short phrase each; empty if nothing does."""
+        """What makes a training on `self` unfit to go on with `other`, one short phrase each; empty if nothing does.
+
+        For predictions and tests less has to agree, see `fdsr.data.place`.
+        """
         different = []
         for name, label in (("high_channels", "variables"), ("low_channels", "coarse variables"), ("factor", "factor"),
                             ("interpolation", "interpolation"), ("static_channels", "static fields"),
-                            ("high_transforms", "transforms"), ("time_channels", "data.time_channels")):  # fmt: skip
+                            ("high_transforms", "transforms"), ("time_channels", "data.time_channels"),
+                            ("position", "data.position")):  # fmt: skip
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 different.append(f"{label} {mine} against {theirs}")

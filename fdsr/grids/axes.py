@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from fdsr.errors import FdsrError
-from fdsr.grids.cells import around_circle, is_even, positions
+from fdsr.grids.cells import around_circle, is_even
 from fdsr.grids.cf import plain_attributes
 from fdsr.grids.finding import find_axis, is_dated, require_rows_and_columns, with_places
 from fdsr.grids.grid import Grid
@@ -149,18 +149,3 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     if not is_even(longitude[across], 1e-3):
         raise FdsrError(f"crop {tuple(crop)} crosses the source's edge at {ds.column.values[-1]:g}°; stay within it")
     return cut
-
-
-def on_grid(ds: xr.Dataset, wanted: Grid, where: str) -> xr.Dataset:
-    """The part of a normalised `ds` that lies on the rows and columns of `wanted`, in its order, on whichever turn of longitude.
-
-    Raises FdsrError where a row or column is not there, or the projection is another one.
-    """
-    grid = grid_of(ds).in_units(wanted.units)
-    rows = positions(grid.rows, wanted.rows, False, 1e-3)
-    columns = positions(grid.columns, wanted.columns, wanted.spherical and not wanted.projected, 1e-3)
-    if rows is None or columns is None or not grid.projected_as(wanted) or grid.units != wanted.units:
-        raise FdsrError(
-            f"'{where}' has {grid.extent}; the model was trained for {wanted.extent}; regrid the coarse fields"
-        )
-    return ds.isel(row=_slice(rows), column=_slice(columns))

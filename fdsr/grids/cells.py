@@ -33,6 +33,36 @@ def block_means(axis: FloatArray, factor: int) -> FloatArray:
     return axis.reshape(-1, factor).mean(axis=1)
 
 
+def divided(n: int, factor: int) -> FloatArray:
+    """Where the middles of `factor` parts of each of n cells lie, counted in cells: (n · factor,)."""
+    return np.repeat(np.arange(n, dtype=np.float64), factor) + np.tile((np.arange(factor) + 0.5) / factor - 0.5, n)
+
+
+def at_shares(axis: FloatArray, shares: FloatArray, step: float) -> FloatArray:
+    """The coordinate at `shares`, positions between and beyond the cells of `axis` along its first dimension, linearly.
+
+    `step` is the spacing where there is a single cell.
+    """
+    if len(axis) == 1:
+        return np.asarray(axis + step * shares)
+    first = np.floor(shares).astype(np.int64).clip(0, len(axis) - 2)
+    share = (shares - first).reshape(-1, *[1] * (axis.ndim - 1))
+    return np.asarray(axis[first] + share * (axis[first + 1] - axis[first]))
+
+
+def places_at_shares(
+    latitude: FloatArray | None, longitude: FloatArray | None, rows: FloatArray, columns: FloatArray
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """True places (H, W) in degrees between those of the cells (h, w), as `at_shares`; None where these are not known."""
+    if latitude is None or longitude is None:
+        return None, None
+    lat, lon = np.deg2rad(latitude), np.deg2rad(longitude)
+    # as points in space: no seam at the date line, no singular pole
+    space = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    x, y, z = np.moveaxis(at_shares(at_shares(space, rows, 0.0).swapaxes(0, 1), columns, 0.0).swapaxes(0, 1), -1, 0)
+    return np.rad2deg(np.arctan2(z, np.hypot(x, y))), np.rad2deg(np.arctan2(y, x))
+
+
 def mean_step(axis: FloatArray) -> float:
     """Mean spacing, positive; 1 for a single point, as `cell_edges` has it."""
     return float(abs(axis[-1] - axis[0]) / (axis.size - 1)) if axis.size > 1 else 1.0

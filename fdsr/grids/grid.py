@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fdsr.errors import FdsrError
 from fdsr.grids import cells
@@ -160,10 +161,39 @@ class Grid:
         plane = {n: v[rows, columns] for n in _PLANES if (v := getattr(self, n)) is not None}
         return replace(self, rows=self.rows[rows], columns=self.columns[columns], **plane)
 
+    def take(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Grid:
+        """The grid of these of its rows and columns, which may begin anywhere on a circle of longitude."""
+        plane = {n: v[np.ix_(rows, columns)] for n in _PLANES if (v := getattr(self, n)) is not None}
+        return replace(self, rows=self.rows[rows], columns=self.columns[columns], **plane)
+
+    def positions(self, other: Grid, tolerance: float = 1e-3) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Which of its rows and columns those of `other` are, on whichever turn of longitude; None where it is not part of it."""
+        other = other.in_units(self.units)
+        if not self.projected_as(other) or self.units != other.units:
+            return None
+        rows = cells.positions(self.rows, other.rows, False, tolerance)
+        columns = cells.positions(self.columns, other.columns, self.spherical and not self.projected, tolerance)
+        return None if rows is None or columns is None else (rows, columns)
+
     def coarse(self, factor: tuple[int, int]) -> Grid:
         """The grid of its blocks of `factor` cells, which divides it. Their true places are left out."""
         rows, columns = cells.block_means(self.rows, factor[0]), cells.block_means(self.columns, factor[1])
         return Grid(rows, columns, self.units, self.mapping)
+
+    def fine(self, factor: tuple[int, int], steps: tuple[float, float]) -> Grid:
+        """The grid whose blocks of `factor` cells are its cells; `steps` are its own where it has a single row or column."""
+        shares = [cells.divided(n, f) for n, f in zip(self.shape, factor, strict=True)]
+        rows, columns = (
+            cells.at_shares(v, share, step)
+            for v, share, step in zip((self.rows, self.columns), shares, steps, strict=True)
+        )
+        plane = dict(zip(_PLANES, cells.places_at_shares(self.latitude, self.longitude, *shares), strict=True))
+        return Grid(rows, columns, self.units, self.mapping, **plane)
+
+    @property
+    def steps(self) -> tuple[float, float]:
+        """Mean spacing of rows and of columns, in its own units."""
+        return mean_step(self.rows), mean_step(self.columns)
 
     def in_units(self, units: str) -> Grid:
         """The same grid with its axes in m or km; as it is where they are angles."""

@@ -9,6 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from fdsr.data.field_spec import FieldSpec
+from fdsr.data.place import require_inside
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.field_codec import FieldCodec
@@ -45,7 +47,8 @@ class DownscalingModule(L.LightningModule):
     """Base of all methods: subclasses implement `generate`, and `build` where they have networks.
 
     The grid, channels and statistics (`FieldSpec`) come from the data module when a run begins, or from the checkpoint;
-    they are saved in every checkpoint, and a checkpoint refuses data that differ. Methods that need no coarse field
+    they are saved in every checkpoint, and training refuses to go on with data that differ. A trained method tests and predicts
+    wherever data are of its kind: `move_to` exchanges the place, `home` stays what it was trained on. Methods that need no coarse field
     serve images (`ImageSpec`) too, without a condition.
 
     A method of one's own derives from this class or another of this package, passes `**kwargs` on to it, and may stand in any
@@ -79,6 +82,7 @@ class DownscalingModule(L.LightningModule):
         self._record_arguments()
         self.target, self.members, self.seed = target, members, seed
         self._codec: Codec | None = None
+        self._home: tuple[Any, FirstStage | None] = (None, None)
 
     def _record_arguments(self) -> None:
         """Every argument of the subclass, as plain values in `hparams`, so that a checkpoint can be rebuilt from itself."""
@@ -116,13 +120,18 @@ class DownscalingModule(L.LightningModule):
         """What describes the data: a FieldSpec or an ImageSpec."""
         return self.codec.spec
 
+    @property
+    def home(self) -> Any:
+        """What describes the data of the training, wherever the method is used now."""
+        return self._home[0] if self._home[0] is not None else self.codec.spec
+
     def attach(self, spec: Spec, stage: FirstStage | None = None) -> None:
         """Give the module its grid and statistics, and build what depends on them. Once only.
 
         `stage` is the regression that target `regression` is counted from; without it, one comes by `begin_from`.
         """
         if self._codec is None:
-            self._codec = self._make_codec(spec, stage)
+            self._codec, self._home = self._make_codec(spec, stage), (spec, stage)
             try:
                 self.build(self._codec)
                 self.prepare(self._codec)
@@ -149,9 +158,27 @@ class DownscalingModule(L.LightningModule):
 
     def _recode(self, spec: Spec, stage: FirstStage | None) -> None:
         """Go on with a codec that knows more than before: networks stay as they are."""
+        self._home = (spec, stage)
+        self._exchange(spec, stage)
+
+    def _exchange(self, spec: Spec, stage: FirstStage | None) -> None:
         self._codec = self._make_codec(spec, stage)
         self.prepare(self._codec)
         self.to(self.device)
+
+    def move_to(self, spec: FieldSpec) -> None:
+        """Serve the place of `spec`, which is `home` at that place (see `fdsr.data.place`): networks stay as they are.
+
+        Raises FdsrError where the method needs a local scale, which is known where it was measured alone.
+        """
+        home, stage = self._home
+        if spec is self.spec:
+            return
+        if stage is not None and stage.local_scale.numel():
+            stage = replace(stage, local_scale=require_inside(home, stage.local_scale, spec.grid, "a local scale"))
+        if self.needs_local_scale and home.local_scale is not None:
+            require_inside(home, home.local_scale, spec.grid, "a local scale")
+        self._exchange(spec, stage)
 
     def build(self, codec: Codec) -> None:
         """Make networks for these data. Nothing by default."""
@@ -160,17 +187,22 @@ class DownscalingModule(L.LightningModule):
         """Make what follows from the statistics of these data's target and has no weights. Nothing by default."""
 
     def configure_model(self) -> None:
-        if not self.attached:
+        if self.attached:
+            data = self._datamodule()
+            if self.trainer.state.fn != "fit" and isinstance(self.home, FieldSpec) and hasattr(data, "serve"):
+                self.move_to(data.serve(self.home))
+        else:
             # Lightning would have every new tensor on the device it trains on, where tables are not yet, and where seeds draw
             # other weights
             with torch.device("cpu"):
                 self.attach(self.trainer.datamodule.spec)  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[SPEC_KEY], checkpoint[KIND_KEY] = self.spec.to_dict(), kind_of(self.spec)
+        home, stage = self._home
+        checkpoint[SPEC_KEY], checkpoint[KIND_KEY] = home.to_dict(), kind_of(home)
         checkpoint[CLASS_KEY] = import_path(type(self))
-        if self.codec.stage is not None:
-            checkpoint[STAGE_KEY] = self.codec.stage.to_dict()
+        if stage is not None:
+            checkpoint[STAGE_KEY] = stage.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if SPEC_KEY not in checkpoint:
@@ -182,10 +214,9 @@ class DownscalingModule(L.LightningModule):
             return
         if kind_of(saved) != kind_of(self.spec):
             raise FdsrError(f"the checkpoint was trained on {kind_of(saved)}, the data are {kind_of(self.spec)}")
-        saved.require_same(self.spec, getattr(self._datamodule(), "path", None) or "data")
-        if (
-            self.needs_local_scale and saved.local_scale is not None
-        ):  # what was trained with, and perhaps not in this store
+        saved.require_same(self.home, getattr(self._datamodule(), "path", None) or "data")
+        # what was trained with, and perhaps not in this store
+        if self.needs_local_scale and saved.local_scale is not None and self.spec is self.home:
             self._recode(
                 replace(self.spec, local_scale=saved.local_scale, power_local=saved.power_local), self.codec.stage
             )

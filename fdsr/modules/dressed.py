@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.statistics import cosine_power, tile_size
+from fdsr.data.place import cut, require_inside
 from fdsr.data.serving.weather import WeatherBatch
 from fdsr.diffusion import ColouredNoise, RealFourier, Spectrum
 from fdsr.errors import FdsrError
@@ -56,12 +58,17 @@ class DressedModule(DownscalingModule):
         if not self.mean_module.attached:
             self.mean_module.attach(spec)
         else:
-            self.mean_module.spec.require_same(spec, "data")
+            self.mean_module.home.require_same(spec, "data")
         self.mean_module.requires_grad_(False)
         channels = len(spec.high_channels)
         self.register_buffer("local_std", torch.zeros(channels, *spec.shape))
         self.register_buffer("power", torch.ones(channels, *tile_size(spec.shape)))
         self._reset()
+
+    def move_to(self, spec: FieldSpec) -> None:
+        require_inside(self.home, self.local_std, spec.grid, "the local deviation of its mean's error")
+        self.mean_module.move_to(spec)
+        super().move_to(spec)
 
     def _reset(self) -> None:
         self._count = 0
@@ -133,7 +140,9 @@ class DressedModule(DownscalingModule):
         noise = self._unit_noise()
         mean, deviation = self.mean_module.moments(batch)
         x = fields.standardise(mean)
-        scale = self.local_std.expand_as(x) if deviation is None else self.local_std * deviation
+        local = self.local_std if self.spec is self.home else cut(self.home, self.local_std, self.spec.grid)
+        assert local is not None  # or `move_to` would have refused
+        scale = local.expand_as(x) if deviation is None else local * deviation
         out = []
         for i, time in enumerate(batch["time"]):
             rngs = [generator(x.device, seed, "member", int(time), m) for m in range(members)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fdsr.data.field_spec import TIME_CHANNELS, FieldSpec
+from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import upsample, upsample_gaps
 from fdsr.data.values import apply_forward, apply_inverse
 from fdsr.diffusion import Spectrum, Transform
@@ -57,10 +57,7 @@ class FieldCodec(Codec):
         self.local_scale, self.stage_condition = LOCAL_SCALES[local_scale], stage_condition
         self.statistics = self.target.statistics(spec, stage, self.local_scale.climatological)
         self.channels = len(spec.high_channels)
-        self.condition_channels = len(spec.low_channels) + len(spec.static_channels) + 3
-        self.condition_channels += TIME_CHANNELS * spec.time_channels
-        if spec.masked:
-            self.condition_channels += self.channels + len(spec.low_channels)
+        self.condition_channels = len(spec.low_channels) * (2 if spec.masked else 1) + spec.place_channels
         self.interpolation = interpolation or spec.interpolation
         self.regression: FrozenRegression | None = None
         if stage is not None:

@@ -43,7 +43,7 @@ def read_ddpm(
         raise FdsrError(
             f"model.from_ddpm '{path}' was trained on {kind_of(ddpm.spec)}, the data are {kind_of(module.spec)}"
         )
-    ddpm.spec.require_same(module.spec, "data")
+    ddpm.home.require_same(module.home, "data")
     facts = [
         {"backbone": m.backbone, **_settings("backbone", m.backbone, m.backbone_args), "target": m.target,
          "local_scale": m.local_scale, "condition channels": m.codec.condition_channels,

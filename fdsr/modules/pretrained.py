@@ -62,7 +62,7 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.exists():
         raise FdsrError(f"folder '{folder}' exists already; remove it or choose another")
-    spec = module.spec.to_dict()
+    spec = module.home.to_dict()
     tensors = {f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
     tensors |= {f"spec.{k}": v.contiguous().clone() for k, v in spec.items() if isinstance(v, Tensor)}
     stage = module.codec.stage.to_dict() if module.codec.stage is not None else {}
@@ -70,7 +70,7 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
     config = {
         "class": import_path(type(module)),
         "hyper_parameters": dict(module.hparams),
-        "spec_kind": kind_of(module.spec),
+        "spec_kind": kind_of(module.home),
         "spec": {k: v for k, v in spec.items() if not isinstance(v, Tensor)},
     }
     if stage:

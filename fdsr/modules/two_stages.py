@@ -40,7 +40,7 @@ def read_regression(path: str, spec: FieldSpec, where: str) -> FirstStage:
         raise FdsrError(
             f"model.regression_ckpt '{path}' holds a {type(module).__name__}; give one that RegressionModule wrote"
         )
-    module.fields.spec.require_same(spec, where)
+    module.home.require_same(spec, where)
     nothing = torch.zeros(0, dtype=torch.float64)
     state = {name: value.detach().cpu() for name, value in module.network.state_dict().items()}
     likelihood = plain(module.likelihood, "model.likelihood")

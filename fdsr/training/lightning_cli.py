@@ -193,11 +193,9 @@ class FdsrCLI(LightningCLI):
             self._adopt(path)
             return None
         checkpoint = read_checkpoint(path)
-        if self.datamodule is not None and self._values.data.init_args.get("low"):
-            from fdsr.data.field_spec import FieldSpec
-            from fdsr.modules.downscaling import SPEC_KEY
-
-            self.datamodule.spec = FieldSpec.from_dict(checkpoint[SPEC_KEY])
+        if self.subcommand != "fit":
+            # what it was trained on says what it is; the data may lie elsewhere
+            self.model.on_load_checkpoint(checkpoint)
         return path
 
     def _adopt(self, folder: str) -> None:
@@ -207,20 +205,13 @@ class FdsrCLI(LightningCLI):
             raise FdsrError(
                 f"model folder '{folder}' holds a {type(loaded).__name__}, the configuration a {type(self.model).__name__}"
             )
-        self.model.attach(loaded.spec, loaded.codec.stage)
+        self.model.attach(loaded.home, loaded.codec.stage)
         try:
             self.model.load_state_dict(loaded.state_dict())
         except RuntimeError as error:
             raise FdsrError(
                 f"model folder '{folder}' has another network than the configuration; use the configuration it names"
             ) from error
-        if self.datamodule is not None:
-            if self._values.data.init_args.get("low"):
-                self.datamodule.spec = loaded.spec
-            else:
-                self.datamodule.prepare_data()
-                self.datamodule.setup(self.subcommand)
-                loaded.spec.require_same(self.datamodule.spec, self.datamodule.path)
 
     def after_validate(self) -> None:
         if self.trainer.is_global_zero:

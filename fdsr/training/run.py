@@ -11,7 +11,10 @@ from fdsr.training.lightning_cli import FdsrCLI
 from fdsr.training.refusals import refused_in_one_line, require_files
 
 # short forms of what a user asks for most
-_ALIASES = {"--run": "--trainer.default_root_dir", "--low": "--data.init_args.low"}
+_ALIASES = {
+    "--run": "--trainer.default_root_dir", "--low": "--data.init_args.low", "--static": "--data.init_args.low_static",
+    "--region": "--data.init_args.region",
+}  # fmt: skip
 
 
 def run(verb: str, arguments: list[str]) -> None:
@@ -30,9 +33,14 @@ def run(verb: str, arguments: list[str]) -> None:
 
 def _written_out(arguments: list[str]) -> list[str]:
     """Arguments as the parser knows them: no short forms, and every flag with its value."""
-    out = []
+    out: list[str] = []
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
         flag, equals, value = argument.partition("=")
         bare = argument == "--overwrite" and following.startswith("--")
-        out.append("--overwrite=true" if bare else _ALIASES.get(flag, flag) + equals + value)
+        if out and out[-1] == _ALIASES["--region"]:  # -30,60,… is no flag
+            out[-1] += f"=[{argument}]"
+        elif flag == "--region" and equals:
+            out.append(f"{_ALIASES[flag]}=[{value}]")
+        else:
+            out.append("--overwrite=true" if bare else _ALIASES.get(flag, flag) + equals + value)
     return out

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from synthetic import make_source
 
 from fdsr.errors import FdsrError
-from fdsr.grids.axes import crop_region, grid_of, normalise_axes, on_grid
+from fdsr.grids import Grid
+from fdsr.grids.axes import crop_region, grid_of, normalise_axes
 from fdsr.grids.cells import around_circle, is_even, positions
 from fdsr.grids.projection import rotated_places
 
@@ -173,11 +174,37 @@ def test_what_is_no_grid_of_rows_and_columns() -> None:
         assert "\n" not in str(no.value)
 
 
-def test_a_part_of_a_source_on_another_grid(ds: xr.Dataset) -> None:
-    whole = normalise_axes(ds, "here")
-    wanted = grid_of(crop_region(whole, (-40, 40, -45, 45)))
-    found = on_grid(whole, wanted, "here")
-    np.testing.assert_array_equal(found.t2m.transpose("time", "row", "column"), ds.t2m[:, 2:6][..., [14, 15, 0, 1, 2]])
-    shifted = normalise_axes(ds.assign_coords(latitude=ds.latitude + 1), "here")
-    with pytest.raises(FdsrError, match=r"'here' has 8 lat points .*; the model was trained for 4 lat points"):
-        on_grid(shifted, wanted, "here")
+def test_a_part_of_another_grid(ds: xr.Dataset) -> None:
+    whole = grid_of(normalise_axes(ds, "here"))
+    part = grid_of(crop_region(normalise_axes(ds, "here"), (-40, 40, -45, 45)))
+    rows, columns = whole.positions(part) or pytest.fail("not found")
+    assert rows.tolist() == [2, 3, 4, 5] and columns.tolist() == [14, 15, 0, 1, 2]
+    cut = whole.take(rows, columns)
+    np.testing.assert_array_equal(cut.rows, part.rows)
+    np.testing.assert_allclose(cut.columns % 360, part.columns % 360)
+    shifted = grid_of(normalise_axes(ds.assign_coords(latitude=ds.latitude + 1), "here"))
+    assert shifted.positions(part) is None and part.positions(whole) is None
+
+
+def test_the_fine_grid_of_coarse_cells() -> None:
+    low = Grid([45.0, 35.0], [358.0, 2.0, 6.0])  # type: ignore[arg-type]
+    fine = low.fine((2, 4), (1.0, 1.0))
+    np.testing.assert_allclose(fine.rows, [47.5, 42.5, 37.5, 32.5])
+    np.testing.assert_allclose(fine.columns, 356.5 + np.arange(12))
+    again = fine.coarse((2, 4))
+    np.testing.assert_allclose(again.rows, low.rows)
+    np.testing.assert_allclose(again.columns, low.columns)
+    one = Grid([45.0], [0.0]).fine((2, 2), (10.0, 4.0))  # type: ignore[arg-type]
+    assert one.rows.tolist() == [42.5, 47.5] and one.columns.tolist() == [-1, 1]
+
+
+def test_true_places_of_a_fine_projected_grid() -> None:
+    """Across the date line, near the pole: as points in space they have no seam."""
+    y, x = np.array([0.0, 10.0, 20.0]), np.array([-10.0, 0.0, 10.0])
+    latitude = 80 + y[:, None] / 111 + 0 * x
+    longitude = (180 + x / 19.0 + 0 * y[:, None] + 180) % 360 - 180
+    low = Grid(y, x, "km", {"grid_mapping_name": "polar_stereographic"}, latitude, longitude)
+    fine = low.fine((2, 2), (1.0, 1.0))
+    assert fine.latitude is not None and fine.longitude is not None and fine.shape == (6, 6)
+    np.testing.assert_allclose(fine.latitude[:, 2], 80 + fine.rows / 111, atol=2e-3)
+    np.testing.assert_allclose(fine.longitude[2] % 360, 180 + fine.columns / 19.0, atol=2e-3)

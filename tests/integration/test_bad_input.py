@@ -123,15 +123,18 @@ def test_no_checkpoint(refused: Refused, trained: Trained, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("verb", "changes", "words"),
     [
-        ({"data__variables": ["u10"]}, ["variables", "['u10']"]),
-        ({"data__factor": 2}, ["factor"]),
-        ({"data__crop": [0, 90, -10, 360]}, ["latitudes", "(12)"]),
-        ({"data__split": {"train": 9, "test": 3}}, ["fingerprint"]),
+        ("fit", {"data__variables": ["u10"]}, ["variables", "['u10']"]),
+        ("test", {"data__variables": ["u10"]}, ["variables", "['u10']"]),
+        ("fit", {"data__factor": 2}, ["factor"]),
+        ("test", {"data__factor": 2}, ["factor"]),
+        # a test may be anywhere, and at other times
+        ("fit", {"data__crop": [0, 90, -10, 360]}, ["latitudes", "(12)"]),
+        ("fit", {"data__split": {"train": 9, "test": 3}}, ["fingerprint"]),
+        ("fit", {"data__position": False}, ["data.position True against False"]),
     ],
 )
-@pytest.mark.parametrize("verb", ["test", "fit"])
 def test_checkpoint_of_other_data(
     refused: Refused, configure: Configure, trained: Trained, tmp_path: Path, changes: dict, words: list[str], verb: str
 ) -> None:
@@ -229,12 +232,12 @@ def test_plain_verbs(refused: Refused, tmp_path: Path, source_path: str) -> None
     assert "does not exist" in refused("export", tmp_path / "no.ckpt", tmp_path / "model")
 
 
-def test_coarse_fields_of_another_grid(refused: Refused, trained: Trained, source_path: str, tmp_path: Path) -> None:
+def test_coarse_fields_of_another_spacing(refused: Refused, trained: Trained, source_path: str, tmp_path: Path) -> None:
     config, run = trained
     message = refused(
         "predict", "--config", config, "--run", run, "--low", source_path, "--output", tmp_path / "p.zarr"
     )
-    assert "24 lat points" in message and "regrid" in message and not (tmp_path / "p.zarr").exists()
+    assert "0.25 times as far" in message and "trained at 30°" in message and not (tmp_path / "p.zarr").exists()
     assert "does not exist" in refused(
         "predict", "--config", config, "--run", run, "--low", "/nowhere.zarr", "--output", tmp_path / "p.zarr"
     )

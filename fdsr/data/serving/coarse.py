@@ -1,9 +1,10 @@
-"""Coarse fields alone, to predict from: of a pair store, or of any source that holds the model's coarse grid."""
+"""Coarse fields alone, to predict from: of a pair store, or of any source of the model's kind, wherever it lies."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +13,91 @@ import torch
 import xarray as xr
 
 from fdsr.data.field_spec import FieldSpec
-from fdsr.data.making.periods import chosen_times
+from fdsr.data.making.periods import chosen_times, times_of
 from fdsr.data.making.reading import ChannelReader
-from fdsr.data.making.sources import Channel, View, open_source
+from fdsr.data.making.sources import Channel, Source, View, name_of, open_source
+from fdsr.data.making.sources.channels import variables_of
+from fdsr.data.making.static import static_fields
+from fdsr.data.place import Place, at, fine_grid, of_pairs, require_spacing
 from fdsr.data.serving.conditions import Conditions
 from fdsr.data.serving.datasets import WeatherBatch, WholeFields
 from fdsr.data.serving.store import PairStore
-from fdsr.grids.axes import on_grid
+from fdsr.errors import FdsrError
+from fdsr.grids import Grid
+from fdsr.grids.axes import crop_region, grid_of
+from fdsr.grids.cells import is_even
+from fdsr.grids.grid import UNEVEN
 from fdsr.grids.names import MEMBER
+from fdsr.units import conversions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user says of coarse fields and of the place that they are of.
+
+    Args:
+        channels: where fields, and static ones, stand under other names than the model's.
+        view: what axes are called, and what is selected of further ones.
+        static: a source of static fields, on the fine grid or another; or a pair store of the place.
+        region: LAT_MIN, LAT_MAX, LON_MIN, LON_MAX to take of the source.
+        any_spacing: take fields that are spaced otherwise than those of the training.
+        storage_options: what fsspec needs to reach the sources.
+    """
+
+    channels: Sequence[Channel] = ()
+    view: View = field(default_factory=View)
+    static: Source | None = None
+    region: tuple[float, float, float, float] | None = None
+    any_spacing: bool = False
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def channel(self, name: str) -> Channel:
+        """Where the field that a model calls so stands."""
+        known = next((c for c in self.channels if c.name == name), None)
+        return Channel(name, name) if known is None else replace(known, otherwise=name)
 
 
 class CoarseDataset(WholeFields):
-    """Whole coarse fields alone, of a pair store or of any gridded source that has the coarse grid of `spec`, or more.
+    """Whole coarse fields alone, of a pair store or of any gridded source that is spaced as the coarse fields of `home` are.
 
-    A source is read as `fdsr prepare` reads it: its axes by `view`, a channel under the variable and level that `channels` has
-    for its name, else under its own name (`z500` is level 500 of `z` where no variable has that name), in the model's units.
-    The model's rows and columns are cut out of it, on whichever turn of longitude. Where it is an ensemble, the fields are
-    those of each member; a source without times has one. `numbers` says what its members are called.
+    A source is read as `fdsr prepare` reads it: its axes by `asked.view`, a channel under the variable and level that
+    `asked.channels` has for its name, else under its own name (`z500` is level 500 of `z` where no variable has that name), in the
+    model's units. Where it is an ensemble, the fields are those of each member; a source without times has one. `numbers` says
+    what its members are called; `spec` is the kind of `home` at the source's place, `attributes` what is said of the source.
     """
 
-    def __init__(
-        self,
-        path: str,
-        spec: FieldSpec,
-        channels: Sequence[Channel] = (),
-        view: View | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.spec = spec
+    def __init__(self, source: Source, home: FieldSpec, asked: Asked | None = None) -> None:
         self.numbers: list[Any] = [0]
         self.store: PairStore | None = None
-        if _is_pair_store(path):
-            self.store = PairStore(path, time_channels=spec.time_channels)
-            spec.require_same(self.store.spec, path)
-            self.times = self.store.times
-            self.conditions = Conditions(spec, self.times)
+        asked, self.where = asked or Asked(), name_of(source)
+        if isinstance(source, str) and _is_pair_store(source):
+            self.store = PairStore(source, time_channels=home.time_channels)
+            self.spec = of_pairs(home, self.store.spec, source, asked.any_spacing)
+            self.times, self.attributes = self.store.times, dict(self.store.group.attrs)
+            self.conditions = Conditions(self.spec, self.times)
             return
-        known = {c.name: replace(c, otherwise=c.name) for c in channels}
-        wanted = [known.get(name, Channel(name, name)) for name in spec.low_channels]
-        ds = on_grid(open_source(path, storage_options, wanted, view), spec.low_grid, path)
+        wanted = [asked.channel(name) for name in home.low_channels]
+        ds = crop_region(open_source(source, asked.storage_options, wanted, asked.view), asked.region)
         ds = ds if "time" in ds.dims else ds.expand_dims("time")
-        steps = chosen_times(ds, path)
-        self.times = ds["time"].values
-        self.conditions = Conditions(spec, self.times)
+        low = grid_of(ds)
+        require_even(low, self.where)
+        require_spacing(home, low, self.where, asked.any_spacing)
+        rows = _clear_of_poles(home, low, self.where)
+        ds, low = ds.isel(row=rows), low.part(rows)
+        self.spec = at(home, _place(home, fine_grid(home, low), self.where, asked), self.where)
+        steps = chosen_times(ds, self.where)
+        self.times, self.attributes = times_of(ds), dict(ds.attrs)
+        self.conditions = Conditions(self.spec, self.times)
         single = [ds]
         if axis := next((str(d) for d in ds.dims if _is_of_members(ds, str(d)) and ds.sizes[d] > 1), None):
             self.numbers = ds[axis].values.tolist()
             single = [ds.isel({axis: i}, drop=True) for i in range(len(self.numbers))]
-        missing = "mask" if spec.masked else "error"
-        self.readers = [ChannelReader(part, wanted, steps, path, missing, spec.periodic) for part in single]
+        missing, periodic = "mask" if home.masked else "error", self.spec.periodic
+        self.readers = [ChannelReader(part, wanted, steps, self.where, missing, periodic) for part in single]
         for reader in self.readers:
-            reader.convert({name: about.get("units") for name, about in spec.attributes.items()}, "the model")
+            reader.convert({name: about.get("units") for name, about in home.attributes.items()}, "the model")
 
     @property
     def members(self) -> int:  # type: ignore[override]
@@ -79,6 +114,57 @@ class CoarseDataset(WholeFields):
             low = torch.from_numpy(np.concatenate(fields))
         batch = self._batch(low, self.times, times)
         return batch | {"index": torch.tensor(list(items), dtype=torch.int64)}
+
+
+def require_even(grid: Grid, where: str) -> None:
+    """Raise FdsrError unless both axes are evenly spaced; Gaussian rows count as even."""
+    for axis, name in zip((grid.rows, grid.columns), grid.names, strict=True):
+        if not is_even(axis, UNEVEN):
+            raise FdsrError(f"'{where}' has an unevenly spaced axis '{name}'; regrid it to even spacing first")
+
+
+def _clear_of_poles(home: FieldSpec, low: Grid, where: str) -> slice:
+    """The rows all of whose fine cells have their middles on the globe; says which others there are."""
+    if not low.spherical or home.low_grid.positions(low) is not None:
+        return slice(None)
+    beyond = (
+        np.abs(low.fine((home.factor[0], 1), home.low_grid.steps).rows).reshape(-1, home.factor[0]).max(1) > 90 + 1e-6
+    )
+    if beyond.any():
+        log.warning(
+            "'%s': rows %s lie on a pole, where there is no room for fine ones on both sides; they are left out", where,
+            ", ".join(f"{row:g}" for row in low.rows[beyond]),
+        )  # fmt: skip
+    inner = np.flatnonzero(~beyond)
+    return slice(int(inner[0]), int(inner[-1]) + 1)
+
+
+def _place(home: FieldSpec, grid: Grid, where: str, asked: Asked) -> Place:
+    """The place of the fine `grid`, with static fields as far as they are given."""
+    if asked.static is None:
+        return Place(grid, {})
+    given = name_of(asked.static)
+    if isinstance(asked.static, str) and _is_pair_store(asked.static):
+        other = PairStore(asked.static).spec
+        found = other.grid.positions(grid)
+        if found is None:
+            raise FdsrError(
+                f"pair store '{given}' does not hold the place of '{where}', {grid.extent}; it has {other.grid.extent}"
+            )
+        cut = np.ix_(*found)
+        static = {n: plane.numpy()[cut] for n, plane in zip(other.static_channels, other.static, strict=True)}
+        present = torch.ones(len(other.high_channels), *other.shape).bool() if other.present is None else other.present
+        return Place(grid, static, present[:, found[0]][:, :, found[1]])
+    channels = [asked.channel(name) for name in home.static_channels]
+    ds = open_source(asked.static, asked.storage_options, channels, asked.view)
+    texts = {c.name: f"{c.name}={(variables_of(ds, c) or [c.variable])[0]}" for c in channels}
+    levels = {c.name: f"@{c.level:g}" for c in channels if c.level is not None}
+    asked_for = [text + levels.get(name, "") for name, text in texts.items()]
+    fields, about = static_fields(ds, asked_for, grid, given, "mask" if home.masked else "error")
+    have, want = ({n: a.get("units") for n, a in attributes.items()} for attributes in (about, home.attributes))
+    for name, line in conversions(have, want, f"'{given}'", "the model").items():
+        fields[name] = line(fields[name].astype(np.float64)).astype(np.float32)
+    return Place(grid, fields)
 
 
 def _is_of_members(ds: xr.Dataset, axis: str) -> bool:

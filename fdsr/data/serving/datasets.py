@@ -31,7 +31,7 @@ class WeatherBatch(TypedDict, total=False):
 
     low: Tensor  # (B, D, h + 2·HALO, w + 2·HALO)
     high: Tensor  # (B, C, H, W), absent when predicting from coarse fields alone
-    conditioning: Tensor  # (B, S + 3, H, W), standardised static fields and position; see FieldSpec.conditioning
+    conditioning: Tensor  # (B, S + 3, H, W), standardised static fields, position and more; see FieldSpec.conditioning
     time: Tensor  # (B,) int64 seconds since 1970
     index: Tensor  # (B,) int64 position in the store
     rows: Tensor  # (B, H) int64, of patches alone: the grid's row that each of their rows is of
@@ -142,12 +142,13 @@ class WholeFields(Dataset[WeatherBatch]):
 
 
 class FieldDataset(WholeFields):
-    """Whole fields of a block of time steps, `every` n-th of them."""
+    """Whole fields of a block of time steps, `every` n-th of them, with the conditions of `spec` (default: the store's own)."""
 
-    def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1) -> None:
+    def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1, spec: FieldSpec | None = None) -> None:
         self.store, self.steps = store, range(*block, every)
         self.times = store.times[slice(*block, every)]
-        self.spec, self.conditions = store.spec, Conditions(store.spec, store.times)
+        self.spec = spec or store.spec
+        self.conditions = Conditions(self.spec, store.times)
 
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
         steps = [self.steps[i] for i in items]

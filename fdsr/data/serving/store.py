@@ -38,6 +38,7 @@ class PairStore:
         threads: time steps read at the same time; default by the processor's cores.
         storage_options: what fsspec needs for an address: credentials, endpoint.
         time_channels: whether a network is to be told day of year and local solar time.
+        position: whether it is to be told where on the sphere it is.
 
     Raises FdsrError if the store is missing, unfinished or of another version, the reader cannot read it, or its times have no
     dates to tell.
@@ -52,10 +53,13 @@ class PairStore:
         resident_bytes: int = RESIDENT_BYTES,
         storage_options: Mapping[str, Any] | None = None,
         time_channels: bool = False,
+        position: bool = True,
     ) -> None:
         self.path = str(path) if is_remote(str(path)) else str(Path(path).expanduser())
         storage_options = storage_options if is_remote(self.path) else None  # which may be those of the source
-        self._arguments = (self.path, cached_steps, reader, threads, resident_bytes, storage_options, time_channels)
+        self._arguments = (
+            self.path, cached_steps, reader, threads, resident_bytes, storage_options, time_channels, position
+        )  # fmt: skip
         self.group = self._patiently(lambda: open_finished(self.path, storage_options))
         # the one document that changes in one step when times are appended; stores of early versions lack it
         consolidated = self.group.metadata.consolidated_metadata is not None
@@ -65,7 +69,7 @@ class PairStore:
         self.spec = FieldSpec.from_dataset(ds, dict(self.group.attrs), self.path)
         if time_channels:
             year_and_day(self.times[:1])  # times without dates are refused now, not at the first batch
-            self.spec = replace(self.spec, time_channels=True)
+        self.spec = replace(self.spec, time_channels=time_channels, position=position)
         self.splits: dict[str, tuple[int, int]] = {k: (v[0], v[1]) for k, v in self.group.attrs["splits"].items()}  # type: ignore
         self.high: Reader = open_reader(array_of(self.group, "high"), reader, threads)
         self.low: Reader = open_reader(array_of(self.group, "low"), reader, threads)

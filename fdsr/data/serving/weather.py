@@ -15,8 +15,9 @@ from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.sources import View, parse_channels
 from fdsr.data.making.sources.remote import is_remote
+from fdsr.data.place import of_pairs
 from fdsr.data.serving.augment import require_flips, require_odd
-from fdsr.data.serving.coarse import CoarseDataset
+from fdsr.data.serving.coarse import Asked, CoarseDataset
 from fdsr.data.serving.context import Surroundings
 from fdsr.data.serving.datasets import FieldDataset, PatchDataset, WeatherBatch, WholeFields
 from fdsr.data.serving.loader import BatchLoader
@@ -24,6 +25,7 @@ from fdsr.data.serving.patches import PatchSampler
 from fdsr.data.serving.shares import evaluation_share
 from fdsr.data.serving.store import PairStore
 from fdsr.errors import FdsrError, require_at_least
+from fdsr.grids.dates import year_and_day
 
 __all__ = ["WeatherBatch", "WeatherDataModule"]
 
@@ -35,8 +37,12 @@ class WeatherDataModule(L.LightningDataModule):
         store: a pair store; missing, it is prepared there if `source` is given. null: prepared once in `cache`.
         source: what a pair store is prepared from: Zarr store, NetCDF file or glob, or GRIB file; a path or a URL that
             fsspec knows (s3://, gs://, https://).
-        low: predict from the coarse fields of this store, or of any source that holds the model's coarse grid, instead of the
-            test block; what they are called there is as in `low_variables`, else as in `variables`.
+        low: predict from the coarse fields of this store, or of any source that is spaced as the model's coarse grid, wherever it
+            lies, instead of the test block; what they are called there is as in `low_variables`, else as in `variables`.
+        low_static: a source of the static fields where `low` lies, or a pair store of that place; not needed where the model was
+            trained.
+        region: what to take of `low`: LAT_MIN, LAT_MAX, LON_MIN, LON_MAX; null: all of it.
+        any_spacing: let a model predict and be tested on fields that are spaced otherwise than those it was trained on.
         patch: rows and columns of training patches, multiples of the factor; null trains on whole fields.
         batch_size: patches (or whole fields, if patch is null) per training batch and process; evaluation takes one field
             at a time.
@@ -46,6 +52,7 @@ class WeatherDataModule(L.LightningDataModule):
         by_area: draw patches with a probability proportional to the area at their middle, as scores count it, where rows are
             latitudes; otherwise every row is seen as often.
         time_channels: tell networks day of year and local solar time, as four further channels of the condition.
+        position: tell networks where on the sphere they are, as three channels of the condition; false for models that are to travel.
         shift: augment by moving the coarse grid a random part of a cell over the fine one, coarsening anew; of use where
             training times are few. Needs coarse channels that are the coarsened fine ones.
         roll: augment whole circles of longitude by beginning them anywhere; narrower patches begin anywhere always.
@@ -72,12 +79,16 @@ class WeatherDataModule(L.LightningDataModule):
         store: str | None = None,
         source: str | None = None,
         low: str | None = None,
+        low_static: str | None = None,
+        region: tuple[float, float, float, float] | None = None,
+        any_spacing: bool = False,
         patch: tuple[int, int] | None = (48, 48),
         batch_size: int = 16,
         patches_per_step: int = 32,
         context: int = 0,
         by_area: bool = False,
         time_channels: bool = False,
+        position: bool = True,
         shift: bool = False,
         roll: bool = False,
         flips: Sequence[Flip] = (),
@@ -102,14 +113,16 @@ class WeatherDataModule(L.LightningDataModule):
         require_choice(reader, ReaderName, "reader")
         self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
         self.roll, self.flips, self.patches_per_step = roll, require_flips(flips), patches_per_step
-        self.context, self.by_area, self.time_channels = context, by_area, time_channels
+        self.context, self.by_area, self.time_channels, self.position = context, by_area, time_channels, position
         self.evaluate_every = evaluate_every
         self.cached_steps, self.reader, self.reader_threads = cached_steps, reader, reader_threads
         self.prefetch, self.num_workers, self.seed, self.storage_options = prefetch, num_workers, seed, storage_options
         self.config: PrepareConfig | None = None
         # what coarse fields of another source are called
         named = parse_channels(prepare.get("low_variables") or prepare.get("variables") or ())
-        self._asked = named, View(prepare.get("axes") or {}, prepare.get("select") or {})
+        fixed = parse_channels(prepare.get("static") or ())
+        view = View(prepare.get("axes") or {}, prepare.get("select") or {})
+        self.asked = Asked([*named, *fixed], view, low_static, region, any_spacing, storage_options or {})
         if low is not None and not prepare.get("low_source"):
             prepare.pop("low_variables", None)
         if source is not None:
@@ -119,19 +132,30 @@ class WeatherDataModule(L.LightningDataModule):
         self.path = store if store is None or is_remote(store) else str(Path(store).expanduser())
         self.store: PairStore | None = None
         self._spec: FieldSpec | None = None
+        self._coarse: CoarseDataset | None = None
 
     @property
     def spec(self) -> FieldSpec:
-        """The store's specification; for predictions from coarse fields alone it is handed over from the checkpoint."""
-        if self.store is not None:
-            return self.store.spec
-        if self._spec is None:
+        """The store's specification, or once a model `serve`s here its kind at the place of these data."""
+        if self._spec is not None:
+            return self._spec
+        if self.store is None:
             raise FdsrError("no pair store is open; predictions from coarse fields (--low) need a --ckpt_path")
-        return self._spec
+        return self.store.spec
 
-    @spec.setter
-    def spec(self, spec: FieldSpec) -> None:
-        self._spec = spec
+    def serve(self, home: FieldSpec) -> FieldSpec:
+        """`home`, what a model was trained on, at the place of these data: whole fields come with its conditions from now on.
+
+        Raises FdsrError where these are of another kind.
+        """
+        if self.store is not None:
+            self._spec = of_pairs(home, self.store.spec, str(self.path), self.asked.any_spacing)
+            if self._spec.time_channels:
+                year_and_day(self.store.times[:1])
+        elif self.low is not None:
+            self._coarse = CoarseDataset(self.low, home, self.asked)
+            self._spec = self._coarse.spec
+        return self.spec
 
     def prepare_data(self) -> None:
         """Make the pair store if it is missing, and what a method needs of it that an earlier version of fdsr did not measure.
@@ -159,7 +183,7 @@ class WeatherDataModule(L.LightningDataModule):
         if self.store is None:
             self.store = PairStore(
                 self.path, self.cached_steps, self.reader, self.reader_threads,
-                storage_options=self.storage_options, time_channels=self.time_channels,
+                storage_options=self.storage_options, time_channels=self.time_channels, position=self.position,
             )  # fmt: skip
             # under the names that they have in the store: z500 where z@500 was asked for
             variables = [c.name for c in self.config.channels] if self.config else self.store.spec.high_channels
@@ -174,7 +198,7 @@ class WeatherDataModule(L.LightningDataModule):
             raise FdsrError("the pair store is not open yet; call setup first")
         if split not in self.store.splits:
             raise FdsrError(f"pair store '{self.path}' has no '{split}' block; it has {', '.join(self.store.splits)}")
-        return FieldDataset(self.store, self.store.splits[split], every)
+        return FieldDataset(self.store, self.store.splits[split], every, self.spec)
 
     def train_dataloader(self) -> BatchLoader:
         if self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False):
@@ -217,9 +241,11 @@ class WeatherDataModule(L.LightningDataModule):
         return self._whole_fields("test", self.evaluate_every)
 
     def predict_dataloader(self) -> BatchLoader:
-        if self.low is not None:
-            return self._evaluation_loader(CoarseDataset(self.low, self.spec, *self._asked, self.storage_options))
-        return self._whole_fields("test")
+        if self.low is None:
+            return self._whole_fields("test")
+        if self._coarse is None:
+            raise FdsrError("predictions from coarse fields (--low) need a trained model; give --ckpt_path")
+        return self._evaluation_loader(self._coarse)
 
     def _whole_fields(self, split: str, every: int = 1) -> BatchLoader:
         return self._evaluation_loader(self.fields(split, every))

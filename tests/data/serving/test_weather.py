@@ -176,8 +176,8 @@ def test_predict_from_coarse_fields(tmp_path: Path, data: WeatherDataModule, sto
     expected = list(data.predict_dataloader())
     for low in (plain, store_path):
         other = WeatherDataModule(low=low)
-        other.spec = data.spec
         other.setup("predict")
+        other.serve(data.spec)
         batches = list(other.predict_dataloader())
         assert len(batches) == 18 and "high" not in batches[0]
         for want in expected:
@@ -186,20 +186,19 @@ def test_predict_from_coarse_fields(tmp_path: Path, data: WeatherDataModule, sto
                 assert torch.equal(have[name], want[name]), name
 
 
-def test_coarse_fields_of_another_grid(tmp_path: Path, store: PairStore, store_path: str, source_path: str) -> None:
-    data = WeatherDataModule(low=coarse(store_path, tmp_path / "shifted.zarr", longitude=30 * np.arange(12.0)))
-    data.spec = store.spec
+def test_coarse_fields_of_another_spacing(tmp_path: Path, store: PairStore, store_path: str, source_path: str) -> None:
+    data = WeatherDataModule(low=source_path)
+    with pytest.raises(FdsrError, match="need a trained model"):
+        data.predict_dataloader()
     with pytest.raises(
-        FdsrError,
-        match=r"12 lon points from 0 to 330; the model was trained for 6 lat .* and 12 lon points from 11\.25",
+        FdsrError, match=r"spaced 7\.5° × 7\.5°, 0\.25 times as far .*trained at 30° × 30°; .*any_spacing to true"
     ):
-        data.predict_dataloader()
-    data.low = source_path
-    with pytest.raises(FdsrError, match="24 lat points"):
-        data.predict_dataloader()
+        data.serve(store.spec)
     data.low = str(prepare(pair_config(source_path, factor=(2, 2)), tmp_path / "pairs.zarr"))
     with pytest.raises(FdsrError, match="factor"):
-        data.predict_dataloader()
+        data.serve(store.spec)
+    anyhow = WeatherDataModule(low=source_path, any_spacing=True, low_static=source_path)
+    assert anyhow.serve(store.spec).shape == (96, 192)
 
 
 def test_coarse_fields_with_holes(tmp_path: Path, store: PairStore, store_path: str) -> None:
@@ -207,12 +206,12 @@ def test_coarse_fields_with_holes(tmp_path: Path, store: PairStore, store_path: 
     ds = xr.open_zarr(path, consolidated=False).load()
     ds.u10[2, 1, 1] = np.nan
     data = WeatherDataModule(low=write_source(ds, tmp_path / "holes.zarr"))
-    data.spec = store.spec
+    data.serve(store.spec)
     with pytest.raises(FdsrError, match=r"u10.*2020-01-01T12"):
         list(data.predict_dataloader())
     data.low = write_source(ds.drop_vars("t2m"), tmp_path / "lacking.zarr")
     with pytest.raises(FdsrError, match="no variable 't2m'"):
-        data.predict_dataloader()
+        data.serve(store.spec)
 
 
 def test_refused(tmp_path: Path, store_path: str, source_path: str) -> None:

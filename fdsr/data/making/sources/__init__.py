@@ -2,10 +2,10 @@
 
 from fdsr.data.making.sources.channels import Channel, parse_channels, require_variables, resolve
 from fdsr.data.making.sources.identity import source_identity
-from fdsr.data.making.sources.opening import View, open_source
+from fdsr.data.making.sources.opening import Source, View, name_of, open_source
 from fdsr.data.making.sources.remote import patiently, reported
 
 __all__ = [
-    "Channel", "View", "open_source", "parse_channels", "patiently", "reported", "require_variables", "resolve",
+    "Channel", "Source", "View", "name_of", "open_source", "parse_channels", "patiently", "reported", "require_variables", "resolve",
     "source_identity",
 ]  # fmt: skip

@@ -66,25 +66,38 @@ class View:
                 raise FdsrError(f"{option}: no source has '{name}'; they have {', '.join(sorted(self.met))}")
 
 
+Source = str | xr.Dataset  # a place that sources are opened at, or one in memory
+
+
 def open_source(
-    path: str, storage_options: StorageOptions | None = None, channels: Sequence[Channel] = (), view: View | None = None
+    path: Source,
+    storage_options: StorageOptions | None = None,
+    channels: Sequence[Channel] = (),
+    view: View | None = None,
 ) -> xr.Dataset:
     """Open Zarr (format 2 or 3), NetCDF or GRIB lazily, one or several joined along time; axes are time, row, column.
 
-    A path may be a file, a store, a folder of them, a pattern, or a ZIP archive; what a file is its content says. Rows are
-    put north first and columns west to east. With `channels`, only what these need is opened. Raises FdsrError if the source
-    is missing, unreachable or unreadable, lacks a variable, or an axis cannot be found.
+    A path may be a file, a store, a folder of them, a pattern, or a ZIP archive; what a file is its content says. A dataset in
+    memory, or one that is lazy itself, is taken as such a file. Rows are put north first and columns west to east. With
+    `channels`, only what these need is opened. Raises FdsrError if the source is missing, unreachable or unreadable, lacks a
+    variable, or an axis cannot be found.
     """
-    view = view or View()
-    parts = [Part(part.label, with_places(part.data)) for part in _parts(path, storage_options or {})]
+    view, where = view or View(), name_of(path)
+    opened = [Part(where, path)] if isinstance(path, xr.Dataset) else _parts(path, storage_options or {})
+    parts = [Part(part.label, with_places(part.data)) for part in opened]
     if channels:
-        parts = _needed(parts, channels, path)
+        parts = _needed(parts, channels, where)
     parts = [
         Part(p.label, normalise_axes(_one_version(view.of(p.data, p.label), p.label), p.label, view.axes))
         for p in parts
     ]
-    with _in_one_line(path, "joined"):
-        return joined(parts, path)
+    with _in_one_line(where, "joined"):
+        return joined(parts, where)
+
+
+def name_of(source: Source) -> str:
+    """What a source is called in messages."""
+    return "the dataset" if isinstance(source, xr.Dataset) else source
 
 
 def _needed(parts: Sequence[Part], channels: Sequence[Channel], where: str) -> list[Part]:
