@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fdsr.metrics.boxes import Band, ZonalBand, spectral_bands, zonal_bands
+from fdsr.metrics.climate import CorrelationErrors, FieldMaximum
 from fdsr.metrics.consistency import CoarseConsistency
+from fdsr.metrics.energy import EnergyScore
 from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.field_metric import CellMean, FieldMetric, weighted_sum
 from fdsr.metrics.frechet import FrechetDistance
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "CRPS", "MAE", "RMSE", "Band", "Bias", "CellMean", "CoarseConsistency", "ExceedanceScores", "FieldMetric",
-    "FieldMetrics", "FrechetDistance", "KernelDistance", "QuantileErrors", "RankHistogram", "Sample", "Score",
-    "ScoreMetric", "SpectralScores", "SpreadSkill", "Task", "WeatherFrechet", "ZonalBand", "ZonalScores",
-    "energy_spectrum", "evaluate", "rapsd", "read_thresholds", "require_scorable", "spectral_bands", "weighted_sum",
-    "zonal_bands",
+    "CRPS", "MAE", "RMSE", "Band", "Bias", "CellMean", "CoarseConsistency", "CorrelationErrors", "EnergyScore",
+    "ExceedanceScores", "FieldMaximum", "FieldMetric", "FieldMetrics", "FrechetDistance", "KernelDistance",
+    "QuantileErrors", "RankHistogram", "Sample", "Score", "ScoreMetric", "SpectralScores", "SpreadSkill", "Task",
+    "WeatherFrechet", "ZonalBand", "ZonalScores", "energy_spectrum", "evaluate", "rapsd", "read_thresholds",
+    "require_scorable", "spectral_bands", "weighted_sum", "zonal_bands",
 ]  # fmt: skip
 
 

@@ -7,7 +7,9 @@ from pkgutil import resolve_name
 from typing import Any
 
 from fdsr.errors import FdsrError
+from fdsr.metrics.climate import CorrelationErrors, FieldMaximum
 from fdsr.metrics.consistency import CoarseConsistency
+from fdsr.metrics.energy import EnergyScore
 from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.log_spectral import SpectralScores, ZonalScores
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
@@ -20,7 +22,7 @@ from fdsr.scores import Score
 # in the order of tables
 METRICS: tuple[type[ScoreMetric], ...] = (
     RMSE, MAE, Bias, CRPS, SpreadSkill, SpectralScores, QuantileErrors, ZonalScores, CoarseConsistency, RankHistogram,
-    WeatherFrechet, ExceedanceScores,
+    EnergyScore, FieldMaximum, CorrelationErrors, WeatherFrechet, ExceedanceScores,
 )  # fmt: skip
 DEFAULT = tuple(metric.name for metric in METRICS if not metric.on_demand)
 

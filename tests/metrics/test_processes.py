@@ -13,13 +13,14 @@ from processes import side_by_side
 from fdsr.grids import Grid
 from fdsr.metrics import FieldMetrics, Task
 
+ON_DEMAND = "+energy_score,+field_max_error,+correlation_error"
 # times of each process; a process without any has to take part all the same
 SHARES = {1: [[0, 1, 2, 3, 4]], 2: [[0, 2, 3, 4], [1]], 3: [[3, 0], [], [4, 1, 2]]}
 
 
 def build() -> FieldMetrics:
     grid = Grid(np.linspace(78.75, -78.75, 16), 11.25 * np.arange(32))
-    return FieldMetrics(Task(grid, ["t2m", "tp"], 4, members=3, thresholds={"tp": [0.5, 1.0]}))
+    return FieldMetrics(Task(grid, ["t2m", "tp"], 4, members=3, thresholds={"tp": [0.5, 1.0]}), ON_DEMAND)
 
 
 def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

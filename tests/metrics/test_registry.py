@@ -26,16 +26,19 @@ class Nameless(CellMean):
 HERE = __name__
 
 
+USUAL = [m for m in METRICS if not m.on_demand]
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (None, [m for m in METRICS if m is not WeatherFrechet]),
-        ("+weather_frechet", list(METRICS)),
+        (None, USUAL),
+        ("+weather_frechet", [m for m in METRICS if m in (*USUAL, WeatherFrechet)]),
         ("crps, rmse", [RMSE, CRPS]),
         (["crps", "rmse", "crps"], [RMSE, CRPS]),
         ([Own, "mae"], [MAE, Own]),
         (f"{HERE}.Own mae", [MAE, Own]),
-        ([f"+{HERE}.Own"], [*(m for m in METRICS if m is not WeatherFrechet), Own]),
+        ([f"+{HERE}.Own"], [*USUAL, Own]),
     ],
 )
 def test_what_a_list_means(names: MetricNames | None, found: list[type[ScoreMetric]]) -> None:
