@@ -60,6 +60,7 @@ class FieldSpec:
     position: bool = True  # whether it tells the place on the sphere, likewise
     static_mean: Tensor | None = None  # (S,) over the place of training; None: this place is that
     static_std: Tensor | None = None  # (S,)
+    independent_low: bool = False  # whether coarse fields are of an archive of their own, not block means of the fine ones
 
     def __post_init__(self) -> None:
         if self.static_mean is None or self.static_std is None:
@@ -93,6 +94,7 @@ class FieldSpec:
             present=tensor("present").bool() if "present" in ds.variables else None,
             local_scale=tensor("local_scale") if "local_scale" in ds.variables else None,
             power_local=tensor("power_local") if "power_local" in ds.variables else None,
+            independent_low=bool(config.get("low_source")),
         )
 
     @property

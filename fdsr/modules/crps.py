@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -81,6 +81,8 @@ class CRPSModule(GenerativeModule):
     def sample_evaluations(self) -> int:
         return 1
 
-    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
+    def sample(
+        self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator], settle: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         eta = torch.stack([torch.randn(shape, generator=rng, device=condition.device) for rng in rngs])
-        return self.codec.clip(self.draw(eta, condition))
+        return settle(self.draw(eta, condition))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -236,7 +236,9 @@ class DDGANModule(AdversarialModule):
     def sample_evaluations(self) -> int:
         return self.timesteps
 
-    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
+    def sample(
+        self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator], settle: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         stride = self.schedule.T // self.timesteps
 
         def draw(size: Sequence[int]) -> Tensor:
@@ -244,7 +246,7 @@ class DDGANModule(AdversarialModule):
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             z = draw([self.latent_dim]) if self.latent_dim else None
-            return self.codec.clip(self.predict(x_t, Step(t, t - stride), z, condition))
+            return settle(self.predict(x_t, Step(t, t - stride), z, condition))
 
         return Ancestral(self.timesteps, "uniform")(denoise, lambda: self.process.colour(draw(shape)), self.process)
 

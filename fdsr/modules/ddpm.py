@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -157,7 +157,9 @@ class DDPMModule(GenerativeModule):
     def sample_evaluations(self) -> int:
         return self.sampler.evaluations(self.schedule)
 
-    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
+    def sample(
+        self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator], settle: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         predict = self.predictor(condition)
 
         def noise() -> Tensor:
@@ -166,6 +168,6 @@ class DDPMModule(GenerativeModule):
             )
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.codec.clip(self.parametrisation.to_x_0(self.process, predict(x_t, t), x_t, t))
+            return settle(self.parametrisation.to_x_0(self.process, predict(x_t, t), x_t, t))
 
         return self.sampler(denoise, noise, self.process)

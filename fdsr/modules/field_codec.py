@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -150,6 +152,10 @@ class FieldCodec(Codec):
     def clip(self, x_0: Tensor) -> Tensor:
         """x_0 of whole fields, 0 at points that no train step has: as in training."""
         return neutral(x_0, self.ever)
+
+    def conserved(self, encoded: Encoded, project: Callable[[Tensor], Tensor], x_0: Tensor) -> Tensor:
+        """x_0 of the fields that `project` makes, in physical units, of those that x_0 stands for."""
+        return self.clip(self.to_target(project(self.from_target(self.clip(x_0), encoded)), encoded))
 
     def truth(self, batch: Batch) -> Tensor:
         return batch["high"]

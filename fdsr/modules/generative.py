@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,8 +82,13 @@ class GenerativeModule(NetworkModule):
         """Those of `sample`, and that of the first stage where there is one."""
         return self.sample_evaluations + (self.target == "regression")
 
-    def sample(self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator]) -> Tensor:
-        """x_0 (N, *shape) given `condition` (N, …), sample i with all its noise from rngs[i]."""
+    def sample(
+        self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator], settle: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """x_0 (N, *shape) given `condition` (N, …), sample i with all its noise from rngs[i].
+
+        `settle` is applied to every estimate of x_0, the last one included: what is known of it besides.
+        """
         raise NotImplementedError
 
     @torch.no_grad()
@@ -91,13 +97,17 @@ class GenerativeModule(NetworkModule):
         fields = self.fields
         encoded = fields.encode(batch)
         places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in range(members)]
-        samples = []
+        samples, conservation = [], self.conserving()
         for start in range(0, len(places), self.member_batch):
             chunk = places[start : start + self.member_batch]
-            known = encoded.take(torch.tensor([i for i, _, _ in chunk], device=encoded.base.device))
+            taken = torch.tensor([i for i, _, _ in chunk], device=encoded.base.device)
+            known, low = encoded.take(taken), batch["low"][taken]
             rngs = [generator(encoded.base.device, seed, "member", time, m) for _, time, m in chunk]
-            x_0 = self.sample(known.condition, known.base.shape[1:], rngs)
-            samples.append(fields.from_target(x_0, known))
+            settle = fields.clip
+            if conservation is not None and self.conserve == "steps":
+                settle = partial(fields.conserved, known, partial(conservation, low=low))
+            drawn = fields.from_target(self.sample(known.condition, known.base.shape[1:], rngs, settle), known)
+            samples.append(drawn if conservation is None else conservation(drawn, low))
         return torch.cat(samples).unflatten(0, (-1, members))
 
     @torch.no_grad()
@@ -117,7 +127,7 @@ class GenerativeModule(NetworkModule):
             for start in range(0, len(indices), self.member_batch):
                 rngs = [generator(self.device, seed, "image", i) for i in indices[start : start + self.member_batch]]
                 blank = self.codec.blank(len(rngs), self.device)
-                x_0 = self.sample(blank.condition, blank.base.shape[1:], rngs)
+                x_0 = self.sample(blank.condition, blank.base.shape[1:], rngs, self.codec.clip)
                 images.append(self.codec.from_target(x_0.float(), blank))
         finally:
             self.train(training)

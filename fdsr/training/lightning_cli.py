@@ -18,6 +18,7 @@ from fdsr import callbacks
 from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, InterpolationModule
+from fdsr.modules.conservation import ConserveName
 from fdsr.modules.pretrained import load_module, read_checkpoint
 from fdsr.records import RunFolder
 from fdsr.scores import IMAGE_SCORES
@@ -61,6 +62,13 @@ class FdsrCLI(LightningCLI):
             type=str | None,
             default=None,
             help="How whole fields are evaluated: auto, off, or ROWSxCOLUMNS (default: model.tile).",
+        )
+        parser.add_argument(
+            "--conserve",
+            type=ConserveName | None,
+            default=None,
+            help="Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, or none (default: "
+            "model.conserve).",
         )
         # one seed for everything: weights, noise, patches
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
@@ -109,7 +117,7 @@ class FdsrCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
-        for setting in ("tile",):
+        for setting in ("tile", "conserve"):
             if (value := self._values.get(setting)) is None:
                 continue
             if not hasattr(self.model, setting):

@@ -231,7 +231,7 @@ def test_samples_hold_gaps_at_zero(name: str, build_sea: Callable) -> None:
     shape = (2, 24, 48)
     condition = some((1, module.codec.condition_channels, 24, 48), 0)
     with torch.no_grad():
-        x_0 = module.sample(condition, shape, [torch.Generator().manual_seed(1)])
+        x_0 = module.sample(condition, shape, [torch.Generator().manual_seed(1)], module.codec.clip)
     never = ~module.spec.present
     assert bool((x_0[0][never] == 0).all()) and bool((x_0[0][~never] != 0).all())
 

@@ -1,0 +1,88 @@
+"""Fine fields whose area-weighted block means are the coarse field, exactly."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fdsr.data.field_spec import FieldSpec
+from fdsr.data.interpolate import HALO
+from fdsr.errors import FdsrError
+
+ConserveName = Literal["none", "end", "steps"]
+# of the amount that a block should hold: below it a block counts as dry, and what is to be added has no pattern to follow
+_DRY = 1e-6
+
+
+class Conservation:
+    """Projection of fine fields onto those that coarsen to given coarse fields, block by block, in physical units.
+
+    With a_i the areas of a block's cells, those that stores are coarsened by, ā = Σ a_i x_i / Σ a_i and m the coarse value:
+
+        x_i + (m − ā), the nearest field in ∫ (·)² dA that has the mean m; and
+        L + (x_i − L) (m − L)/(ā − L) for a variable with a lower bound L, such as precipitation: nothing goes below it, what is
+        at it stays there, a block whose m is L is at L throughout, and one that is, and should not be, is filled evenly.
+
+    Of a masked store the points that any train step has count. Variables without a coarse one of their name, and blocks whose
+    coarse value is missing, stay as they are.
+
+    Raises FdsrError where coarse fields are no block means of the fine ones, or no variable has a coarse one.
+    """
+
+    def __init__(self, spec: FieldSpec) -> None:
+        if spec.independent_low:
+            raise FdsrError(
+                "conserve: the model's coarse fields are of an archive of their own, not block means of the fine ones; leave it at none"
+            )
+        if max(spec.base_index) < 0:
+            raise FdsrError("conserve: no variable has a coarse one of its name; leave it at none")
+        self.factor, self.index = spec.factor, spec.base_index
+        self.lower = [transform.lower for transform in spec.high_transforms]
+        area = torch.from_numpy(spec.grid.row_areas.copy())[:, None].expand(spec.shape)[None]
+        if spec.present is not None:
+            area = area * spec.present.to(area)
+        whole = self._spread(self._blocks(area).sum((-3, -1)))
+        self.share = torch.where(whole > 0, area / whole, 0.0).float()  # (1 or C, H, W), of a cell in its block
+
+    def __call__(self, fields: Tensor, low: Tensor) -> Tensor:
+        """Fields (N, C, H, W), given their coarse ones with halo (N, D, h + 2·HALO, w + 2·HALO)."""
+        share = self.share.to(fields.device).expand(fields.shape[1:])
+        coarse = low[..., HALO:-HALO, HALO:-HALO]
+        out = []
+        for c, x in enumerate(fields.unbind(1)):
+            if self.index[c] < 0:
+                out.append(x)
+                continue
+            mean, lower = coarse[:, self.index[c]], self.lower[c]
+            projected = self._shift(x, mean, share[c]) if lower is None else self._scale(x, mean, share[c], lower)
+            out.append(torch.where(self._spread(mean.isnan()), x, projected))
+        return torch.stack(out, dim=1)
+
+    def _shift(self, x: Tensor, mean: Tensor, share: Tensor) -> Tensor:
+        # differences from the mean first: a pressure's own digits would round away what they are
+        return x + self._spread(self._mean(self._spread(mean) - x, share))
+
+    def _scale(self, x: Tensor, mean: Tensor, share: Tensor, lower: float) -> Tensor:
+        amount, wanted = (x - lower).clamp(min=0), (mean - lower).clamp(min=0)
+        found = self._mean(amount, share)
+        dry = found <= _DRY * wanted
+        ratio = torch.where(dry, 0.0, wanted / torch.where(dry, 1.0, found))
+        return lower + amount * self._spread(ratio) + self._spread(torch.where(dry, wanted, 0.0))
+
+    def _mean(self, x: Tensor, share: Tensor) -> Tensor:
+        return self._blocks(x * share).sum((-3, -1))
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        (fy, fx), (height, width) = self.factor, x.shape[-2:]
+        return x.reshape(*x.shape[:-2], height // fy, fy, width // fx, fx)
+
+    def _spread(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(self.factor[0], -2).repeat_interleave(self.factor[1], -1)
+
+
+def require_conserve(name: str) -> None:
+    """Raise FdsrError for a name that does not exist."""
+    if name not in get_args(ConserveName):
+        raise FdsrError(f"conserve '{name}' is unknown; choose one of {', '.join(get_args(ConserveName))}")

@@ -1,0 +1,142 @@
+"""Members that coarsen to the coarse field: exactness, what is kept, what is refused, and the nearest field it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from synthetic import TINY_DDGAN, TINY_UNET, make_source, pair_config, randomise, write_source
+from torch import Tensor
+
+from fdsr.data import PairStore, WeatherBatch, prepare
+from fdsr.data.coarsen import coarsen
+from fdsr.data.field_spec import FieldSpec
+from fdsr.data.interpolate import HALO, add_halo
+from fdsr.data.serving.weather import FieldDataset
+from fdsr.errors import FdsrError
+from fdsr.modules import DDPMModule, DownscalingModule
+from fdsr.modules.conservation import Conservation
+
+Build = Callable[..., DownscalingModule]
+TIMELESS = TINY_UNET | {"time_embedding": False}
+
+
+@pytest.fixture(scope="module")
+def wet(world: Path) -> PairStore:
+    """A store of pressure and precipitation, of which half is dry, under a cube root."""
+    source = write_source(make_source(variables=("msl", "tp"), poles=False), world / "wet.zarr")
+    config = pair_config(source, variables=["msl", "tp"], transforms={"tp": {"name": "cbrt", "lower": 0.0}})
+    return PairStore(str(prepare(config, world / "wet_pairs.zarr")))
+
+
+def batch_of(store: PairStore) -> WeatherBatch:
+    fields = FieldDataset(store, (0, 2))
+    return cast(WeatherBatch, torch.utils.data.default_collate([fields[i] for i in range(2)]))
+
+
+def departure(store_spec: FieldSpec, fields: Tensor, low: Tensor) -> np.ndarray:
+    """Largest distance of the coarsened fields (N, C, H, W) from their coarse ones, in deviations of each variable."""
+    coarse = coarsen(fields.numpy().astype(np.float64), store_spec.grid.row_areas, store_spec.factor)
+    error = np.abs(coarse - low[..., HALO:-HALO, HALO:-HALO].numpy()[:, store_spec.base_index])
+    return np.asarray(error.max((0, 2, 3)) / fields.std((0, 2, 3)).numpy())
+
+
+@pytest.mark.parametrize("conserve", ["end", "steps"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("FourierDDPMModule", {}),
+        ("DDPMModule", {"local_scale": "climatological"}),
+        ("DDGANModule", TINY_DDGAN),
+        ("CRPSModule", {"backbone_args": TIMELESS}),
+        ("RegressionModule", {}),
+    ],
+)
+def test_every_method_conserves(build: Build, field_batch: WeatherBatch, name: str, arguments: dict, conserve: str) -> None:
+    module = build(name, **arguments, conserve=conserve)
+    members = module.generate(field_batch, 2, 0)
+    for m in range(members.shape[1]):
+        assert (departure(module.spec, members[:, m], field_batch["low"]) < 1e-4).all()
+    module.conserve = "none"
+    assert (departure(module.spec, module.generate(field_batch, 2, 0)[:, 0], field_batch["low"]) > 1e-2).all()
+
+
+@pytest.mark.parametrize("conserve", ["end", "steps"])
+def test_rain_stays_positive_and_dry_stays_dry(wet: PairStore, conserve: str) -> None:
+    module = DDPMModule(backbone_args=TINY_UNET, conserve=conserve)  # type: ignore[arg-type]
+    module.attach(wet.spec)
+    randomise(module.eval())
+    batch = batch_of(wet)
+    members = module.generate(batch, 2, 0)
+    rain, coarse = members[:, :, 1], batch["low"][:, 1, HALO:-HALO, HALO:-HALO]
+    assert (departure(wet.spec, members[:, 0], batch["low"]) < 1e-4).all()
+    assert float(rain.min()) >= 0
+    dry = (coarse == 0).repeat_interleave(4, -2).repeat_interleave(4, -1)
+    assert 0.02 < float(dry.float().mean()) < 0.9
+    assert not bool(rain[dry[:, None].expand_as(rain)].any())
+
+
+@pytest.fixture
+def project(wet: PairStore) -> Callable[[Tensor, Tensor], Tensor]:
+    """Projection of fields (N, 2, 24, 48) onto coarse ones (N, 2, 6, 12)."""
+    conservation = Conservation(wet.spec)
+    return lambda fields, coarse: conservation(fields, add_halo(coarse, True))
+
+
+def test_zeros_stay_zeros_and_blocks_that_should_be_wet_are_filled_evenly(project: Any) -> None:
+    fields, coarse = torch.rand(1, 2, 24, 48), torch.full((1, 2, 6, 12), 0.5)
+    fields[0, 1, :, 1::2] = 0
+    fields[0, 1, :4, :4] = 0  # drawn dry, and should be wet
+    coarse[0, 1, 1, 1] = 0  # should be dry
+    rain = project(fields, coarse)[0, 1]
+    assert not bool(rain[4:, 1::2].any()) and not bool(rain[4:8, 4:8].any())
+    torch.testing.assert_close(rain[:4, :4], torch.full((4, 4), 0.5))
+    ratio = rain[8:12, 8:12:2] / fields[0, 1, 8:12, 8:12:2]
+    torch.testing.assert_close(ratio, ratio[:1, :1].expand(4, 2))  # its pattern is kept
+
+
+def test_the_correction_is_the_nearest(wet: PairStore, project: Any) -> None:
+    """A field with the right means is left alone, and the correction is orthogonal to all that does not change means."""
+    fields, coarse = torch.randn(1, 2, 24, 48).double().float(), torch.randn(1, 2, 6, 12).abs()
+    once = project(fields, coarse)
+    torch.testing.assert_close(project(once, coarse), once, rtol=1e-5, atol=1e-5)
+    other = project(torch.randn(1, 2, 24, 48), coarse)
+    area = torch.from_numpy(wet.spec.grid.row_areas)[:, None]
+    change, along = (once - fields)[0, 0].double(), (other - once)[0, 0].double()
+    product = float((area * change * along).sum())
+    assert abs(product) < 1e-5 * float((area * change**2).sum() * (area * along**2).sum()) ** 0.5
+
+
+def test_gaps_do_not_count(wet: PairStore) -> None:
+    """Means are those of the points that are ever present, and a coarse cell that is missing changes nothing."""
+    present = torch.ones(2, 24, 48, dtype=torch.bool)
+    present[:, :2, :2] = False
+    conservation = Conservation(replace(wet.spec, present=present))
+    fields, coarse = torch.randn(1, 2, 24, 48), torch.ones(1, 2, 6, 12)
+    coarse[..., 2, 2] = torch.nan
+    out = conservation(fields, add_halo(coarse, True))
+    torch.testing.assert_close(out[..., 8:12, 8:12], fields[..., 8:12, 8:12])
+    known = torch.where(present, out, torch.nan)[0].numpy()
+    found = coarsen(known, wet.spec.grid.row_areas, (4, 4))
+    np.testing.assert_allclose(np.delete(found.reshape(2, -1), 2 * 12 + 2, 1), 1.0, atol=1e-5)
+
+
+def test_variables_without_a_coarse_one_stay_as_they_are(wet: PairStore) -> None:
+    spec = replace(wet.spec, low_channels=["tp", "other"])
+    fields, coarse = torch.rand(1, 2, 24, 48), torch.ones(1, 2, 6, 12)
+    out = Conservation(spec)(fields, add_halo(coarse, True))
+    assert torch.equal(out[:, 0], fields[:, 0]) and not torch.equal(out[:, 1], fields[:, 1])
+    with pytest.raises(FdsrError, match="no variable has a coarse one of its name"):
+        Conservation(replace(wet.spec, low_channels=["one", "other"]))
+
+
+def test_what_is_refused(wet: PairStore, build: Build) -> None:
+    with pytest.raises(FdsrError, match="not block means of the fine ones; leave it at none"):
+        Conservation(replace(wet.spec, independent_low=True))
+    with pytest.raises(FdsrError, match="conserve 'always' is unknown; choose one of none, end, steps"):
+        build("DDPMModule", conserve="always")
