@@ -57,7 +57,9 @@ def departure(store_spec: FieldSpec, fields: Tensor, low: Tensor) -> np.ndarray:
         ("RegressionModule", {}),
     ],
 )
-def test_every_method_conserves(build: Build, field_batch: WeatherBatch, name: str, arguments: dict, conserve: str) -> None:
+def test_every_method_conserves(
+    build: Build, field_batch: WeatherBatch, name: str, arguments: dict, conserve: str
+) -> None:
     module = build(name, **arguments, conserve=conserve)
     members = module.generate(field_batch, 2, 0)
     for m in range(members.shape[1]):
