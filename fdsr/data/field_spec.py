@@ -60,7 +60,9 @@ class FieldSpec:
     position: bool = True  # whether it tells the place on the sphere, likewise
     static_mean: Tensor | None = None  # (S,) over the place of training; None: this place is that
     static_std: Tensor | None = None  # (S,)
-    independent_low: bool = False  # whether coarse fields are of an archive of their own, not block means of the fine ones
+    independent_low: bool = (
+        False  # whether coarse fields are of an archive of their own, not block means of the fine ones
+    )
 
     def __post_init__(self) -> None:
         if self.static_mean is None or self.static_std is None:
