@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 _UNKNOWN = ("", "none", "unknown", "~", "-", "?")
 # what archives write that the registry takes for something else (mb: millibarns), or not at all
 _SPELLINGS = {
-    "mb": "hPa", "(0 - 1)": "1", "0-1": "1", "fraction": "1", "unitless": "1", "numeric": "1", "deg c": "degC", "deg k": "K",
-    "degrees c": "degC", "degrees_c": "degC", "degree_c": "degC", "m of water equivalent": "m", "m of water": "m",
+    "mb": "hPa", "hpa": "hPa", "pa": "Pa", "proportion": "1", "(0 - 1)": "1", "0-1": "1", "fraction": "1", "unitless": "1",
+    "numeric": "1", "deg c": "degC", "deg k": "K", "degrees c": "degC", "degrees_c": "degC", "degree_c": "degC",
+    "m of water equivalent": "m", "m of water": "m",
 }  # fmt: skip
 
 
@@ -87,6 +88,7 @@ def _missing(unit: Any) -> bool:
 
 def _plain(unit: str) -> str:
     text = " ".join(unit.split())
+    text = text[1:-1] if re.fullmatch(r"\[[^\[\]]*\]", text) else text  # GDAL's [K]
     text = _SPELLINGS.get(text.lower(), text)
     return re.sub(r"(?<=[A-Za-z0-9])[.·](?=[A-Za-z])", " ", text)  # kg.m-2.s-1
 

@@ -20,9 +20,10 @@ SPELLINGS = (
     ("mm h-1", "mm/h", "mm/hr", "mm hour**-1"),
     ("kg m-2 s-1", "kg m**-2 s**-1", "kg/m^2/s", "kg.m-2.s-1"),
     ("m", "metres", "m of water equivalent"),
-    ("1", "kg kg-1", "kg/kg", "(0 - 1)", "dimensionless"),
+    ("1", "kg kg-1", "kg/kg", "(0 - 1)", "dimensionless", "Proportion"),
     ("m2 s-2", "m**2 s**-2", "J kg-1"),
     ("dBZ", "dBZ"),
+    ("hPa", "mb", "HPA", "[hPa]", "hectopascal"),
 )
 CONVERTIBLE = {
     "temperature": ("K", "degC", "degF"),

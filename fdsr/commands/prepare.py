@@ -128,7 +128,10 @@ def split(text: str) -> dict[str, object]:
         return part
 
     try:
-        return {name: value(part) for name, part in (item.split("=") for item in text.split(","))}
+        blocks = [(name.strip(), value(part.strip())) for name, part in (item.split("=") for item in text.split(","))]
+        if len({name for name, _ in blocks}) < len(blocks):
+            raise ValueError(text)
+        return dict(blocks)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"split '{text}' is not like train=0.7,val=0.1,test=0.15 or train=1990/2014,test=2016/2018"

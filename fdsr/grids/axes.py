@@ -10,10 +10,12 @@ import xarray as xr
 from fdsr.errors import FdsrError
 from fdsr.grids.cells import around_circle, is_even
 from fdsr.grids.cf import plain_attributes
-from fdsr.grids.finding import find_axis, is_dated, require_rows_and_columns, with_places
+from fdsr.grids.finding import find_axis, require_rows_and_columns, with_places
+from fdsr.grids.grib import with_grib_axes
 from fdsr.grids.grid import Grid
 from fdsr.grids.names import LATITUDE, LONGITUDE, TIME
 from fdsr.grids.projection import PROJECTION, projected_axes, with_projection, with_unit
+from fdsr.grids.times import with_dates, with_time
 
 _GEOGRAPHIC = {"row": LATITUDE, "column": LONGITUDE}
 
@@ -38,7 +40,7 @@ def normalise_axes(ds: xr.Dataset, where: str, given: Mapping[str, str] | None =
     Raises FdsrError if an axis is missing or has no values, the unit is none of these, or the grid is curvilinear without a
     projection, or a list of cells.
     """
-    ds, given = _with_time(with_places(ds), given or {}), given or {}
+    ds, given = with_time(with_grib_axes(with_places(ds)), given or {}), given or {}
     rules = {"time": TIME, **_GEOGRAPHIC}
     names = {axis: name for axis, rule in rules.items() if (name := find_axis(ds, rule, given)) is not None}
     if axes := projected_axes(ds, names, given):
@@ -46,40 +48,21 @@ def normalise_axes(ds: xr.Dataset, where: str, given: Mapping[str, str] | None =
     require_rows_and_columns(ds, names, where)
     ds = _renamed(ds, names)
     for axis in ("row", "column"):
-        if not np.isfinite(ds[axis].values.astype(np.float64)).all():
-            raise FdsrError(f"axis '{names[axis]}' of '{where}' holds missing values; write all of its coordinates")
+        ds = ds.assign_coords({axis: _places(ds[axis], names[axis], where)})
     ds = _ordered(ds, "row", np.argsort(-ds.row.values.astype(np.float64), kind="stable"))
     columns = ds.column.values.astype(np.float64)
     if PROJECTION in ds.coords:
-        return _with_dates(with_unit(_ordered(ds, "column", np.argsort(columns, kind="stable")), names, where), where)
+        return with_dates(with_unit(_ordered(ds, "column", np.argsort(columns, kind="stable")), names, where), where)
+    if np.abs(ds.row.values).max() > 90.001:
+        raise FdsrError(
+            f"axis '{names['row']}' of '{where}' reaches {np.abs(ds.row.values).max():g}, which is no latitude in degrees"
+        )
     attributes = ds.column.attrs
     order, values = around_circle(columns)
     ds = _ordered(ds, "column", order)
     if (values != columns[order]).any():
         ds = ds.assign_coords(column=("column", values, attributes))
-    return _with_dates(ds, where)
-
-
-def _with_time(ds: xr.Dataset, given: Mapping[str, str]) -> xr.Dataset:
-    """`ds` with an axis of time where a single one is said, and with one axis where a forecast has two, begin and lead."""
-    dates = {str(n): c for n, c in ds.coords.items() if is_dated(c) and _is_valid(str(n), c)}
-    if two := next((n for n, c in dates.items() if c.ndim == 2), None):
-        begin, lead = (str(d) for d in ds[two].dims)
-        ds = ds.chunk({begin: 1, lead: -1}).stack({_TWO_TIMES: (begin, lead)}, create_index=False)
-        ds = ds.drop_vars([n for n in (begin, lead) if n in ds.variables]).swap_dims({_TWO_TIMES: two})
-        return ds.isel({two: np.argsort(ds[two].values, kind="stable")})
-    single = [n for n, c in dates.items() if c.ndim == 0]
-    if not single or find_axis(ds, TIME, given) is not None:
-        return ds
-    return ds.expand_dims(min(single, key=lambda n: n != "valid_time"))
-
-
-_TWO_TIMES = "begin and lead"
-
-
-def _is_valid(name: str, dates: xr.DataArray) -> bool:
-    """Whether dates are those that fields are valid at."""
-    return dates.attrs.get("standard_name", name.lower()) in ("time", *TIME.usual)
+    return with_dates(ds, where)
 
 
 def _renamed(ds: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
@@ -93,6 +76,22 @@ def _renamed(ds: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
             ds = ds.drop_vars(axis)
         ds = ds.rename({name: axis}) if name != axis else ds
     return ds
+
+
+def _places(axis: xr.DataArray, name: str, where: str) -> xr.DataArray:
+    """The coordinates of an axis, radians in degrees. Raises FdsrError for what are no numbers, or missing ones, or some twice."""
+    what = f"axis '{name}' of '{where}'"
+    if axis.dtype.kind not in "iuf":
+        raise FdsrError(f"{what} holds no numbers ({axis.values.flat[0]}); write its coordinates in degrees, or in m")
+    values = axis.values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise FdsrError(f"{what} holds missing values; write all of its coordinates")
+    in_radians = str(axis.attrs.get("units", "")).strip().lower() in ("rad", "radian", "radians")
+    if in_radians and PROJECTION not in axis.coords:
+        axis = axis.copy(data=np.rad2deg(values)).assign_attrs(units="degrees")
+    if axis.name == "row" and np.unique(values).size < values.size:
+        raise FdsrError(f"{what} holds a coordinate twice; write each once")
+    return axis
 
 
 def _ordered(ds: xr.Dataset, axis: str, order: np.ndarray) -> xr.Dataset:
@@ -111,21 +110,6 @@ def _slice(index: np.ndarray) -> slice | np.ndarray:
     return slice(int(index[0]), int(index[-1]) + 1) if following else index
 
 
-def _with_dates(ds: xr.Dataset, where: str) -> xr.Dataset:
-    """`ds` with times as datetime64; a calendar without some of our dates is refused."""
-    if "time" not in ds.coords or ds.time.dtype != object:
-        return ds
-    calendar = ds.time.dt.calendar
-    try:
-        index = ds.indexes["time"].to_datetimeindex(unsafe=True, time_unit="us")
-    except ValueError as error:
-        raise FdsrError(
-            f"'{where}' has times of the calendar '{calendar}', some of which are no dates of ours; convert it first "
-            "(xarray: convert_calendar)"
-        ) from error
-    return ds.assign_coords(time=("time", index.values, ds.time.attrs))
-
-
 def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     """Cut a normalised `ds` to crop = (lat_min, lat_max, lon_min, lon_max), ends included; None keeps all.
 
@@ -135,11 +119,19 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     if crop is None:
         return ds
     lat_min, lat_max, lon_min, lon_max = crop
+    turns = PROJECTION not in ds.coords
+    if turns and -360 < lon_max - lon_min < 0:  # 170 to −170
+        lon_max += 360
     inside = np.flatnonzero((ds.row.values >= lat_min - 1e-6) & (ds.row.values <= lat_max + 1e-6))
     longitude = ds.column.values.astype(np.float64)
-    if PROJECTION not in ds.coords and lon_max - lon_min < 360:
-        # the representative of each longitude that lies at lon_min or next east of it
-        longitude = longitude + 360 * np.ceil((lon_min - 1e-6 - longitude) / 360)
+    # the representative of each longitude that lies at lon_min or next east of it
+    turned = longitude + 360 * np.ceil((lon_min - 1e-6 - longitude) / 360) if turns else longitude
+    if lon_max - lon_min < 360 or is_even(
+        np.sort(turned), 1e-3
+    ):  # else all of a region that a whole turn would cut in two
+        longitude = turned
+    elif turns:
+        lon_min, lon_max = -np.inf, np.inf
     across = np.flatnonzero((longitude >= lon_min - 1e-6) & (longitude <= lon_max + 1e-6))
     across = across[np.argsort(longitude[across], kind="stable")]
     if inside.size == 0 or across.size == 0:

@@ -33,7 +33,14 @@ def find_axis(ds: xr.Dataset, rule: Axis, given: Mapping[str, str]) -> str | Non
     usual = (str(n) for n in (*ds.dims, *lines) if str(n).lower() in rule.usual)
     found += sorted(usual, key=lambda n: rule.usual.index(n.lower()))
     if rule is TIME:
-        found = found or [str(n) for n in lines if is_dated(ds[n])]
+        dated = [str(n) for n in lines if is_dated(ds[n])]
+        # a dimension that has no values, or counts, has them in another coordinate: WRF's XTIME along Time
+        undated = [n for n in found if n not in dated]
+        found = (
+            [n for n in found if n in dated]
+            or [n for n in dated if not undated or ds[n].dims == (undated[0],)]
+            or undated
+        )
         found.sort(key=lambda n: n != "valid_time")
     return found[0] if found else None
 

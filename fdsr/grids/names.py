@@ -39,7 +39,14 @@ class Axis:
 
 
 TIME = Axis("time", "time", ("time",), ("time", "valid_time", "time_index", "forecast_time", "date", "t"), "time")
-MEMBER = Axis("member", "", ("realization",), ("member", "number", "realization", "ensemble"))
+LEAD = Axis(
+    "lead", "", ("forecast_period",),
+    ("step", "lead", "lead_time", "leadtime", "forecast_period", "forecast_hour", "prediction_timedelta"),
+)  # fmt: skip
+MEMBER = Axis(
+    "member", "", ("realization",),
+    ("member", "number", "realization", "realisation", "ensemble", "ensemble_member", "member_id", "ens"),
+)  # fmt: skip
 LATITUDE = Axis(
     "latitude",
     "latitude",

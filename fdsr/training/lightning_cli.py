@@ -24,7 +24,7 @@ from fdsr.records import RunFolder
 from fdsr.scores import IMAGE_SCORES
 from fdsr.training.endings import INTERRUPTED, TERMINATED, ctrl_c_is_ctrl_c
 from fdsr.training.progress import Progress
-from fdsr.training.refusals import require_trainer
+from fdsr.training.refusals import require_output, require_trainer
 
 
 class FdsrCLI(LightningCLI):
@@ -113,6 +113,7 @@ class FdsrCLI(LightningCLI):
                 "or choose another --run"
             )
         require_trainer(values.trainer)
+        require_output(values.output)
         _require_writable(folder.path)
 
     def instantiate_classes(self) -> None:

@@ -76,6 +76,30 @@ def require_trainer(settings: Any) -> None:
         raise FdsrError("configuration: trainer.overfit_batches wants torch's loader; use trainer.limit_train_batches")
 
 
+def require_output(path: str | None) -> None:
+    """Raise FdsrError for a name that says a format which predictions are not written in."""
+    if path and (suffix := Path(path).suffix.lower()) in _OTHER_FORMATS:
+        raise FdsrError(f"--output '{path}': predictions are written as Zarr (.zarr) or NetCDF (.nc), not as {suffix}")
+
+
+_OTHER_FORMATS = (
+    ".grib",
+    ".grib2",
+    ".grb",
+    ".grb2",
+    ".h5",
+    ".hdf5",
+    ".hdf",
+    ".tif",
+    ".tiff",
+    ".csv",
+    ".txt",
+    ".npy",
+    ".npz",
+    ".png",
+)
+
+
 def require_files(arguments: list[str]) -> None:
     """A missing configuration deserves a better word than a parser's."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):

@@ -208,3 +208,32 @@ def test_true_places_of_a_fine_projected_grid() -> None:
     assert fine.latitude is not None and fine.longitude is not None and fine.shape == (6, 6)
     np.testing.assert_allclose(fine.latitude[:, 2], 80 + fine.rows / 111, atol=2e-3)
     np.testing.assert_allclose(fine.longitude[2] % 360, 180 + fine.columns / 19.0, atol=2e-3)
+
+
+def test_coordinates_that_are_no_places(ds: xr.Dataset) -> None:
+    for values, words in (
+        ([f"{v:g}N" for v in ds.latitude.values], "holds no numbers"),
+        (np.r_[90.0, 90.0, ds.latitude.values[2:]], "a coordinate twice"),
+        (ds.latitude.values + 60, "no latitude in degrees"),
+    ):
+        with pytest.raises(FdsrError, match=f"axis 'latitude' of 'here' .*{words}"):
+            normalise_axes(ds.assign_coords(latitude=values), "here")
+
+
+def test_radians(ds: xr.Dataset) -> None:
+    places = {n: (n, np.deg2rad(ds[n].values), ds[n].attrs | {"units": "radian"}) for n in ("latitude", "longitude")}
+    found = normalise_axes(ds.assign_coords(places), "here")
+    np.testing.assert_allclose(found.row, ds.latitude)
+    np.testing.assert_allclose(found.column, ds.longitude)
+
+
+@pytest.mark.parametrize("begin", [0, -180])
+def test_crops_of_a_whole_circle_and_over_the_date_line(begin: int) -> None:
+    globe = make_source(times=1, rows=4, columns=36, variables=("t2m",)).drop_vars("orography")
+    globe = normalise_axes(globe.assign_coords(longitude=begin + 10.0 * np.arange(36)), "here")
+    for west, east in ((0, 360), (-180, 180), (-90, 630)):
+        found = crop_region(globe, (-90, 90, west, east)).column.values
+        np.testing.assert_array_equal(found, west + 10.0 * np.arange(36))
+    np.testing.assert_array_equal(crop_region(globe, (-90, 90, 160, -160)).column, [160, 170, 180, 190, 200])
+    region = globe.isel(column=slice(10, 30))
+    assert crop_region(region, (-90, 90, -180, 180)).column.size == 20  # none of it, wherever it is cut in two

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import torch
 
 from fdsr.data.image_spec import ImageSpec
 from fdsr.data.images.batches import EvaluationBatches, TrainingBatches
 from fdsr.data.images.files import LabelledImages, download, find_folder, load
 from fdsr.data.images.statistics import measured
+from fdsr.data.resuming import ResumableDataModule
 from fdsr.errors import FdsrError, require_at_least
 
 SPLITS = ("train", "val", "test")
 
 
-class FashionMNISTDataModule(L.LightningDataModule):
+class FashionMNISTDataModule(ResumableDataModule):
     """Fashion-MNIST, padded to a square of even sides; any other set in the same files serves with `verify: false`.
 
     The bytes are kept on the GPU where there is one (55 MB), else in memory.
@@ -112,11 +111,7 @@ class FashionMNISTDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> TrainingBatches:
         batches = TrainingBatches(self.images("train"), self.spec, self.batch_size, self.seed, *self._place)
-        # a run that resumes in mid-epoch goes on where it stopped; checkpoints are saved before a batch counts as completed
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current if self.trainer else None
-        done = progress.processed if progress else 0
-        if done < len(batches):
-            batches.skip = done
+        batches.skip = self.batches_done(len(batches))
         return batches
 
     def val_dataloader(self) -> EvaluationBatches | list:
@@ -134,8 +129,3 @@ class FashionMNISTDataModule(L.LightningDataModule):
     def _first(self, data: LabelledImages) -> LabelledImages:
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         return LabelledImages(data.images[: self.limit].to(device), data.labels[: self.limit].to(device))
-
-    @property
-    def _place(self) -> tuple[int, int]:
-        """(rank, world_size) of this process."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

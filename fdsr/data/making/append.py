@@ -126,12 +126,10 @@ def _move_in(partial: PartialStore) -> int:
 
 def _require_settings(stored: PrepareConfig, expected: Mapping[str, Any], target: Path) -> None:
     """Raise FdsrError at the first setting that is none, or not the one the store was prepared with."""
-    for name, value in expected.items():
+    for name in expected:
         if name not in PrepareConfig.__dataclass_fields__:
             raise FdsrError(f"'{target}' is finished, and takes no {name}; leave that option out")
-        have, want = (config.to_dict().get(name) for config in (stored, replace(stored, **{name: value})))
-        if have != want:
-            raise FdsrError(f"'{target}' was prepared with {name} {have}, not {want}; leave that option out")
+    stored.require(expected, str(target), "leave that option out")
 
 
 def _same_grid(pairs: Pairs, target: Path, source: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +96,24 @@ class PrepareConfig:
         self._require_known_transforms()
         if self.low_variables and not self.low_source:
             raise FdsrError("low variables need an archive of their own (--low-source)")
+        if self.static_source and not self.static:
+            raise FdsrError(f"no field is asked for of '{self.static_source}'; name some (static, or --static)")
+        names = {c.name for c in (*self.channels, *self.low_channels)}
+        if twice := next((c.name for c in parse_channels(self.static) if c.name in names), ""):
+            raise FdsrError(
+                f"'{twice}' is the name of a variable and of a static field; give the field another, --static NAME={twice}"
+            )
 
     def _require_known_transforms(self) -> None:
         """Raise FdsrError for a transform of no channel."""
         channels = [*self.channels, *self.low_channels]
         for name in (n for n in self.transforms if n not in {c.name for c in channels}):
             renamed = [c.name for c in channels if c.variable == name]
-            known = f"it is called {renamed[0]} here" if renamed else f"there are {', '.join(c.name for c in channels)}"
+            known = (
+                f"it is called {renamed[0]} here"
+                if renamed
+                else f"there are {', '.join(dict.fromkeys(c.name for c in channels))}"
+            )
             raise FdsrError(f"transform of '{name}', which is no channel: {known}")
 
     @property
@@ -130,6 +141,13 @@ class PrepareConfig:
     def transforms_of(self, channels: Sequence[str]) -> list[ValueTransform]:
         """The transform of each channel; the identity where none is asked for."""
         return [self.transforms.get(name, Identity()) for name in channels]
+
+    def require(self, expected: Mapping[str, Any], where: str, mend: str) -> None:
+        """Raise FdsrError at the first of the `expected` settings that is not this one, of the store `where`."""
+        for name, value in expected.items():
+            have, want = (config.to_dict().get(name) for config in (self, replace(self, **{name: value})))
+            if have != want:
+                raise FdsrError(f"'{where}' was prepared with {name} {have}, not {want}; {mend}")
 
     def key(self) -> str:
         """Short hash that names this configuration, and its sources as they are now, in a cache."""
@@ -169,6 +187,12 @@ class PrepareConfig:
             "missing": self.missing if self.missing != "error" else None,
         }
         return described | {k: v for k, v in later.items() if v}
+
+    @classmethod
+    def given(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `settings` that say something: that are not empty, and not what holds without them."""
+        usual = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields(cls)}
+        return {n: v for n, v in settings.items() if v not in (None, usual.get(n)) and (v or v is False or v == 0)}
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any], storage_options: Mapping[str, Any]) -> PrepareConfig:

@@ -46,23 +46,30 @@ POLICIES: dict[str, Callable[[Plane, NDArray[np.bool_], bool, str], int]] = {
 
 
 LARGEST = 1e15  # of any variable of weather; marks such as 1e20 and 9.97e36 are beyond it
-MARKS = (-9999.0, -99999.0, -999.0, -32768.0, -32767.0)
+# where they are the lowest or the highest value of a field, in several places
+MARKS = np.array(
+    [-999.0, -9999.0, -99999.0, -999999.0, -99.9, -999.9, -9999.9, -9.99e8, -1e10, -32767.0, -32768.0, 9999.0, 99999.0, 999999.0,
+     9999.9, 1e10, 32767.0, 65535.0], np.float32,
+)  # fmt: skip
 
 
 def _missing(plane: Plane) -> tuple[NDArray[np.bool_], str]:
-    """(which values of a plane are missing, what a mark among them looks like): where the lowest stands more than once."""
+    """(which values of a plane are missing, what a mark among them looks like)."""
     finite = np.isfinite(plane)
     values = plane[finite]
     if not values.size:
         return ~finite, ""
-    mark = max(values.min(), values.max(), key=abs)
-    lowest = values.min()
-    if abs(mark) < LARGEST and not (lowest in MARKS and np.count_nonzero(values == lowest) > 1):
-        return ~finite, ""
-    mark = mark if abs(mark) >= LARGEST else lowest
-    return ~finite | (np.abs(plane) >= LARGEST) | (
-        plane == mark
-    ), f" (marked by {mark:g}, which no attribute _FillValue says)"
+    lowest, highest = values.min(), values.max()
+    mark = max(lowest, highest, key=abs)
+    marked = ~finite
+    if abs(mark) >= LARGEST:
+        marked |= np.abs(plane) >= LARGEST
+    elif found := [v for v in (lowest, highest) if v in MARKS and np.count_nonzero(values == v) > 1]:
+        mark = found[0]
+        marked |= np.isin(plane, found)
+    else:
+        return marked, ""
+    return marked, f" (marked by {mark:g}, which no attribute _FillValue says)"
 
 
 def settle(policy: str, fields: Plane, name: str, when: Callable[[int], str], where: str, periodic: bool) -> int:

@@ -88,7 +88,9 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
     view.require_met()
     source = crop_region(source, config.crop)
     if "time" not in source.dims and config.channels:
-        raise FdsrError(f"'{config.source}' has no time axis, which '{config.channels[0].variable}' needs")
+        raise FdsrError(
+            f"'{config.source}' has no time axis, which '{config.channels[0].variable}' needs; say which it is: --axes time=NAME"
+        )
     grid = pair_grid(grid_of(source), config.factors, config.source, config.trim)
     source = source.isel(row=slice(grid.fine.shape[0]), column=slice(grid.fine.shape[1]))
     steps = chosen_times(source, config.source, config.time_range)

@@ -12,10 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fdsr.errors import FdsrError
+from fdsr.grids.times import DATED_AXIS
 
 Date = str | int | date  # as written, or as YAML reads 2020 and 2020-01-01
 Dates = str | Sequence[Date]  # FIRST/LAST, or the two
-DATED_AXIS = "cdo setreftime,1900-01-01,00:00:00,days"  # makes an axis that can be decoded of any that CDO understands
 
 _ISO = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,6}0*)?)?)?)?)?)?")
 _LONGEST = len("2020-01-01T00:00:00.000000")
@@ -92,7 +92,8 @@ def chosen_times(ds: xr.Dataset, where: str, time_range: Dates | None = None) ->
     """Positions of the times in `time_range`; FdsrError if times are unsorted or none is in the range."""
     times = times_of(ds)
     if times.size > 1 and not (times[1:] > times[:-1]).all():
-        twice = times[1:][times[1:] == times[:-1]]
+        in_order = np.sort(times)
+        twice = in_order[1:][in_order[1:] == in_order[:-1]]
         what = f"the time {twice[0]} twice" if twice.size else "unsorted times"
         raise FdsrError(
             f"'{where}' has {what}; sort its times and drop duplicates first (of forecasts, --select one lead time)"

@@ -32,7 +32,9 @@ def split_blocks(times: NDArray, split: Mapping[str, Any], gap: int, where: str)
             begin, end = start, start + (int(value * n + 1e-9) if isinstance(value, float) else value)
         else:
             begin, end = Period.parse(value, f"split {name}").block(times, where)
-        if not 0 <= begin < end <= n:
+        if end <= begin:
+            raise FdsrError(f"split '{name}' = {value} asks for no snapshot: there are {n}; take more, of more times")
+        if end > n:
             raise FdsrError(
                 f"split '{name}' = {value} asks for {begin}…{end - 1} of {n} snapshots (gap {gap}); take less"
             )

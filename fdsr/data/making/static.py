@@ -14,13 +14,15 @@ from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 from fdsr.grids.axes import grid_of
 
+_LOOKED_AT = 24  # times of a field that must be alike
+
 
 def static_fields(
     ds: xr.Dataset, names: list[str], grid: Grid, where: str, missing: str
 ) -> tuple[dict[str, NDArray], dict[str, dict[str, str]]]:
     """(fields (H, W) by name, their attributes) of a normalised `ds` on `grid`, regridded if need be.
 
-    Names are as of variables: NAME=VARIABLE@LEVEL. A field with times is taken where the first and the last are alike. Raises
+    Names are as of variables: NAME=VARIABLE@LEVEL. A field with times is taken where some of them are alike. Raises
     FdsrError for a field that is missing, varies with time, or has missing values under the policy `error`.
     """
     fields: dict[str, NDArray] = {}
@@ -34,9 +36,12 @@ def static_fields(
         variable, axis, level = resolve(ds, channel, where)
         values = ds[variable] if axis is None else ds[variable].isel({axis: level})
         if "time" in values.dims:
-            if not values.isel(time=0, drop=True).equals(values.isel(time=-1, drop=True)):
+            first = values.isel(time=0, drop=True)
+            # some of many times: a year of hours would take long to read
+            looked_at = np.unique(np.linspace(0, values.sizes["time"] - 1, _LOOKED_AT).round().astype(int))
+            if not all(first.equals(values.isel(time=i, drop=True)) for i in looked_at):
                 raise FdsrError(f"static field '{variable}' varies with time; list it among the variables instead")
-            values = values.isel(time=0)
+            values = first
         # what is left has one value
         plane = values.transpose(..., "row", "column").values.astype(np.float32).reshape(source.shape)
         settle(missing, plane[None], channel.name, lambda _: "every time", where, source.periodic)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from fdsr.data.choices import Missing
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.periods import chosen_times, times_of
 from fdsr.data.making.reading import ChannelReader
@@ -43,6 +44,7 @@ class Asked:
         static: a source of static fields, on the fine grid or another; or a pair store of the place.
         region: LAT_MIN, LAT_MAX, LON_MIN, LON_MAX to take of the source.
         any_spacing: take fields that are spaced otherwise than those of the training.
+        missing: whether missing values are an error or filled, where the model knows none.
         storage_options: what fsspec needs to reach the sources.
     """
 
@@ -51,6 +53,7 @@ class Asked:
     static: Source | None = None
     region: tuple[float, float, float, float] | None = None
     any_spacing: bool = False
+    missing: Missing = "error"
     storage_options: Mapping[str, Any] = field(default_factory=dict)
 
     def channel(self, name: str) -> Channel:
@@ -80,6 +83,10 @@ class CoarseDataset(WholeFields):
             return
         wanted = [asked.channel(name) for name in home.low_channels]
         ds = crop_region(open_source(source, asked.storage_options, wanted, asked.view), asked.region)
+        try:
+            asked.view.require_met()
+        except FdsrError as unmet:  # what the training's source needed this one need not
+            log.warning("%s", unmet)
         ds = ds if "time" in ds.dims else ds.expand_dims("time")
         low = grid_of(ds)
         require_even(low, self.where)
@@ -94,7 +101,8 @@ class CoarseDataset(WholeFields):
         if axis := next((str(d) for d in ds.dims if _is_of_members(ds, str(d)) and ds.sizes[d] > 1), None):
             self.numbers = ds[axis].values.tolist()
             single = [ds.isel({axis: i}, drop=True) for i in range(len(self.numbers))]
-        missing, periodic = "mask" if home.masked else "error", self.spec.periodic
+        missing: Missing = "mask" if home.masked else "fill" if asked.missing == "fill" else "error"
+        periodic = self.spec.periodic
         self.readers = [ChannelReader(part, wanted, steps, self.where, missing, periodic) for part in single]
         for reader in self.readers:
             reader.convert({name: about.get("units") for name, about in home.attributes.items()}, "the model")

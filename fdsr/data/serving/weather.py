@@ -8,14 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-
-from fdsr.data.choices import Flip, ReaderName, require_choice
+from fdsr.data.choices import Flip, Missing, ReaderName, require_choice
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.sources import View, parse_channels
 from fdsr.data.making.sources.remote import is_remote
 from fdsr.data.place import of_pairs
+from fdsr.data.resuming import ResumableDataModule
 from fdsr.data.serving.augment import require_flips, require_odd
 from fdsr.data.serving.coarse import Asked, CoarseDataset
 from fdsr.data.serving.context import Surroundings
@@ -30,7 +29,7 @@ from fdsr.grids.dates import year_and_day
 __all__ = ["WeatherBatch", "WeatherDataModule"]
 
 
-class WeatherDataModule(L.LightningDataModule):
+class WeatherDataModule(ResumableDataModule):
     """Streams low- and high-resolution pairs from a Zarr pair store.
 
     Args:
@@ -122,9 +121,12 @@ class WeatherDataModule(L.LightningDataModule):
         named = parse_channels(prepare.get("low_variables") or prepare.get("variables") or ())
         fixed = parse_channels(prepare.get("static") or ())
         view = View(prepare.get("axes") or {}, prepare.get("select") or {})
-        self.asked = Asked([*named, *fixed], view, low_static, region, any_spacing, storage_options or {})
+        missing: Missing = prepare.get("missing") or "error"
+        self.asked = Asked([*named, *fixed], view, low_static, region, any_spacing, missing, storage_options or {})
         if low is not None and not prepare.get("low_source"):
             prepare.pop("low_variables", None)
+        # a store that is there already must be what they say; of one that stands in the cache they are the name
+        self._given = {} if store is None else PrepareConfig.given(prepare)
         if source is not None:
             self.config = PrepareConfig(source, storage_options=storage_options or {}, **prepare)
         if store is None and self.config is not None:
@@ -185,12 +187,26 @@ class WeatherDataModule(L.LightningDataModule):
                 self.path, self.cached_steps, self.reader, self.reader_threads,
                 storage_options=self.storage_options, time_channels=self.time_channels, position=self.position,
             )  # fmt: skip
+            self._require_prepared(self.store)
+
+    def _require_prepared(self, store: PairStore) -> None:
+        """Raise FdsrError where a store that was there already is not what the settings of preparing say."""
+        names = {
+            "variables": store.spec.high_channels,
+            "low_variables": store.spec.low_channels,
+            "static": store.spec.static_channels,
+        }
+        given = dict(self._given)
+        for setting in (n for n in names if n in given):
             # under the names that they have in the store: z500 where z@500 was asked for
-            variables = [c.name for c in self.config.channels] if self.config else self.store.spec.high_channels
-            for name in variables:
-                if name not in self.store.spec.high_channels:
-                    have = ", ".join(self.store.spec.high_channels)
-                    raise FdsrError(f"pair store '{self.path}' has no variable '{name}'; it has {have}")
+            want, have = [c.name for c in parse_channels(given.pop(setting))], list(names[setting])
+            if want != have:
+                raise FdsrError(
+                    f"pair store '{store.path}' has the {setting} {', '.join(have)}, not {', '.join(want)}; {_MEND}"
+                )
+        if given:
+            stored: dict[str, Any] = dict(store.group.attrs["config"])  # type: ignore[arg-type]
+            PrepareConfig.from_dict(stored, {}).require(given, store.path, _MEND)
 
     def fields(self, split: str, every: int = 1) -> FieldDataset:
         """The whole fields of a split, train, val or test, at every n-th of its times."""
@@ -222,11 +238,7 @@ class WeatherDataModule(L.LightningDataModule):
             mend = "raise patches_per_step" if self.patch else "lower batch_size"
             what = "patches" if self.patch else "fields"
             raise FdsrError(f"an epoch has {len(sampler)} {what} a process, fewer than batch_size {size}; {mend}")
-        # a run that resumes in mid-epoch goes on where it stopped; checkpoints are saved before a batch counts as completed
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current if self.trainer else None
-        done = progress.processed if progress else 0
-        if done < len(sampler) // size:
-            sampler.skip = done * size
+        sampler.skip = self.batches_done(len(sampler) // size) * size
         surroundings = None
         if self.context:
             surroundings = Surroundings(spec.shape, patch, spec.factor, spec.periodic, self.context, self.shift)
@@ -256,7 +268,5 @@ class WeatherDataModule(L.LightningDataModule):
         share = evaluation_share(len(dataset), rank, world_size)
         return BatchLoader(dataset, share, batch_size=1, prefetch=self.prefetch, sized=len(dataset) >= world_size)
 
-    @property
-    def _place(self) -> tuple[int, int]:
-        """(rank, world_size) of this process."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+_MEND = "leave that setting of data out, or name another store"

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import urllib.request
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,16 +218,27 @@ class SaveAt(L.Callback):
 
 @pytest.mark.parametrize("stop", [9, 12])  # in the middle and at the end of an epoch
 def test_a_trainer_resumes_in_mid_epoch(folder: Path, quiet_trainer: Any, tmp_path: Path, stop: int) -> None:
-    def fit(resume: Path | None = None) -> Recorder:
-        module, trainer = Recorder(), quiet_trainer(max_steps=15, callbacks=[SaveAt(stop, tmp_path / "saved.ckpt")])
-        data = FashionMNISTDataModule(folder=str(folder), verify=False, batch_size=8)
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        return module
-
-    whole = fit()
-    resumed = fit(tmp_path / "saved.ckpt")
+    whole = fit(folder, quiet_trainer(max_steps=15, callbacks=[SaveAt(stop, tmp_path / "saved.ckpt")]))
+    resumed = fit(folder, quiet_trainer(max_steps=15), resume=tmp_path / "saved.ckpt")
     assert len(whole.seen) == 15 and resumed.seen == whole.seen[stop:]
     torch.testing.assert_close(resumed.weight, whole.weight, rtol=0, atol=0)
+
+
+def fit(folder: Path, trainer: L.Trainer, size: int = 8, resume: Path | None = None) -> Recorder:
+    module, data = Recorder(), FashionMNISTDataModule(folder=str(folder), verify=False, batch_size=size)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return module
+
+
+@pytest.mark.parametrize(("size", "first"), [(4, 24), (16, 16)])
+def test_an_epoch_goes_on_in_other_batches(
+    folder: Path, quiet_trainer: Any, tmp_path: Path, size: int, first: int
+) -> None:
+    """Behind the images that it has seen; of larger batches the first may hold some of these."""
+    whole = fit(folder, quiet_trainer(max_steps=12, callbacks=[SaveAt(9, tmp_path / "saved.ckpt")]))
+    steps = (48 - first) // size
+    seen = fit(folder, quiet_trainer(max_steps=9 + steps), size, tmp_path / "saved.ckpt").seen
+    assert list(chain(*seen)) == list(chain(*whole.seen[6:]))[first:] and len(seen) == steps
 
 
 @pytest.fixture

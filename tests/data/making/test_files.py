@@ -14,7 +14,7 @@ import zarr
 from synthetic import make_source, pair_config, write_source
 
 from fdsr.data import PairStore, prepare
-from fdsr.data.making.sources import open_source, parse_channels, source_identity
+from fdsr.data.making.sources import View, open_source, parse_channels, source_identity
 from fdsr.errors import FdsrError
 
 
@@ -190,14 +190,21 @@ def test_members_and_levels(tmp_path: Path, ds: xr.Dataset) -> None:
     with pytest.raises(FdsrError, match="axes: no source has 'TIME'"):
         asked(axes={"time": "TIME"}, select={"number": 3})
     np.testing.assert_array_equal(asked(select={"number": 3}).group["high"][:, 0], ds.t2m + 1)  # type: ignore[index]
+    with pytest.raises(FdsrError, match="has no number 6; it has 3"):  # one member alone, and another asked for
+        View(select={"number": 6}).of(cube.isel(number=1).to_dataset(name="t"), "s.nc")
 
 
 def test_one_lead_time_of_forecasts_that_overlap(tmp_path: Path, ds: xr.Dataset) -> None:
     lead = np.array([6, 12]) * np.timedelta64(1, "h").astype("timedelta64[ns]")
     two = xr.concat([ds.t2m, ds.t2m + 1], xr.Variable("step", lead)).to_dataset().rename(time="begin")
-    two = two.assign_coords(valid_time=two.begin + two.step)
-    two.to_netcdf(tmp_path / "s.nc")
     settings = {"variables": ["t2m"], "static": [], "split": {"train": 3}}
+    for said in (two, two.assign_coords(valid_time=two.begin + two.step)):
+        _one_lead_time(said, ds, settings, tmp_path / str(len(said.coords)))
+
+
+def _one_lead_time(two: xr.Dataset, ds: xr.Dataset, settings: dict[str, object], tmp_path: Path) -> None:
+    tmp_path.mkdir()
+    two.to_netcdf(tmp_path / "s.nc")
     with pytest.raises(FdsrError, match=r"has the time 2020-01-01T12.* twice; .*--select one lead time"):
         prepare(pair_config(str(tmp_path / "s.nc"), **settings), tmp_path / "p.zarr")
     found = PairStore(

@@ -190,7 +190,7 @@ def test_static_gaps_are_neutral(tmp_path: Path) -> None:
     assert bool((spec.conditioning()[-2:] == spec.present).all())
 
 
-@pytest.mark.parametrize("mark", [1e20, 9.96921e36, -9999.0, -32767.0])
+@pytest.mark.parametrize("mark", [1e20, 9.96921e36, -9999.0, -32767.0, 9999.0, -9.99e8])
 def test_marks_that_no_attribute_says(tmp_path: Path, mark: float) -> None:
     """They count as missing values, whatever the policy makes of these; another unit does not hide them."""
     ds = make_source(times=18)

@@ -82,14 +82,14 @@ def test_packed_integers(tmp_path: Path, source_data: xr.Dataset) -> None:
 
 def pressure_levels(unit: str = "hPa") -> xr.Dataset:
     ds = make_source(variables=("t2m",))
-    levels = np.array([1000.0, 850.0, 500.0]) * (100 if unit == "Pa" else 1)
+    levels = np.array([1000.0, 850.0, 500.0]) * {"hPa": 1, "Pa": 100, "PASCAL": 100, "bar": 1e-3}[unit]
     rng = np.random.default_rng(1)
     values = rng.normal(size=(18, 3, 24, 48)).astype(np.float32) + levels[:, None, None].astype(np.float32)
     ds["z"] = (("time", "plev", "latitude", "longitude"), values, {"units": "m2 s-2"})
     return ds.assign_coords(plev=("plev", levels, {"units": unit, "positive": "down"}))
 
 
-@pytest.mark.parametrize("unit", ["hPa", "Pa"])
+@pytest.mark.parametrize("unit", ["hPa", "Pa", "PASCAL", "bar"])
 def test_levels_become_channels(tmp_path: Path, unit: str) -> None:
     ds = pressure_levels(unit)
     config = pair_config(
@@ -120,6 +120,22 @@ def test_bad_levels(tmp_path: Path, variables: list[str], words: list[str]) -> N
         prepare(pair_config(source, variables=variables, static=[]), tmp_path / "pairs.zarr")
     assert all(w in str(caught.value) for w in words) and "\n" not in str(caught.value), caught.value
     assert [p.name for p in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_levels_as_they_are_written() -> None:
+    ds = pressure_levels("Pa").rename(latitude="row", longitude="column", plev="level")
+    assert resolve(ds, Channel("z", "z", 50000.0), "s.zarr") == ("z", "level", 2)
+    thin = ds.assign_coords(level=("level", [85000.0, 2000.0, 500.0], {"units": "Pa"}))
+    with pytest.raises(FdsrError, match="no level 500; it has 850, 20, 5"):  # 5 hPa is none of 500
+        resolve(thin, Channel("z", "z", 500.0), "s.zarr")
+    twice = ds.assign_coords(level=("level", [85000.0, 50000.0, 50000.0], {"units": "Pa"}))
+    with pytest.raises(FdsrError, match="has level 500 2 times"):
+        resolve(twice, Channel("z", "z", 500.0), "s.zarr")
+    with pytest.raises(FdsrError, match="holds no numbers, but <U1"):
+        resolve(xr.Dataset({"t": (("row", "column"), [["a"]])}), Channel("t", "t"), "s.zarr")
+    named = ds.rename(level="member_id").assign_coords(member_id=["r1", "r2", "r3"])
+    with pytest.raises(FdsrError, match="3 values of 'member_id', r1 … r3; say which: --select member_id=r1"):
+        resolve(named, Channel("z", "z"), "s.zarr")
 
 
 def test_a_variable_of_that_name_comes_before_a_level() -> None:

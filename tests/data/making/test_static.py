@@ -41,9 +41,17 @@ def test_many_times_that_are_alike(source_path: str, source_data: xr.Dataset, tm
     np.testing.assert_array_equal(
         planned(source_path, repeated.to_dataset(name="z"), tmp_path).static["z"], source_data.orography
     )
-    repeated = repeated + xr.where(repeated.time == repeated.time[-1], 1, 0)
-    with pytest.raises(FdsrError, match="static field 'z' varies with time; list it among the variables"):
-        planned(source_path, repeated.to_dataset(name="z"), tmp_path)
+    for moved in (-1, 2):
+        changed = repeated + xr.where(repeated.time == repeated.time[moved], 1, 0)
+        with pytest.raises(FdsrError, match="static field 'z' varies with time; list it among the variables"):
+            planned(source_path, changed.to_dataset(name="z"), tmp_path)
+
+
+def test_names_of_static_fields_are_asked_for_and_their_own(source_path: str) -> None:
+    with pytest.raises(FdsrError, match=r"no field is asked for of 'z\.nc'"):
+        pair_config(source_path, static=[], static_source="z.nc")
+    with pytest.raises(FdsrError, match="'u10' is the name of a variable and of a static field"):
+        pair_config(source_path, static=["u10=orography"])
 
 
 def test_a_level_of_a_static_field(source_path: str, source_data: xr.Dataset, tmp_path: Path) -> None:

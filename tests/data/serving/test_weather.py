@@ -219,8 +219,16 @@ def test_refused(tmp_path: Path, store_path: str, source_path: str) -> None:
         WeatherDataModule()
     with pytest.raises(FdsrError, match="does not exist"):
         WeatherDataModule(store=str(tmp_path / "none.zarr")).setup("fit")
-    with pytest.raises(FdsrError, match="no variable 'msl'"):
+    with pytest.raises(FdsrError, match="has the variables t2m, u10, not msl"):
         WeatherDataModule(store=store_path, source=source_path, variables=["msl"]).setup("fit")
+    for setting, words in (
+        ({"factor": 2}, r"prepared with factor \[4, 4\], not \[2, 2\]"),
+        ({"missing": "mask"}, "prepared with missing None, not mask"),
+        ({"variables": ["t2m"]}, "has the variables t2m, u10, not t2m"),
+    ):
+        with pytest.raises(FdsrError, match=words):
+            WeatherDataModule(store=store_path, **setting).setup("fit")
+    WeatherDataModule(store=store_path, variables=["t2m", "u10"], factor=4, static=[]).setup("fit")
     with pytest.raises(FdsrError, match="--ckpt_path"):
         _ = WeatherDataModule(low=store_path).spec
     only_train = WeatherDataModule(

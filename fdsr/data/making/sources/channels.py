@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from fdsr.errors import FdsrError
-from fdsr.grids.names import MEMBER
+from fdsr.grids.names import LEAD, MEMBER
+from fdsr.units import conversion
 
 _USUAL = ("time", "row", "column")
 
@@ -53,8 +54,10 @@ def require_variables(ds: xr.Dataset, variables: Sequence[str], where: str) -> N
     """Raise FdsrError naming the first variable that `ds` lacks."""
     for name in variables:
         if name not in ds.data_vars:
-            present = ", ".join(str(v) for v in ds.data_vars)
-            raise FdsrError(f"'{where}' has no variable '{name}'; it has {present}")
+            present = [str(v) for v in ds.data_vars]
+            alike = next((v for v in present if v.lower() == name.lower()), "")
+            mend = f"; write {name}={alike}" if alike else ""
+            raise FdsrError(f"'{where}' has no variable '{name}'; it has {', '.join(present) or 'none'}{mend}")
 
 
 def variables_of(ds: xr.Dataset, channel: Channel) -> list[str]:
@@ -84,14 +87,17 @@ def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | No
         variable, level = channel.otherwise, None
     require_variables(ds, [variable], where)
     array = ds[variable]
+    if array.dtype.kind not in "biuf":
+        raise FdsrError(f"'{where}': variable '{variable}' holds no numbers, but {array.dtype}; leave it out")
     others = [str(d) for d in array.dims if d not in _USUAL]
     several = [d for d in others if array.sizes[d] > 1]
     if not set(array.dims) >= {"row", "column"}:
         raise FdsrError(f"'{where}': variable '{variable}' has dimensions {array.dims}; row and column are needed")
-    if len(several) > 1 or (several and several[0].lower() in MEMBER.usual):
+    if len(several) > 1 or (several and not _may_be_levels(ds, several[0])):
         # the axis that is not of levels
-        axis = next((d for d in several if d.lower() in MEMBER.usual), several[0])
-        values = ds[axis].values.tolist()
+        axis = next((d for d in several if not _may_be_levels(ds, d)), several[0])
+        along = ds[axis].values
+        values = (along / np.timedelta64(1, "h") if along.dtype.kind == "m" else along).tolist()
         raise FdsrError(
             f"'{where}': variable '{variable}' has {len(values)} values of '{axis}', {values[0]} … {values[-1]}; say which: "
             f"--select {axis}={values[0]}"
@@ -99,30 +105,48 @@ def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | No
     long = [d for d in others if array.sizes[d] > 1] or [d for d in others if level is not None and d in ds.coords]
     if not long:
         if level is not None and not _scalar_level(array, level):
-            raise FdsrError(f"'{where}': variable '{variable}' has no levels; ask for '{variable}' alone")
+            raise FdsrError(
+                f"'{where}': variable '{variable}' does not stand at {level:g}, and has no levels; ask for '{variable}' alone"
+            )
         return variable, None, None
     axis = long[0]
     if level is None:
         raise FdsrError(
-            f"'{where}': variable '{variable}' has {array.sizes[axis]} values of '{axis}'; say which, {variable}@LEVEL"
+            f"'{where}': variable '{variable}' has {array.sizes[axis]} values of '{axis}'; say which, {variable}@LEVEL, or "
+            f"--select {axis}=VALUE for all variables"
         )
     return variable, axis, _level_index(array, axis, level, where)
 
 
+def _may_be_levels(ds: xr.Dataset, axis: str) -> bool:
+    """Whether an axis counts neither members nor leads, and not in words."""
+    return axis.lower() not in (*MEMBER.usual, *LEAD.usual) and ds[axis].dtype.kind in "iuf"
+
+
 def _in_hectopascals(levels: xr.DataArray) -> np.ndarray:
-    values = np.asarray(levels.values, dtype=np.float64)
-    return values / 100 if str(levels.attrs.get("units", "")).lower() in ("pa", "pascal") else values
+    """Levels as they are, of whatever coordinate, but pressures in hPa."""
+    values, unit = np.asarray(levels.values, dtype=np.float64), str(levels.attrs.get("units", ""))
+    if unit in ("", "1", "m", "hPa", "millibars"):  # the usual ones, without the registry of units
+        return values
+    line = conversion(unit, "hPa")
+    return values if line is None else np.asarray(line(values))
 
 
 def _level_index(array: xr.DataArray, axis: str, level: float, where: str) -> int:
     if axis not in array.coords:
         raise FdsrError(f"'{where}': axis '{axis}' of '{array.name}' has no values; levels cannot be found on it")
     present = _in_hectopascals(array[axis])
-    matches = np.flatnonzero(np.isclose(present, level, rtol=1e-5))
-    if matches.size != 1:
-        listed = ", ".join(f"{v:g}" for v in present)
-        raise FdsrError(f"'{where}': variable '{array.name}' has no level {level:g}; it has {listed}")
-    return int(matches[0])
+    # as people say them; or in Pa, as they are written, where no such pressure in hPa is on Earth
+    for values in (present, array[axis].values) if level > 1100 else (present,):
+        matches = np.flatnonzero(np.isclose(values, level, rtol=1e-5))
+        if matches.size == 1:
+            return int(matches[0])
+        if matches.size > 1:
+            raise FdsrError(
+                f"'{where}': variable '{array.name}' has level {level:g} {matches.size} times; leave all but one out"
+            )
+    listed = ", ".join(f"{v:g}" for v in present)
+    raise FdsrError(f"'{where}': variable '{array.name}' has no level {level:g}; it has {listed}")
 
 
 def _scalar_level(array: xr.DataArray, level: float) -> bool:

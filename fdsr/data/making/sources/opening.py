@@ -16,7 +16,6 @@ import xarray as xr
 import zarr
 from zarr.storage import ZipStore
 
-from fdsr.data.making.periods import DATED_AXIS
 from fdsr.data.making.sources.channels import Channel, require_variables, variables_of
 from fdsr.data.making.sources.files import GRIB, NETCDF, STORE_DOCUMENTS, ZARR, ZIP, data_files, kind_of, local_places
 from fdsr.data.making.sources.joining import Part, joined
@@ -24,6 +23,8 @@ from fdsr.data.making.sources.remote import first_line, is_remote, patiently, re
 from fdsr.errors import FdsrError
 from fdsr.grids.axes import normalise_axes
 from fdsr.grids.finding import with_places
+from fdsr.grids.grib import READ_KEYS
+from fdsr.grids.times import DATED_AXIS, is_lead
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,15 @@ class View:
     def of(self, ds: xr.Dataset, where: str) -> xr.Dataset:
         """`ds` at the selected values."""
         self.met.update(str(n) for n in (*ds.dims, *ds.coords))
-        for name in (n for n in self.select if n in ds.dims):
-            along = ds[name].values
+        for name in (n for n in self.select if n in ds.dims or (n in ds.coords and ds[n].ndim == 0)):
+            along = np.atleast_1d(ds[name].values)
             values = (
                 along / np.timedelta64(1, "h") if along.dtype.kind == "m" else along
             ).tolist()  # lead times in hours
             if self.select[name] not in values:
                 raise FdsrError(f"'{where}' has no {name} {self.select[name]}; it has {', '.join(map(str, values))}")
-            ds = ds.isel({name: values.index(self.select[name])}, drop=True)
+            if name in ds.dims:  # of a forecast the lead is still to be added to its begin
+                ds = ds.isel({name: values.index(self.select[name])}, drop=not is_lead(ds, name))
         return ds
 
     def require_met(self) -> None:
@@ -168,7 +170,10 @@ def _in_one_line(label: str, what: str) -> Iterator[None]:
     except Exception as error:
         reason = first_line(error)
         if counted := re.search("time units '(.*? since .*?)'", reason):  # months and years have no fixed length
-            reason = f"no dates can be told from '{counted[1]}'; give the time axis hours or days since a date ({DATED_AXIS})"
+            calendar = f" of the {named[0]}" if (named := re.search("calendar '.*?'", reason)) else ""
+            reason = f"no dates can be told from '{counted[1]}'{calendar}; give the time axis hours or days since a date ({DATED_AXIS})"
+        if "HDF error" in reason or "End of resource" in reason:
+            reason = "it seems to be cut short; fetch it again"
         raise FdsrError(f"source '{label}' cannot be {what}: {reason}") from error
 
 
@@ -214,7 +219,7 @@ def _open_grib(label: str, file: str) -> list[Part]:
     except (ImportError, RuntimeError) as error:
         raise FdsrError(f"source '{label}' is GRIB, which needs cfgrib and its eccodes: pip install cfgrib") from error
     # a message that cannot be read, as at the end of a file cut short, is not passed over
-    parts = cfgrib.open_datasets(file, backend_kwargs={"indexpath": "", "errors": "raise"})
+    parts = cfgrib.open_datasets(file, backend_kwargs={"indexpath": "", "errors": "raise", "read_keys": READ_KEYS})
     if len(parts) == 1:
         return [Part(label, parts[0])]
     return [Part(_messages(label, ds), _without_levels(ds)) for ds in parts]
