@@ -41,10 +41,9 @@ def normalise_axes(ds: xr.Dataset, where: str, given: Mapping[str, str] | None =
     projection, or a list of cells.
     """
     ds, given = with_time(with_grib_axes(with_places(ds)), given or {}), given or {}
-    rules = {"time": TIME, **_GEOGRAPHIC}
-    names = {axis: name for axis, rule in rules.items() if (name := find_axis(ds, rule, given)) is not None}
-    if axes := projected_axes(ds, names, given):
-        ds, names = with_projection(ds, axes), {"time": names["time"]} | axes if "time" in names else axes
+    names, projected = _named_axes(ds, given)
+    if projected:
+        ds = with_projection(ds, {axis: names[axis] for axis in _GEOGRAPHIC})
     require_rows_and_columns(ds, names, where)
     ds = _renamed(ds, names)
     for axis in ("row", "column"):
@@ -63,6 +62,19 @@ def normalise_axes(ds: xr.Dataset, where: str, given: Mapping[str, str] | None =
     if (values != columns[order]).any():
         ds = ds.assign_coords(column=("column", values, attributes))
     return with_dates(ds, where)
+
+
+def axis_names(ds: xr.Dataset, given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What row, column and time of a dataset are called, as far as they are there, known as in `normalise_axes`."""
+    return _named_axes(with_places(ds), given or {})[0]
+
+
+def _named_axes(ds: xr.Dataset, given: Mapping[str, str]) -> tuple[dict[str, str], bool]:
+    """(names of the axes, whether rows and columns are those of a projection)."""
+    rules = {"time": TIME, **_GEOGRAPHIC}
+    names = {axis: name for axis, rule in rules.items() if (name := find_axis(ds, rule, given)) is not None}
+    axes = projected_axes(ds, names, given)
+    return names | (axes or {}), bool(axes)
 
 
 def _renamed(ds: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:

@@ -233,14 +233,19 @@ class DownscalingModule(L.LightningModule):
         """Network evaluations (NFE) that one member costs."""
         return 0
 
+    @property
+    def ensemble_size(self) -> int:
+        """Members in tests and predictions: 1 of a deterministic method."""
+        return self.members
+
     def moments(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Of a deterministic method: its forecast (B, C, H, W) in physical units, and where it gives one the deviation of its
         error, in standardised, transformed values.
         """
         return self.generate(batch, 1, 0)[:, 0], None
 
-    def generate(self, batch: Batch, members: int, seed: int) -> Tensor:
-        """An ensemble of fine fields (B, M, C, H, W) in physical units.
+    def generate(self, batch: Batch, members: Any, seed: int) -> Tensor:
+        """An ensemble of fine fields (B, M, C, H, W) in physical units: the first so many members.
 
         Members are seeded by (seed, time, member): the result does not depend on batch size or process count. M is 1
         for a deterministic method, whatever `members` asks.
@@ -262,5 +267,8 @@ class DownscalingModule(L.LightningModule):
 
     @torch.no_grad()
     def predict_step(self, batch: Batch, batch_idx: int) -> Ensemble:
-        prediction = self.generate(batch, self.members, self.seed)
+        # those of a piece of the ensemble, of the first one by their number, which every method understands
+        numbers = batch["members"][0].tolist() if "members" in batch else range(self.members)
+        members = len(numbers) if numbers[0] == 0 else numbers
+        prediction = self.generate(batch, members, self.seed)
         return {"prediction": prediction, "low": batch["low"], "time": batch["time"], "index": batch["index"]}

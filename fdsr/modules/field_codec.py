@@ -177,3 +177,9 @@ class FieldCodec(Codec):
     def from_target(self, x_0: Tensor, encoded: Encoded) -> Tensor:
         """x_0 (B, C, H, W) to fields in physical units, lower bounds applied."""
         return self.restore(encoded.base + x_0 * encoded.scale if self.target.over_base else x_0)
+
+
+def known(fields: Tensor, present: Tensor | None) -> Tensor:
+    """Members (m, C, H, W) in memory, missing where no training step had a value."""
+    fields = fields.float().cpu()
+    return fields if present is None else torch.where(present.cpu(), fields, torch.nan)

@@ -92,11 +92,13 @@ class GenerativeModule(NetworkModule):
         raise NotImplementedError
 
     @torch.no_grad()
-    def generate(self, batch: Batch, members: int | None = None, seed: int | None = None) -> Tensor:
+    def generate(self, batch: Batch, members: int | Sequence[int] | None = None, seed: int | None = None) -> Tensor:
+        """An ensemble (B, M, C, H, W) in physical units: the first `members`, or those with these numbers."""
         members, seed = members or self.members, self.seed if seed is None else seed
+        numbers = range(members) if isinstance(members, int) else members
         fields = self.fields
         encoded = fields.encode(batch)
-        places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in range(members)]
+        places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in numbers]
         samples, conservation = [], self.conserving()
         for start in range(0, len(places), self.member_batch):
             chunk = places[start : start + self.member_batch]
@@ -108,7 +110,7 @@ class GenerativeModule(NetworkModule):
                 settle = partial(fields.conserved, known, partial(conservation, low=low))
             drawn = fields.from_target(self.sample(known.condition, known.base.shape[1:], rngs, settle), known)
             samples.append(drawn if conservation is None else conservation(drawn, low))
-        return torch.cat(samples).unflatten(0, (-1, members))
+        return torch.cat(samples).unflatten(0, (-1, len(numbers)))
 
     @torch.no_grad()
     def sample_images(self, indices: Sequence[int], seed: int) -> Tensor:

@@ -24,6 +24,10 @@ class InterpolationModule(DownscalingModule):
         super().__init__(target="full")
         self.interpolation = method
 
+    @property
+    def ensemble_size(self) -> int:
+        return 1
+
     def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
         base = self.fields.encode(batch).base
         return self.fields.restore(base)[:, None]

@@ -63,6 +63,10 @@ class RegressionModule(NetworkModule):
         forecast = self.fields.from_target(self.likelihood.mean(output), encoded)
         return forecast, None if deviation is None else deviation * encoded.scale
 
+    @property
+    def ensemble_size(self) -> int:
+        return 1
+
     def generate(self, batch: Batch, members: int = 1, seed: int = 0) -> Tensor:
         forecast, conservation = self.moments(batch)[0], self.conserving()
         return (forecast if conservation is None else conservation(forecast, batch["low"]))[:, None]

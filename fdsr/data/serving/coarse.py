@@ -79,7 +79,7 @@ class CoarseDataset(WholeFields):
             self.store = PairStore(source, time_channels=home.time_channels)
             self.spec = of_pairs(home, self.store.spec, source, asked.any_spacing)
             self.times, self.attributes = self.store.times, dict(self.store.group.attrs)
-            self.conditions = Conditions(self.spec, self.times)
+            self.low_grid, self.conditions = self.store.spec.low_grid, Conditions(self.spec, self.times)
             return
         wanted = [asked.channel(name) for name in home.low_channels]
         ds = crop_region(open_source(source, asked.storage_options, wanted, asked.view), asked.region)
@@ -92,8 +92,8 @@ class CoarseDataset(WholeFields):
         require_even(low, self.where)
         require_spacing(home, low, self.where, asked.any_spacing)
         rows = _clear_of_poles(home, low, self.where)
-        ds, low = ds.isel(row=rows), low.part(rows)
-        self.spec = at(home, _place(home, fine_grid(home, low), self.where, asked), self.where)
+        ds, self.low_grid = ds.isel(row=rows), low.part(rows)
+        self.spec = at(home, _place(home, fine_grid(home, self.low_grid), self.where, asked), self.where)
         steps = chosen_times(ds, self.where)
         self.times, self.attributes = times_of(ds), dict(ds.attrs)
         self.conditions = Conditions(self.spec, self.times)

@@ -23,6 +23,7 @@ from fdsr.data.serving.loader import BatchLoader
 from fdsr.data.serving.patches import PatchSampler
 from fdsr.data.serving.shares import evaluation_share
 from fdsr.data.serving.store import PairStore
+from fdsr.data.serving.units import PredictionUnits, UnitSampler
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.grids.dates import year_and_day
 
@@ -253,11 +254,19 @@ class WeatherDataModule(ResumableDataModule):
         return self._whole_fields("test", self.evaluate_every)
 
     def predict_dataloader(self) -> BatchLoader:
-        if self.low is None:
-            return self._whole_fields("test")
-        if self._coarse is None:
+        """Pieces of an ensemble, one a batch; see `PredictionUnits`. Lightning's limit of batches is one of fields here."""
+        if self.low is not None and self._coarse is None:
             raise FdsrError("predictions from coarse fields (--low) need a trained model; give --ckpt_path")
-        return self._evaluation_loader(self._coarse)
+        fields: WholeFields = self._coarse or self.fields("test")
+        (rank, world_size), module, count = self._place, None, len(fields)
+        if self.trainer:
+            module, limit = self.trainer.lightning_module, self.trainer.limit_predict_batches
+            count = int(limit * world_size) if isinstance(limit, int) else int(limit * count)
+            self.trainer.limit_predict_batches = 1.0
+        members = getattr(module, "ensemble_size", 1)
+        units = PredictionUnits(fields, members, getattr(module, "member_batch", members), world_size, count)
+        sampler = UnitSampler(units, rank, world_size)
+        return BatchLoader(units, sampler, batch_size=1, prefetch=self.prefetch, sized=len(units) >= world_size)
 
     def _whole_fields(self, split: str, every: int = 1) -> BatchLoader:
         return self._evaluation_loader(self.fields(split, every))
