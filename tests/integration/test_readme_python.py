@@ -22,7 +22,7 @@ def test_from_a_netcdf_file_to_a_plotted_ensemble(tmp_path: Path, monkeypatch: p
     assert len([line for line in code.splitlines() if line]) <= 10
     with xr.open_zarr(ROOT / "data" / "era5_sample.zarr") as sample:
         fields = sample[["t2m", "u10", "v10", "msl"]].isel(time=[20], latitude=slice(180))
-        coarse = fields.coarsen(latitude=4, longitude=4).mean()
+        coarse = fields.coarsen(latitude=4, longitude=4).mean().drop_encoding()
         coarse.assign({n: coarse[n].assign_attrs(sample[n].attrs) for n in coarse}).to_netcdf(tmp_path / "coarse.nc")
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     monkeypatch.chdir(tmp_path)
