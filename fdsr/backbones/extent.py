@@ -48,6 +48,7 @@ def _reach(network: nn.Module, x: Tensor, axis: int, inputs: Sequence[Any], late
     stride, length = stride_of(network), 16 * stride_of(network)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         for part in network.modules():
             if isinstance(part, _OVER_FIELDS):
                 handle = part.register_forward_hook(lambda part, given, output: given[0])
@@ -70,7 +71,7 @@ def bytes_per_point(network: nn.Module, x: Tensor, *inputs: Any, **latent: Any) 
     Of a network whose memory grows with the number of points, as all here do.
     """
     side = 16 * stride_of(network)
-    with torch.no_grad(), _Peak() as peak:
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), _Peak() as peak:
         network(x.new_zeros(1, x.shape[1], side, side), *inputs, **latent)
     return peak.most / side**2
 

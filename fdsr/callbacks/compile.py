@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 
 class CompileCallback(Callback):
-    """Compiles networks of the module in place when training begins; names in checkpoints stay as they are.
+    """Compiles networks of the module in place when it begins to train, test or predict; names in checkpoints stay as they are.
 
     It pays where small operations rule, as on GPUs; on processors, where convolutions rule, hardly. The first step
     waits for the compiler, once for every shape of batch; how long is logged, so that it can be counted.
 
-    Training alone is compiled: evaluations, whose batches have other shapes, run as they are (see `evaluation_mode`).
+    Evaluations in the midst of training, whose batches have other shapes, run as they are (see `evaluation_mode`).
 
     mode: None for no compilation; `default`; `reduce-overhead` (CUDA graphs, for small networks, whose launches cost more than their
         work); `max-autotune`. See the page of torch.compile.
@@ -36,6 +36,15 @@ class CompileCallback(Callback):
         self._started: float | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._compile(pl_module)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._compile(pl_module)
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._compile(pl_module)
+
+    def _compile(self, pl_module: L.LightningModule) -> None:
         networks = [network for name in self.attributes if (network := getattr(pl_module, name, None)) is not None]
         if self.mode is not None and networks:
             for network in networks:

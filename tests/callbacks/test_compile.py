@@ -60,3 +60,28 @@ def test_a_mode_from_the_configuration(
     assert program("fit", "--config", configure("DDPMModule"), "--compile.mode", "fast", "--run", "unused") == 2
     error = capsys.readouterr().err
     assert "compile.mode" in error and "\n" not in error.strip()
+
+
+def test_predictions_run_compiled_as_well(
+    build: Callable[..., DownscalingModule],
+    data: WeatherDataModule,
+    quiet_trainer: Callable[..., L.Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In tiles, whose network is tried without the compiler before it is used with it."""
+    seen: list[str | None] = []
+    original = torch.nn.Module.compile
+
+    def spy(self: torch.nn.Module, mode: str | None = None) -> None:
+        seen.append(mode)
+        original(self, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", spy)
+    data.setup("test")
+    predictions = []
+    for mode in (None, "default"):
+        module = build("DDPMModule", tile="8x8+4")
+        trainer = quiet_trainer(callbacks=[CompileCallback(mode)], limit_predict_batches=1)  # type: ignore[arg-type]
+        predictions.append(trainer.predict(module, data.test_dataloader())[0]["prediction"])
+    assert seen == ["default"]
+    torch.testing.assert_close(predictions[1], predictions[0], rtol=1e-4, atol=1e-4)

@@ -84,3 +84,24 @@ def test_small_fields_are_evaluated_as_ever(build: Build, field_batch: WeatherBa
     fresh = module.generate(field_batch, 2, 5)
     module.tile = "off"
     assert torch.equal(module.generate(field_batch, 2, 5), fresh)
+
+
+def test_half_precision_is_the_networks_alone(
+    build: Build, data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer]
+) -> None:
+    """Under the trainer's bf16-mixed members differ by the network's rounding, and still coarsen to the coarse field."""
+    data.setup("test")
+    drawn = []
+    for precision in ("32-true", "bf16-mixed"):
+        module = build("FourierDDPMModule", conserve="end")
+        trainer = quiet_trainer(precision=precision, limit_predict_batches=1)
+        drawn.append(trainer.predict(module, data.test_dataloader())[0])
+    full, rounded = (out["prediction"] for out in drawn)
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, full)
+    deviation = full.std((0, 1, 3, 4), keepdim=True)
+    assert float(((rounded - full) / deviation).abs().mean()) < 0.02
+    means = [x.unflatten(-1, (-1, 4)).mean(-1) for x in (rounded, full)]
+    assert float((means[0] - means[1]).abs().max()) > 0  # other members, of the same coarse field
+    weights = torch.from_numpy(module.spec.grid.row_areas).float()
+    blocks = [(m * weights[:, None]).unflatten(-2, (-1, 4)).sum(-2) for m in means]
+    assert float(((blocks[0] - blocks[1]) / weights.mean() / deviation).abs().max()) < 4e-4
