@@ -1,17 +1,45 @@
-"""`fdsr export`: a checkpoint as a small folder that loads without the run."""
+"""`fdsr export`: a checkpoint as a small folder that loads without the run, and that a hub takes as it is."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fdsr.commands.options import Parser
+
+DESCRIPTION = """Write a checkpoint's averaged weights (safetensors), its kind, statistics and configuration to one folder, with a licence
+and a model card that has the scores of the run's test. fdsr.load reads it, from a disk or from the Hugging Face hub: upload it with
+`hf upload ORG/NAME FOLDER`."""
 
 
 def main(arguments: list[str]) -> None:
     """Export as `arguments` say."""
-    parser = Parser("export", "Write a checkpoint's averaged weights, statistics and configuration to a folder.")
-    parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of a run")
+    parser = Parser("export", DESCRIPTION)
+    parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint of a run, or a model folder")
     parser.add_argument("folder", metavar="FOLDER", help="folder to write; must not exist")
+    parser.add_argument(
+        "--name", default=None, help="what the model is called, ORG/NAME on the hub (default: the folder's)"
+    )
+    parser.add_argument("--licence", default="Apache-2.0", help="of the weights, by its SPDX name (default Apache-2.0)")
+    parser.add_argument(
+        "--attribution", default="", metavar="TEXT", help="what the makers of the training data are owed, in words"
+    )
     options = parser.parse_args(arguments)
 
     from fdsr.modules import load_module, save_pretrained
+    from fdsr.modules.card import model_card
+    from fdsr.records import RunFolder
 
-    print(f"model: {save_pretrained(load_module(options.checkpoint), options.folder)}")
+    module = load_module(options.checkpoint)
+    # checkpoints stand in a folder of their own in that of the run
+    run = RunFolder(Path(options.checkpoint).resolve().parent.parent)
+    rows = run.table.read() if Path(options.checkpoint).is_file() else []
+    name = options.name or Path(options.folder).name
+    beside = {
+        "README.md": model_card(module, name, options.licence, rows, options.attribution),
+        "LICENSE": f"Weights of {name}: {options.licence}, https://spdx.org/licenses/{options.licence}.html\n"
+        + (f"Training data: {options.attribution}\n" if options.attribution else ""),
+    }
+    if rows:
+        beside[run.table.path.name] = run.table.path.read_text(encoding="utf-8")
+    print(f"model: {save_pretrained(module, options.folder, beside)}")
+    print("scores: " + (f"of {run.table}" if rows else "none; test the run first (fdsr test), and export it again"))

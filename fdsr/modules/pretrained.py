@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,11 @@ def load_module(path: str | Path) -> DownscalingModule:
     return module.eval()
 
 
-def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
-    """Write `module` to `folder`: weights and statistics as safetensors, configuration as JSON. Loads without this run."""
+def save_pretrained(module: DownscalingModule, folder: str | Path, beside: Mapping[str, str] | None = None) -> Path:
+    """Write `module` to `folder`: weights and statistics as safetensors, configuration and kind as JSON. Loads without this run.
+
+    `beside`: texts by the names of files to stand there too.
+    """
     folder = Path(folder)
     if folder.exists():
         raise FdsrError(f"folder '{folder}' exists already; remove it or choose another")
@@ -80,6 +84,8 @@ def save_pretrained(module: DownscalingModule, folder: str | Path) -> Path:
             partial.mkdir()
             save_file(tensors, str(partial / WEIGHTS))
             (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+            for name, text in (beside or {}).items():
+                (partial / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise FdsrError(
             f"folder '{folder}' cannot be written: {error.strerror or error}; choose a writable place"

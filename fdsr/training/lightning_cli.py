@@ -45,6 +45,12 @@ class FdsrCLI(LightningCLI):
             help="Zarr store, or NetCDF file (.nc), that predict writes (default: in --run).",
         )
         parser.add_argument(
+            "--sharded",
+            type=bool,
+            default=False,
+            help="Keep each map that predict writes as a shard of smaller chunks, to read parts of large ones.",
+        )
+        parser.add_argument(
             "--wandb",
             type=Literal["off", "offline", "online"] | None,
             default=None,
@@ -136,7 +142,7 @@ class FdsrCLI(LightningCLI):
             callbacks.Rates(),
             callbacks.RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
             callbacks.ScoreRecorder(folder, method, values.overwrite, values.metrics),
-            callbacks.PredictionWriter(values.output or folder.prediction, values.overwrite),
+            callbacks.PredictionWriter(values.output or folder.prediction, values.overwrite, values.sharded),
             *progress,
         ]
         # samplers here know ranks themselves

@@ -31,16 +31,19 @@ def run(verb: str, arguments: list[str]) -> None:
         FdsrCLI(trainer_defaults={"max_epochs": -1, "num_sanity_val_steps": 0, "enable_model_summary": False})
 
 
+_FLAGS = ("--overwrite", "--sharded")
+
+
 def _written_out(arguments: list[str]) -> list[str]:
     """Arguments as the parser knows them: no short forms, and every flag with its value."""
     out: list[str] = []
     for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
         flag, equals, value = argument.partition("=")
-        bare = argument == "--overwrite" and following.startswith("--")
+        bare = argument in _FLAGS and following.startswith("--")
         if out and out[-1] == _ALIASES["--region"]:  # -30,60,… is no flag
             out[-1] += f"=[{argument}]"
         elif flag == "--region" and equals:
             out.append(f"{_ALIASES[flag]}=[{value}]")
         else:
-            out.append("--overwrite=true" if bare else _ALIASES.get(flag, flag) + equals + value)
+            out.append(f"{argument}=true" if bare else _ALIASES.get(flag, flag) + equals + value)
     return out

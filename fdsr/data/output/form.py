@@ -16,6 +16,8 @@ from fdsr.data.serving.coarse import Asked, CoarseDataset
 from fdsr.grids.axes import axis_names
 from fdsr.grids.cells import block_means, positions
 from fdsr.grids.cf import coordinates, mapped
+from fdsr.grids.finding import with_places
+from fdsr.grids.grib import with_grib_axes
 from fdsr.units import SAME, Conversion, conversion
 
 AXES = ("time", "member", "row", "column")
@@ -93,7 +95,7 @@ def _member_coordinates(name: str, numbers: Sequence[Any], members: int) -> dict
 
 def form_of_input(ds: xr.Dataset, found: CoarseDataset, asked: Asked, members: int) -> Form:
     """The names, order and orientation, turn of longitude and units of `ds`, which `found` reads: as it was, but finer."""
-    ds = asked.view.of(ds, found.where)
+    ds = with_grib_axes(with_places(asked.view.of(ds, found.where)))
     spec, names = found.spec, axis_names(ds, asked.view.axes)
     inputs = {n: (variables_of(ds, asked.channel(n)) or [n])[0] for n in spec.low_channels}
     first = ds[next(iter(inputs.values()))]

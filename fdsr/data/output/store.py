@@ -163,11 +163,10 @@ class PredictionStore:
         try:
             yield
         except OSError as error:
-            kept = (self._settings.exists(), "; what is finished is kept: the same command goes on from there")
-            raise FdsrError(
-                f"output '{self.output}' cannot be written: {error.strerror or error}; "
-                + ("make room" + kept[1] if kept[0] else "choose a writable place")
-            ) from error
+            mend = "choose a writable place"
+            if self._settings.exists():
+                mend = "make room; what is finished is kept, and the same command goes on from there"
+            raise FdsrError(f"output '{self.output}' cannot be written: {error.strerror or error}; {mend}") from error
 
 
 def plain(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""`fdsr export` of a tested run: a folder that says what it is, and that a hub takes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+import fdsr
+from fdsr.data import WeatherDataModule
+from fdsr.modules import DownscalingModule
+from fdsr.modules.card import model_card
+
+
+@pytest.mark.slow
+def test_a_tested_run_as_a_folder(
+    program: Callable[..., int], trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, fitted = trained
+    run, folder = tmp_path / "run", tmp_path / "shared"
+    (run / "checkpoints").mkdir(parents=True)
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes((fitted / "checkpoints" / "last.ckpt").read_bytes())
+    assert program("export", checkpoint, tmp_path / "untested") == 0
+    assert "none; test the run first" in capsys.readouterr().out
+    assert "has not been scored" in (tmp_path / "untested" / "README.md").read_text()
+    assert program("test", "--config", config, "--run", run, "--ckpt_path", checkpoint) == 0
+    options = ("--name", "lab/fine", "--licence", "CC-BY-4.0", "--attribution", "Made by a test.")
+    assert program("export", checkpoint, folder, *options) == 0
+    names = {"README.md", "LICENSE", "config.json", "model.safetensors", "test_metrics.csv"}
+    assert {p.name for p in folder.iterdir()} == names
+    card = (folder / "README.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    facts = yaml.safe_load(front)
+    assert facts["license"] == "cc-by-4.0" and facts["library_name"] == "fdsr" and "downscaling" in facts["tags"]
+    rows = list(csv.DictReader((folder / "test_metrics.csv").open(newline="")))
+    (result,) = facts["model-index"][0]["results"]
+    assert len(result["metrics"]) == len(rows) and result["task"]["type"] == "image-to-image"
+    crps = next(r["value"] for r in rows if (r["metric"], r["variable"]) == ("crps", "t2m"))
+    assert f"| crps | {crps} |" in body and "t2m (K), u10 (m s-1)" in body and "30 × 30 degrees to 7.5 × 7.5" in body
+    assert "Made by a test." in body and "Made by a test." in (folder / "LICENSE").read_text()
+    assert "CC-BY-4.0" in (folder / "LICENSE").read_text() and 'fdsr.load("lab/fine")' in body
+    assert json.loads((folder / "config.json").read_text())["spec"]["factor"] == [4, 4]
+    assert fdsr.load(folder, "cpu").module.home.high_channels == ["t2m", "u10"]
+
+
+def test_a_card_says_what_a_model_is_told(build: Callable[..., DownscalingModule], data: WeatherDataModule) -> None:
+    card = model_card(build("RegressionModule"), "plain", "MIT")
+    assert "| is told | position |" in card and "| static fields | orography (m) |" in card
+    assert "`RegressionModule`, 1 network evaluations" in card and "lat points" in card and "Weights: MIT." in card
