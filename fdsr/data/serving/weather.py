@@ -173,7 +173,8 @@ class WeatherDataModule(ResumableDataModule):
 
             with suppress(TargetExistsError):  # made by another process since the line above
                 prepare(self.config, self.path)
-        if self.trainer and getattr(self.trainer.lightning_module, "needs_local_scale", False):
+        module = self.trainer.lightning_module if self.trainer else None
+        if getattr(module, "needs_local_scale", False) and not self._brings_its_kind:
             from fdsr.data.making.local_scale import require_local_scale
 
             require_local_scale(self.path)
@@ -188,7 +189,13 @@ class WeatherDataModule(ResumableDataModule):
                 self.path, self.cached_steps, self.reader, self.reader_threads,
                 storage_options=self.storage_options, time_channels=self.time_channels, position=self.position,
             )  # fmt: skip
-            self._require_prepared(self.store)
+            if stage == "fit" or not self._brings_its_kind:
+                self._require_prepared(self.store)
+
+    @property
+    def _brings_its_kind(self) -> bool:
+        """Whether a trained method is at work, which knows what data it serves."""
+        return self.trainer is not None and getattr(self.trainer.lightning_module, "attached", False)
 
     def _require_prepared(self, store: PairStore) -> None:
         """Raise FdsrError where a store that was there already is not what the settings of preparing say."""
