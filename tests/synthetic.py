@@ -72,7 +72,7 @@ def make_source(
         ds[name] = (("time", "latitude", "longitude"), values.astype(np.float32), {"units": units, "long_name": name})
     relief = 500 * smooth_field(rng, (rows, columns)).astype(np.float32)
     ds["orography"] = (("latitude", "longitude"), relief, {"units": "m"})
-    return ds
+    return ds.assign_attrs(attribution="Made by a test.")
 
 
 def projected(rows: int = 24, columns: int = 32, mapping: bool = True) -> xr.Dataset:

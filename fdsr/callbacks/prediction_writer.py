@@ -42,9 +42,7 @@ class PredictionWriter(Callback):
         form = standard_form(spec, units.times, getattr(fields, "numbers", [0]), units.members)
         if trainer.is_global_zero:
             settings = settings_of(pl_module, fields, units.members, pl_module.seed) | {"times": str(len(units.times))}
-            self.store.begin(
-                form, settings, attributes_of(pl_module, fields, settings, getattr(fields, "attributes", {}))
-            )
+            self.store.begin(form, settings, attributes_of(pl_module, fields, settings, fields.attributes))
         trainer.strategy.barrier("prediction store created")
         loader.sampler.skip(self.store.open(form))
 

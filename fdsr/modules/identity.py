@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fdsr.data.attribution import owed
 from fdsr.data.serving.datasets import WholeFields
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.records import code_version
 from fdsr.records.provenance import versions
-
-# what the data's own attributes say of their origin, and is owed to those who made them
-_OWED = ("attribution", "institution", "license", "licence", "references", "acknowledgement")
 
 
 def model_fingerprint(module: DownscalingModule) -> str:
@@ -57,7 +55,6 @@ def attributes_of(
     module: DownscalingModule, fields: WholeFields, settings: dict[str, str], given: dict[str, Any]
 ) -> dict[str, str]:
     """Global attributes of a prediction: what made it, and what is owed to the makers of the coarse fields `given` describes."""
-    owed = {name: str(given[name]) for name in _OWED if isinstance(given.get(name), str)}
     record = {
         "settings": settings,
         "arguments": dict(module.hparams),
@@ -69,7 +66,7 @@ def attributes_of(
         "source": f"{type(module).__name__}, {module.evaluations_per_member} network evaluations a member, seed {settings['seed']}",
         "history": f"fdsr {code_version()}, training data {module.home.fingerprint}",
         **({"input_source": str(given["source"])} if isinstance(given.get("source"), str) else {}),
-        **owed,
+        **owed(given),
         "fdsr_model": settings["model"],
         "fdsr_record": json.dumps(record, default=str),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def test_prediction_is_a_cf_store(written: Path, store: PairStore, source_data: 
         standard_names = [ds[a].attrs["standard_name"] for a in ("time", "member", "lat", "lon")]
         assert standard_names == ["time", "realization", "latitude", "longitude"]
         assert float((ds.t2m.isel(member=0) - ds.t2m.isel(member=1)).std()) > 0
+        assert ds.attrs["attribution"] == "Made by a test." and len(ds.attrs["fdsr_model"]) == 16
+        record = json.loads(ds.attrs["fdsr_record"])
+        assert record["settings"]["seed"] == "0" and record["trained_on"] == store.spec.fingerprint
+        assert record["arguments"]["members"] == 3 and "torch" in record["packages"]
     assert not [p for p in written.iterdir() if "partial" in p.name]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fdsr.data.attribution import owed
 from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid, pair_grid
 from fdsr.data.making.periods import chosen_times, times_of
@@ -37,6 +38,7 @@ class Pairs:
     reader: PairReader
     static: dict[str, NDArray]
     attributes: dict[str, dict[str, str]]
+    owed: dict[str, str]  # to those who made the sources
 
     @property
     def high_channels(self) -> list[str]:
@@ -114,7 +116,8 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
     )
     attributes = (low_reader.attributes if low_reader else {}) | high_reader.attributes | static_attributes
     times = source.time.values[steps] if "time" in source.coords else steps
-    return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), fixed, attributes)
+    makers = {k: v for ds in (statics, low, source) if ds is not None for k, v in owed(ds.attrs).items()}
+    return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), fixed, attributes, makers)
 
 
 def _say_unmatched(config: PrepareConfig) -> None:

@@ -111,7 +111,7 @@ def create_store(path: Path, pairs: Pairs, layout: Layout) -> None:
         path, mode="w", zarr_format=3, consolidated=False, encoding=encoding
     )
     group = zarr.open_group(str(path), mode="a")
-    group.attrs["variables"] = pairs.attributes
+    group.attrs.update(pairs.owed | {"variables": pairs.attributes})
     for name, channels, shape, axes in (
         ("high", pairs.high_channels, grid.fine.shape, grid.fine.names),
         ("low", pairs.low_channels, grid.low.shape, low_names(grid.low)),

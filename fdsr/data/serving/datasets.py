@@ -122,6 +122,7 @@ class WholeFields(Dataset[WeatherBatch]):
     times: NDArray
     members = 1
     spec: FieldSpec
+    attributes: dict[str, Any]  # of the store or the source
     conditions: Conditions
 
     def __len__(self) -> int:
@@ -147,7 +148,7 @@ class FieldDataset(WholeFields):
     def __init__(self, store: PairStore, block: tuple[int, int], every: int = 1, spec: FieldSpec | None = None) -> None:
         self.store, self.steps = store, range(*block, every)
         self.times = store.times[slice(*block, every)]
-        self.spec = spec or store.spec
+        self.spec, self.attributes = spec or store.spec, dict(store.group.attrs)
         self.conditions = Conditions(self.spec, store.times)
 
     def __getitems__(self, items: Sequence[int]) -> WeatherBatch:
