@@ -64,6 +64,10 @@ def find_network(kind: Kind, name: str, settings: Mapping[str, Any]) -> type[nn.
     unknown = [key for key in settings if key not in accepted]
     if unknown:
         raise ValueError(f"{kind} {name!r} has no setting {', '.join(unknown)}; it accepts: {', '.join(accepted)}")
+    for key, value in settings.items():
+        for types, what in ((int | float, "a number"), (tuple | list, "a list")):
+            if isinstance(parameters[key].default, types) and not isinstance(value, types):
+                raise ValueError(f"{kind} {name!r}: {key} is {value!r}; it must be {what}")
     return cls
 
 

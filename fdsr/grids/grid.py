@@ -203,10 +203,11 @@ class Grid:
         return replace(self, rows=self.rows * scale, columns=self.columns * scale, units=units)
 
     def lies_on(self, other: Grid, tolerance: float) -> bool:
-        """Whether rows and columns are where those of `other` are, to a share `tolerance` of its spacing."""
+        """Whether rows and columns are where those of `other` are, to a share `tolerance` of its spacing, on whichever turn."""
         if self.shape != other.shape or self.units != other.units:
             return False
-        pairs = ((self.rows, other.rows), (self.columns, other.columns))
+        turn = 360.0 * round((other.columns[0] - self.columns[0]) / 360.0) if self.spherical else 0.0
+        pairs = ((self.rows, other.rows), (self.columns + turn, other.columns))
         return all(bool((np.abs(have - want) <= tolerance * mean_step(want)).all()) for have, want in pairs)
 
     def differences(self, other: Grid, tolerance: float = 1e-5) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.place import require_inside
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import FirstStage
@@ -80,6 +80,7 @@ class DownscalingModule(L.LightningModule):
     def __init__(self, target: TargetName = "residual", members: int = 1, seed: int = 0) -> None:
         super().__init__()
         self._record_arguments()
+        require_at_least(1, "model.", members=members)
         self.target, self.members, self.seed = target, members, seed
         self._codec: Codec | None = None
         self._home: tuple[Any, FirstStage | None] = (None, None)

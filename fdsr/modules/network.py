@@ -64,7 +64,7 @@ class NetworkModule(DownscalingModule):
         self.tile, self.conserve = tile, conserve
         self.backbone, self.backbone_args = backbone, dict(backbone_args or {})
         self.check_networks()
-        require_at_least(0, "model.", lr=lr, weight_decay=weight_decay)
+        require_at_least(0, "model.", lr=lr, weight_decay=weight_decay, warmup_steps=warmup_steps)
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
         self.warmup_steps, self.final_lr_fraction = warmup_steps, final_lr_fraction
         self._validated: dict[str, Tensor] = {}  # name → (Σ value, samples) of the validation under way

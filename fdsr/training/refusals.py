@@ -10,9 +10,10 @@ from typing import Any
 
 import jsonargparse
 import torch
+import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from fdsr.errors import FdsrError, require_at_least
+from fdsr.errors import FdsrError, one_line, require_at_least
 from fdsr.parser_words import parser_reason
 
 # whose code refuses settings: what it raises is meant for a user, and says which setting
@@ -68,6 +69,11 @@ def require_trainer(settings: Any) -> None:
     """Settings that Lightning takes and then divides by, or cannot use with the loaders that are here."""
     divisors = ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps")
     require_at_least(1, "configuration: trainer.", **{name: settings.get(name) for name in divisors})
+    require_at_least(0, "configuration: trainer.", gradient_clip_val=settings.get("gradient_clip_val"))
+    if settings.get("val_check_interval") == 0:
+        raise FdsrError(
+            "configuration: trainer.val_check_interval is 0; switch validation off by trainer.limit_val_batches 0"
+        )
     if str(settings.get("precision")) in ("bf16-true", "16-true"):
         raise FdsrError(
             f"configuration: trainer.precision {settings.precision} would round weights, tables and scores; use bf16-mixed"
@@ -101,9 +107,33 @@ _OTHER_FORMATS = (
 
 
 def require_files(arguments: list[str]) -> None:
-    """A missing configuration deserves a better word than a parser's."""
+    """A configuration that is missing, or is none, deserves a better word than a parser's."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, rest = flag.partition("=")
-        path = rest if equals else value
-        if name in ("--config", "-c") and not Path(path).is_file():
-            raise FdsrError(f"configuration '{path}' does not exist; see the folder experiments/")
+        if name in ("--config", "-c"):
+            _require_settings(rest if equals else value)
+
+
+def _require_settings(path: str) -> None:
+    if not Path(path).is_file():
+        raise FdsrError(f"configuration '{path}' does not exist; see the folder experiments/")
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _OnceLoader)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise FdsrError(f"configuration '{path}' is no YAML that can be read: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise FdsrError(
+            f"configuration '{path}' holds no settings, which are written as name: value; see the folder experiments/"
+        )
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses what YAML's own readers pass over: of a setting that stands twice they take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), ""):
+            raise yaml.YAMLError(
+                f"'{twice}' stands twice in line {node.start_mark.line + 1} and below; leave one of them out"
+            )
+        return super().construct_mapping(node, deep)

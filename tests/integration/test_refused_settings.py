@@ -9,7 +9,9 @@ import pytest
 import torch
 import yaml
 
+from fdsr.errors import FdsrError
 from fdsr.modules.network import NetworkModule
+from fdsr.training.refusals import require_files, require_output
 
 Refused = Callable[..., str]
 Configure = Callable[..., Path]
@@ -57,6 +59,15 @@ BY_LIGHTNING_AND_TORCH = [
     ("--trainer.max_time=5", "`Timer(duration='5')` is not a valid duration"),
     ("--seed_everything=-1", "seed_everything: -1 is not in bounds"),
     ("--data.init_args.batch_size=0", "data.batch_size is 0; it must be at least 1"),
+    ("--trainer.val_check_interval=0", "trainer.val_check_interval is 0; switch validation off by"),
+    ("--trainer.gradient_clip_val=-1", "trainer.gradient_clip_val is -1; it must be at least 0"),
+    ("--data.init_args.cached_steps=0", "data.cached_steps is 0; it must be at least 1"),
+    ("--data.init_args.prefetch=-1", "data.prefetch is -1; it must be at least 0"),
+    ("--model.init_args.members=0", "model.members is 0; it must be at least 1"),
+    (
+        "--model.init_args.backbone_args={width: x}",
+        "model.backbone: backbone 'unet': width is 'x'; it must be a number",
+    ),
     ("--model.init_args.lr=-1", "model.lr is -1.0; it must be at least 0"),
 ]
 
@@ -109,3 +120,27 @@ def test_time_alone_may_limit_a_training(program: Callable[..., int], configure:
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     lr = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["lr"]
     assert checkpoint["global_step"] > 3 and checkpoint["lr_schedulers"][0]["_last_lr"] == [lr]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x89HDF\r\n\x1a\n", "is no YAML that can be read: 'utf-8' codec"),
+        (b"model:\t- [", "is no YAML that can be read: .*line 1"),
+        (b"- 1", "holds no settings"),
+        (b"", "holds no settings"),
+        (b"trainer:\n  max_steps: 3\n  max_steps: 4\n", "'max_steps' stands twice in line 2 and below"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "c.yaml").write_bytes(content)
+    with pytest.raises(FdsrError, match=f"configuration '.*c.yaml' .*{words}") as refused:
+        require_files(["fit", "--config", str(tmp_path / "c.yaml")])
+    assert "\n" not in str(refused.value)
+
+
+def test_outputs_of_other_formats() -> None:
+    with pytest.raises(FdsrError, match=r"written as Zarr \(\.zarr\) or NetCDF \(\.nc\), not as \.grib"):
+        require_output("fine.grib")
+    for name in ("fine.nc", "fine.zarr", "fine_0.25", None):
+        require_output(name)

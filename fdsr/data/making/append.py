@@ -72,6 +72,10 @@ def append(
     pairs = plan_pairs(config, {name: about.get("units") for name, about in attributes["variables"].items()})
     _same_grid(pairs, target, source)
     old, encoding = _old_times(target)
+    if pairs.times.dtype.kind != old.dtype.kind:
+        raise FdsrError(
+            f"'{source}' and '{target}' do not both have dates; give the times of both the same kind of axis"
+        )
     new = np.flatnonzero(pairs.times > old[-1])
     if new.size == 0:
         raise FdsrError(f"'{source}' has no time after {old[-1]}, the last of '{target}'; there is nothing to append")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,9 +55,7 @@ def prepare(
     Raises FdsrError if the target exists, the source lacks something or cannot be reached, the grid does not divide, or
     the data hold a missing value that the policy refuses.
     """
-    target = Path(target).expanduser()
-    if "://" in str(target):
-        raise FdsrError(f"target '{target}' is a URL; prepare a local store, then copy it")
+    target = store_folder(target)
     if target.exists():
         raise TargetExistsError(
             f"target '{target}' exists already; remove it (it is never overwritten) or name another"
@@ -178,6 +177,16 @@ def finish(
         filled[name] = max(filled.get(name, 0), int(count))
     present = progress.sums.present if config.missing == "mask" else None
     finish_store(partial.store, config, pairs.grid, blocks, statistics, local, filled, layout, present)
+
+
+def store_folder(target: str | Path) -> Path:
+    """The folder of a store to be made. Raises FdsrError for what is none: a URL, nothing, the name of another kind of file."""
+    path = Path(target).expanduser()
+    if re.match(r"[A-Za-z0-9]{2,}:/", str(target)):  # a path has one slash left of two
+        raise FdsrError(f"target '{target}' is a URL; prepare a local store, then copy it")
+    if not str(target).strip() or path.suffix.lower() in (".nc", ".nc4", ".grib", ".grb", ".h5", ".hdf5"):
+        raise FdsrError(f"target '{target}' is no name for a store, which is a folder of Zarr; call it NAME.zarr")
+    return path
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from zarr.codecs import BloscCodec
 
 from fdsr.data.making.partial import PartialStore
-from fdsr.data.making.prepare import write_errors_in_one_line
+from fdsr.data.making.prepare import store_folder, write_errors_in_one_line
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
 from fdsr.grids.cells import EARTH_RADIUS_KM, FloatArray
@@ -79,7 +79,7 @@ def synthesise(config: SynthesisConfig, target: str | Path, device: str | None =
 
     Raises FdsrError if the target exists or cannot be written.
     """
-    target = Path(target)
+    target = store_folder(target)
     if target.exists():
         raise FdsrError(f"target '{target}' exists already; remove it or choose another (it is never overwritten)")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

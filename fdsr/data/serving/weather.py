@@ -108,8 +108,11 @@ class WeatherDataModule(ResumableDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         if store is None and source is None and low is None:
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
-        require_at_least(0, "data.", context=context)
-        require_at_least(1, "data.", evaluate_every=evaluate_every, batch_size=batch_size)
+        require_at_least(0, "data.", context=context, prefetch=prefetch, num_workers=num_workers)
+        require_at_least(
+            1, "data.", evaluate_every=evaluate_every, batch_size=batch_size, patches_per_step=patches_per_step,
+            cached_steps=cached_steps, reader_threads=reader_threads,
+        )  # fmt: skip
         require_choice(reader, ReaderName, "reader")
         self.low, self.patch, self.batch_size, self.shift = low, patch, batch_size, shift
         self.roll, self.flips, self.patches_per_step = roll, require_flips(flips), patches_per_step

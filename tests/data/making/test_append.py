@@ -61,6 +61,12 @@ def test_new_times_are_added_and_old_ones_stay(tmp_path: Path, years: tuple[xr.D
     assert "in no split  15" in check_store(target)
 
 
+def test_times_without_dates_are_refused(tmp_path: Path, years: tuple[xr.Dataset, str, Path]) -> None:
+    undated = years[0].assign_coords(time=np.arange(30))
+    with pytest.raises(FdsrError, match="do not both have dates"):
+        append(years[2], write_source(undated, tmp_path / "undated.zarr"))
+
+
 @pytest.mark.parametrize("at", range(5))
 def test_interrupted_while_moving_in(
     tmp_path: Path, years: tuple[xr.Dataset, str, Path], monkeypatch: pytest.MonkeyPatch, at: int

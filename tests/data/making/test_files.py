@@ -212,3 +212,52 @@ def _one_lead_time(two: xr.Dataset, ds: xr.Dataset, settings: dict[str, object],
     )
     np.testing.assert_array_equal(found.times, ds.time + np.timedelta64(12, "h"))
     np.testing.assert_array_equal(found.group["high"][:, 0], ds.t2m + 1)  # type: ignore[index]
+
+
+def test_files_of_a_glob_that_cannot_be_joined(tmp_path: Path, ds: xr.Dataset) -> None:
+    first, last = ds.isel(time=slice(0, 3)), ds.isel(time=slice(3, None))
+    for second, words in (
+        (last.assign_coords(time=np.arange(last.sizes["time"])), "'0.nc' and '1.nc' do not both have dates"),
+        (None, "'t2m' has other values of 'number' in '0.nc' than in '1.nc'"),
+    ):
+        one, two = (first, second) if second is not None else (first.expand_dims(number=[i]) for i in (0, 1))
+        one.to_netcdf(tmp_path / "0.nc")
+        two.to_netcdf(tmp_path / "1.nc")
+        with pytest.raises(FdsrError, match=words):
+            open_source(str(tmp_path / "?.nc"), None, parse_channels(["t2m"]))
+
+
+def test_a_glob_on_two_turns_of_longitude_with_a_file_of_something_else(
+    tmp_path: Path, ds: xr.Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    ds.isel(time=slice(0, 3)).to_netcdf(tmp_path / "0.nc")
+    later = ds.isel(time=slice(3, None))
+    later.assign_coords(longitude=later.longitude - 360).to_netcdf(tmp_path / "1.nc")
+    xr.Dataset({"x": 1}).to_netcdf(tmp_path / "2.nc")
+    found = open_source(str(tmp_path / "?.nc"), None, parse_channels(["t2m"]))
+    np.testing.assert_array_equal(found.column, ds.longitude)
+    np.testing.assert_array_equal(found.t2m, ds.t2m)
+    assert "1 files hold none of the variables and are passed over" in caplog.text and "2.nc" in caplog.text
+
+
+def test_what_cannot_be_read_says_so(tmp_path: Path, ds: xr.Dataset) -> None:
+    ds.to_netcdf(tmp_path / "whole.nc", engine="scipy")
+    whole = (tmp_path / "whole.nc").read_bytes()
+    (tmp_path / "cut.nc").write_bytes(whole[:-2000])
+    (tmp_path / "link.nc").symlink_to(tmp_path / "nowhere.nc")
+    for name, words in (
+        ("cut.nc", "it seems to be cut short"),
+        ("link*.nc", "cannot be read: No such file"),
+        ("", "does not exist"),
+    ):
+        with pytest.raises(FdsrError, match=words):
+            open_source(str(tmp_path / name) if name else "")
+
+
+@pytest.mark.parametrize("target", ["s3://bucket/p.zarr", "pairs.nc", " "])
+def test_targets_that_are_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given in (target, Path(target)):
+        with pytest.raises(FdsrError, match=r"is a URL|no name for a store"):
+            prepare(pair_config("s.nc"), given)
+    assert not list(tmp_path.iterdir())

@@ -339,7 +339,7 @@ def test_credentials_are_written_nowhere(tmp_path: Path, source_data: xr.Dataset
 def test_a_url_that_leads_nowhere(tmp_path: Path) -> None:
     for place, words in (
         ("memory://sources/none.zarr", "does not exist"),
-        ("no-such-protocol://bucket/a.zarr", "Python package for its protocol"),
+        ("no-such-protocol://bucket/a.zarr", "protocol that no installed package knows"),
         ("http://127.0.0.1:9/a.zarr", "cannot be reached|Python package"),
     ):
         with pytest.raises(FdsrError, match=words) as caught:

@@ -42,6 +42,8 @@ _UNKNOWN = Kind("of no kind that is known", (), "NetCDF, HDF5, GRIB and Zarr are
 
 def local_places(path: str) -> list[str]:
     """The files and folders that a path or pattern means, sorted; `~` is the home directory, and `[1]` may be meant so."""
+    if not path.strip():
+        return []
     home = str(Path(path).expanduser())
     if Path(home).exists():
         return [home]
@@ -62,8 +64,13 @@ def kind_of(file: str) -> Kind:
 
 
 def _by_beginning(file: str) -> Kind:
-    with Path(file).open("rb") as opened:
-        head = opened.read(512)
+    try:
+        with Path(file).open("rb") as opened:
+            head = opened.read(512)
+    except OSError as error:  # no permission, or a link to nothing
+        raise FdsrError(
+            f"source '{file}' cannot be read: {error.strerror}; check its permissions and what it links to"
+        ) from error
     if not head:
         return Kind("empty", (), "fetch it again")
     text = head.lstrip().lower()

@@ -29,6 +29,11 @@ class Part:
     def name(self) -> str:
         return Path(self.label).name
 
+    @property
+    def file(self) -> str:
+        """The file, whichever messages of it."""
+        return self.label.partition(" (")[0]
+
 
 def joined(parts: Sequence[Part], where: str) -> xr.Dataset:
     """Normalised parts as one dataset: each variable is joined along time, and all have the times that all of them hold.
@@ -99,6 +104,15 @@ def _along_time(parts: Sequence[Part], names: list[str]) -> xr.Dataset:
         (first, dims), *others = shapes.items()
         if different := next((other for other, d in others if set(d) != set(dims)), None):
             raise FdsrError(f"'{name}' has the axes {dims} in '{first}' and others in '{different}'; {_SPLIT}")
+    begin = parts[0]
+    for part in parts[1:]:
+        if part.data.time.dtype.kind != begin.data.time.dtype.kind:
+            raise FdsrError(f"'{begin.name}' and '{part.name}' do not both have dates; leave one of them out")
+        for axis in (str(d) for n in names for d in part.data[n].dims if d not in ("time", "row", "column")):
+            if not part.data[axis].equals(begin.data[axis]):
+                raise FdsrError(
+                    f"'{names[0]}' has other values of '{axis}' in '{begin.name}' than in '{part.name}'; {_SPLIT}"
+                )
     ds = xr.concat(
         [part.data[names] for part in parts], "time", data_vars="minimal", coords="minimal", compat="override", join="exact",
         combine_attrs="override",

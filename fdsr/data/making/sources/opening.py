@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
+from scipy.io import netcdf_file
 from zarr.storage import ZipStore
 
 from fdsr.data.making.sources.channels import Channel, require_variables, variables_of
@@ -113,6 +115,14 @@ def _needed(parts: Sequence[Part], channels: Sequence[Channel], where: str) -> l
         mappings = [n for n, v in part.data.data_vars.items() if "grid_mapping_name" in v.attrs]
         if own:
             found.append(Part(part.label, part.data[[*own, *(n for n in mappings if n not in own)]]))
+    taken = {part.file for part in found}
+    if passed := list(dict.fromkeys(part.file for part in parts if part.file not in taken)):
+        log.warning(
+            "'%s': %d files hold none of the variables and are passed over, the first '%s'",
+            where,
+            len(passed),
+            passed[0],
+        )
     return found
 
 
@@ -204,12 +214,26 @@ def _open_zarr(path: str | ZipStore, options: dict[str, Any] | None = None) -> x
 
 def _open_netcdf(file: str) -> xr.Dataset:
     """The variables of a file, or of its one group that has any."""
+    _require_whole(file)
     ds = xr.open_dataset(file)
     if ds.data_vars:
         return ds
     groups = {name: group for name, group in xr.open_groups(file).items() if group.data_vars}
     first = min(groups, key=lambda name: name.count("/"), default=None)
     return ds if first is None else groups[first]
+
+
+def _require_whole(file: str) -> None:
+    """Raise FdsrError for a file of NetCDF's classic formats that is cut short: its library makes zeros of what is not there."""
+    with Path(file).open("rb") as opened:
+        if opened.read(4) not in (b"CDF\x01", b"CDF\x02"):
+            return
+    try:
+        netcdf_file(file, "r", mmap=True).close()
+    except ValueError as error:  # a variable reaches beyond the end of the file
+        raise FdsrError(
+            f"source '{file}' cannot be opened as NetCDF: it seems to be cut short; fetch it again"
+        ) from error
 
 
 def _open_grib(label: str, file: str) -> list[Part]:

@@ -75,7 +75,8 @@ def first_line(error: BaseException) -> str:
 
 # looked for in the types and messages of the whole chain of causes, first match wins: words → meaning
 _MEANINGS = {
-    "s3fs|gcsfs|adlfs|no module named|importerror|protocol not known": (
+    "protocol not known": "has a protocol that no installed package knows; s3://, gs:// and https:// are usual",
+    "s3fs|gcsfs|adlfs|no module named|importerror": (
         "needs a Python package for its protocol: pip install s3fs (s3://), gcsfs (gs://) or aiohttp (https://)"
     ),
     "nocredentials|unable to locate credentials|permissionerror|forbidden|access ?denied|unauthorized|invalidaccesskeyid|"
