@@ -28,6 +28,9 @@ from fdsr.errors import FdsrError
 
 # what one evaluation of a network may take, in bytes: of fields that take more `auto` makes tiles
 BUDGET = 2**30
+# what several fields or tiles evaluated together may take on a CPU: allocators give larger tensors back at once, and to have
+# their pages anew costs a quarter of the time
+TOGETHER = 2**27
 # fields of no more points are never cut by `auto`, and not even weighed
 SMALL = 128 * 128
 # margin in points where no margin makes tiles exact: see the page on tiles
@@ -112,6 +115,19 @@ class Plan:
         """Position of each tile among the cuts of rows and of columns."""
         return product(range(len(self.rows.starts)), range(len(self.columns.starts)))
 
+    def in_turn(self, network: nn.Module, x: Tensor, t: Any, latent: dict[str, Any]) -> Tensor:
+        """The network's output on whole fields x (N, C, H, W), as many at once as there is room for."""
+        if len(x) <= self.at_once:
+            return network(x, t, wrap=self.wrap, **latent)
+        return torch.cat(
+            [
+                network(
+                    x[part], _of(t, part), wrap=self.wrap, **{name: _of(value, part) for name, value in latent.items()}
+                )
+                for part in torch.arange(len(x), device=x.device).split(self.at_once)
+            ]
+        )
+
     def __call__(self, network: nn.Module, x: Tensor, t: Any, latent: dict[str, Any]) -> Tensor:
         """The network's output on x (N, C, H, W), padded already, in float32."""
         places = list(product(self.tiles(), range(len(x))))
@@ -176,8 +192,8 @@ class Tiler:
         if (height, width, wrap) not in plans:
             plans[height, width, wrap] = self._choose(network, x, t, wrap, latent)
         plan = plans[height, width, wrap]
-        if plan.whole and len(x) <= plan.at_once:
-            return network(x, t, wrap=wrap, **latent)
+        if plan.whole:
+            return plan.in_turn(network, x, t, latent)
         padded, left = pad_to_multiple(x, stride_of(network), wrap=wrap)
         return crop(plan(network, padded, t, latent), height, width, left)
 
@@ -190,7 +206,7 @@ class Tiler:
         shape = (padded.shape[-2], padded.shape[-1])
         if self._core is None and shape[0] * shape[1] <= points:
             rows, columns = (Axis((0,), n, torch.ones(1, n)) for n in shape)
-            return Plan(rows, columns, wrap, room // (shape[0] * shape[1]))
+            return Plan(rows, columns, wrap, max(1, room // (shape[0] * shape[1])))
         field, stride = receptive_field(network, *example, **named), stride_of(network)
         exact = field is not None and not depends_on_extent(network)
         margins = field if field is not None and exact else (MARGIN, MARGIN)
@@ -234,7 +250,7 @@ def departure(
 def _room(device: torch.device) -> int:
     """Bytes that one evaluation of several fields or tiles may take: on a GPU half of what is free."""
     if device.type != "cuda":
-        return BUDGET
+        return TOGETHER
     return max(BUDGET, torch.cuda.mem_get_info(device)[0] // 2)
 
 

@@ -137,10 +137,11 @@ def test_auto_leaves_alone_what_fits_and_keeps_within_the_budget(monkeypatch: py
         assert torch.equal(Tiler("off")(made, x, T), whole)
         # room for one field but not for two: one after the other, uncut
         each = bytes_per_point(made, x[:1], T)
-        monkeypatch.setattr(tiling, "BUDGET", int(1.2 * each * 256 * 384))
+        monkeypatch.setattr(tiling, "TOGETHER", int(1.2 * each * 256 * 384))
         torch.testing.assert_close(Tiler("auto", said.append)(made, x, T), whole, rtol=1e-5, atol=1e-5)
         assert not said
-        monkeypatch.setattr(tiling, "BUDGET", int(0.4 * each * 256 * 384))
+        for limit in ("BUDGET", "TOGETHER"):
+            monkeypatch.setattr(tiling, limit, int(0.4 * each * 256 * 384))
         sizes: list[int] = []
         handle = made.register_forward_pre_hook(lambda _, given: sizes.append(given[0][:, 0].numel()))
         tiled = Tiler("auto", said.append)(made, x, T)
@@ -150,7 +151,7 @@ def test_auto_leaves_alone_what_fits_and_keeps_within_the_budget(monkeypatch: py
 
 
 def test_the_memory_of_a_network_is_what_lives_at_once() -> None:
-    """Of two convolutions and a sum: the input's copy, both outputs; of a chain the longest-lived pair."""
+    """Of a chain what it is given, and two links."""
 
     class Chain(nn.Module):
         stride = 4
@@ -160,7 +161,7 @@ def test_the_memory_of_a_network_is_what_lives_at_once() -> None:
                 x = x + 1
             return x
 
-    assert bytes_per_point(Chain(), field(4, 4), T) == pytest.approx(3 * 4 * CHANNELS)  # given, old and new
+    assert bytes_per_point(Chain(), field(4, 4), T) == pytest.approx(3 * 4 * CHANNELS)
 
 
 def test_the_cheapest_tiles_are_strips_of_whole_circles_where_they_fit() -> None:
