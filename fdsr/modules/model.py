@@ -50,11 +50,11 @@ class Model:
 
     def downscale(
         self,
-        ds: Source,
+        ds: Source | Path,
         members: int = 8,
         seed: int = 0,
         steps: int | None = None,
-        static: Source | None = None,
+        static: Source | Path | None = None,
         output: str | Path | None = None,
         *,
         variables: Sequence[str] = (),
@@ -95,8 +95,9 @@ class Model:
         Raises FdsrError where the fields are of another kind than the model's, or lack what it needs.
         """
         require_at_least(1, "", members=members, steps=steps)
+        ds, given = _source(ds, "ds"), None if static is None else _source(static, "static")
         module, home = self.module, self.module.home
-        asked = Asked(parse_channels(variables), View(axes or {}, select or {}), static, region, any_spacing)
+        asked = Asked(parse_channels(variables), View(axes or {}, select or {}), given, region, any_spacing)
         found = CoarseDataset(ds, home, asked)
         with self._set(steps=steps, tile=tile, conserve=conserve, members=members), torch.inference_mode():
             members = module.ensemble_size
@@ -167,6 +168,14 @@ class Model:
         finally:
             for name, value in before.items():
                 setattr(module, name, value)
+
+
+def _source(given: Source | Path, what: str) -> Source:
+    """A dataset, or a path as text. Raises FdsrError for anything else."""
+    if isinstance(given, xr.Dataset | str | Path):
+        return given if isinstance(given, xr.Dataset) else str(given)
+    mend = "; make it one: .to_dataset()" if isinstance(given, xr.DataArray) else ""
+    raise FdsrError(f"{what} is a {type(given).__name__}, not an xarray.Dataset or a path{mend}")
 
 
 def load(path: str | Path, device: str | torch.device | None = None) -> Model:

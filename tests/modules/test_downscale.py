@@ -193,6 +193,10 @@ def test_bad_input_in_one_line(model: Model, build: Build, coarse: xr.Dataset, s
         with pytest.raises(FdsrError, match=words) as no:
             model.downscale(ds)
         assert "\n" not in str(no.value)
+    with pytest.raises(
+        FdsrError, match=r"ds is a DataArray, not an xarray.Dataset or a path; make it one: \.to_dataset"
+    ):
+        model.downscale(coarse.t2m)  # type: ignore[arg-type]
     plain = Model(build("RegressionModule"), "cpu")
     with pytest.raises(FdsrError, match="RegressionModule has no number of steps to choose"):
         plain.downscale(coarse, steps=3)
