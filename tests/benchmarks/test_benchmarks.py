@@ -13,6 +13,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+import bench_inference
 import bench_networks
 import bench_sampling
 import bench_scaling
@@ -68,3 +69,20 @@ def test_samplers_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert times["ddgan", "4"] == 1 and min(times.values()) == 1 and len(times) >= 3
         assert {row["T"] for row in rows if row["study"] == study} == {"4", "1000"}
         assert all(float(row["least"]) <= float(row["times_ddgan"]) <= float(row["most"]) for row in rows)
+
+
+@pytest.mark.slow
+def test_inference_is_timed_and_a_globe_drawn_in_tiles(
+    tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("diffusers")
+    monkeypatch.setenv("FDSR_CACHE", str(world / "cache"))
+    few = ["--output", str(tmp_path), "--members", "1", "--steps", "1"]
+    bench_inference.main([*few, "--rounds", "1"])
+    rows = {row["what"]: row for row in csv.DictReader((tmp_path / "inference.csv").open())}
+    cost = {what: float(row["member_gflop"]) for what, row in rows.items()}
+    assert cost["diffusers"] == pytest.approx(cost["fdsr"], rel=0.1)
+    assert cost["fdsr, tiles of 128²"] > cost["fdsr"] == cost["plain loop"] and float(rows["fdsr"]["times_fdsr"]) == 1
+    bench_inference.main([*few, "--globe", "--size", "96", "192", "--tile", "48x48+8"])
+    (row,) = csv.DictReader((tmp_path / "globe.csv").open())
+    assert "96 × 192 points in 2 × 4 tiles" in row["tiles"] and float(row["megabytes"]) > 0
