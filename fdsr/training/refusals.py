@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,7 +84,9 @@ def require_trainer(settings: Any) -> None:
 
 
 def require_output(path: str | None) -> None:
-    """Raise FdsrError for a name that says a format which predictions are not written in."""
+    """Raise FdsrError for a name that says a format which predictions are not written in, or another machine."""
+    if path and re.match(r"[A-Za-z0-9]{2,}:/", path):
+        raise FdsrError(f"--output '{path}' is a URL; write a store here, then copy it")
     if path and (suffix := Path(path).suffix.lower()) in _OTHER_FORMATS:
         raise FdsrError(f"--output '{path}': predictions are written as Zarr (.zarr) or NetCDF (.nc), not as {suffix}")
 

@@ -23,7 +23,7 @@ def run(verb: str, arguments: list[str]) -> None:
     Raises FdsrError for whatever the user can mend, KeyboardInterrupt after Ctrl-C, and SystemExit(143) after SIGTERM.
     """
     silence_advice()
-    argv = [verb, *_written_out(arguments)]
+    argv = [verb, *_files_first(_written_out(arguments))]
     require_files(argv)
     # a launcher of further processes starts what stands first here: a script, whoever called this one
     sys.argv = [str(Path(__file__).parents[1] / "cli.py"), *argv]
@@ -41,9 +41,19 @@ def _written_out(arguments: list[str]) -> list[str]:
         flag, equals, value = argument.partition("=")
         bare = argument in _FLAGS and following.startswith("--")
         if out and out[-1] == _ALIASES["--region"]:  # -30,60,… is no flag
-            out[-1] += f"=[{argument}]"
+            out[-1] += f"=[{argument.strip('[]')}]"
         elif flag == "--region" and equals:
-            out.append(f"{_ALIASES[flag]}=[{value}]")
+            out.append(f"{_ALIASES[flag]}=[{value.strip('[]')}]")
         else:
             out.append(f"{argument}=true" if bare else _ALIASES.get(flag, flag) + equals + value)
     return out
+
+
+def _files_first(arguments: list[str]) -> list[str]:
+    """Configuration files in front: what else is given holds over them, wherever it stands."""
+    files: list[str] = []
+    others: list[str] = []
+    for i, argument in enumerate(arguments):
+        named = "--config" in (argument.partition("=")[0], *arguments[max(i - 1, 0) : i])
+        (files if named else others).append(argument)
+    return files + others

@@ -142,5 +142,17 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, words: 
 def test_outputs_of_other_formats() -> None:
     with pytest.raises(FdsrError, match=r"written as Zarr \(\.zarr\) or NetCDF \(\.nc\), not as \.grib"):
         require_output("fine.grib")
+    with pytest.raises(FdsrError, match=r"'s3://bucket/fine\.zarr' is a URL"):
+        require_output("s3://bucket/fine.zarr")
     for name in ("fine.nc", "fine.zarr", "fine_0.25", None):
         require_output(name)
+
+
+def test_settings_hold_over_files_wherever_they_stand(refused: Refused, configure: Configure, tmp_path: Path) -> None:
+    config = configure(trainer__max_steps=1)
+    for arguments in (("--trainer.max_steps=-7", "--config", config), (f"--config={config}", "--trainer.max_steps=-7")):
+        assert "You passed in -7" in refused("fit", *arguments, "--run", tmp_path / "run")
+    # of data whose class the file says
+    assert "data.batch_size is 0" in refused(
+        "fit", "--data.init_args.batch_size=0", "--config", config, "--run", tmp_path / "run"
+    )
