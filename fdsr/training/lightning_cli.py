@@ -88,7 +88,7 @@ class FdsrCLI(LightningCLI):
 
     @property
     def _values(self) -> Any:
-        return self.config[self.subcommand]
+        return self.config[self.subcommand] if self.subcommand else self.config  # bench-data runs none
 
     @property
     def run_folder(self) -> RunFolder:
