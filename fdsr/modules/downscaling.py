@@ -189,14 +189,25 @@ class DownscalingModule(L.LightningModule):
 
     def configure_model(self) -> None:
         if self.attached:
-            data = self._datamodule()
-            if self.trainer.state.fn != "fit" and isinstance(self.home, FieldSpec) and hasattr(data, "serve"):
-                self.move_to(data.serve(self.home))
+            self._require_kind(self._datamodule())
         else:
             # Lightning would have every new tensor on the device it trains on, where tables are not yet, and where seeds draw
             # other weights
             with torch.device("cpu"):
                 self.attach(self.trainer.datamodule.spec)  # type: ignore[attr-defined]
+
+    def _require_kind(self, data: Any) -> None:
+        """Go where the data of a test or prediction are. Raises FdsrError where they are of another kind."""
+        if self.trainer.state.fn == "fit":
+            return
+        if isinstance(self.home, FieldSpec) and hasattr(data, "serve"):
+            self.move_to(data.serve(self.home))
+            return
+        if not hasattr(data, "spec"):
+            return
+        if kind_of(self.home) != kind_of(data.spec):
+            raise FdsrError(f"the checkpoint was trained on {kind_of(self.home)}, the data are {kind_of(data.spec)}")
+        self.home.require_same(data.spec, getattr(data, "path", None) or "data")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         home, stage = self._home

@@ -241,6 +241,8 @@ def test_trains_tests_and_loads(quiet_trainer: MakeTrainer, tmp_path: Path, time
         quiet_trainer(max_steps=4).fit(
             DDPMModule(backbone_args=TINY_UNET), datamodule=other, ckpt_path=tmp_path / "a.ckpt", weights_only=True
         )
+    with pytest.raises(FdsrError, match="padded 8 against 16"):
+        quiet_trainer().test(load_module(tmp_path / "a.ckpt"), datamodule=other, verbose=False)
 
 
 @pytest.mark.slow
