@@ -48,6 +48,7 @@ bench: install ## speed beside other libraries, of the methods, ranks and memory
 	@$(BIN)/python tests/benchmarks/bench_networks.py --profile
 	@$(BIN)/python tests/benchmarks/bench_methods.py
 	@$(BIN)/python tests/benchmarks/bench_sampling.py
+	@$(BIN)/python tests/benchmarks/bench_inference.py
 	@$(BIN)/python tests/benchmarks/bench_scaling.py
 
 bench-data: install ## measure how fast batches come from a store, by ours and other readers

@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from fdsr.backbones.cuts import Axis, cheapest, cut
 from fdsr.backbones.extent import bytes_per_point, depends_on_extent, receptive_field, stride_of
 from fdsr.backbones.padding import crop, pad_to_multiple
 from fdsr.errors import FdsrError
@@ -35,66 +36,6 @@ TOGETHER = 2**27
 SMALL = 128 * 128
 # margin in points where no margin makes tiles exact: see the page on tiles
 MARGIN = 32
-RAMP = 16  # points over which the weight passes from one tile to the next
-
-
-@dataclass(frozen=True)
-class Axis:
-    """The cuts of an axis: where each tile starts, how long all of them are, and what weight their points have (n, size)."""
-
-    starts: tuple[int, ...]
-    size: int
-    weights: Tensor
-
-    @property
-    def whole(self) -> bool:
-        """Whether the axis is not cut at all."""
-        return len(self.starts) == 1
-
-    @property
-    def evaluated(self) -> int:
-        """Points of all tiles together."""
-        return len(self.starts) * self.size
-
-
-def cut(length: int, core: int, margin: int, stride: int, circle: bool) -> Axis:
-    """Cuts of `length` points, a multiple of `stride`, into the fewest tiles with a core of at most `core` points, or a little more.
-
-    All are equally long and start at multiples of `stride`. On a `circle` the last goes on at its beginning; otherwise the outer
-    tiles end where the axis does, with full weight up to there.
-    """
-    reach = _up(2 * margin + RAMP, stride)
-    free = length if circle else length - reach  # that must be covered by cores
-    n = max(1, -(-free // _up(core, stride)))
-    size = _up(-(-free // n), stride) + reach
-    if n == 1 or size >= length:
-        return Axis((0,), length, torch.ones(1, length))
-    last = length - length // n if circle else length - size
-    starts = tuple(i * last // (n - 1) // stride * stride for i in range(n))
-    point = torch.arange(size) + 0.5
-    rise = _smooth((point - margin) / RAMP)
-    weights = torch.stack(
-        [
-            (rise if circle or start > 0 else torch.ones(size))
-            * (rise.flip(0) if circle or start + size < length else torch.ones(size))
-            for start in starts
-        ]
-    )
-    total = torch.zeros(length)
-    places = [(start + torch.arange(size)) % length for start in starts]
-    for place, weight in zip(places, weights, strict=True):
-        total.index_add_(0, place, weight)
-    return Axis(starts, size, torch.stack([w / total[p] for p, w in zip(places, weights, strict=True)]))
-
-
-def _up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
-
-
-def _smooth(u: Tensor) -> Tensor:
-    """From 0 at u ≤ 0 to 1 at u ≥ 1, with f(u) + f(1 − u) = 1."""
-    u = u.clamp(0, 1)
-    return u.square() * (3 - 2 * u)
 
 
 @dataclass(frozen=True)
@@ -221,21 +162,6 @@ class Tiler:
         if not plan.whole:
             self.tell(_said(plan, (x.shape[-2], x.shape[-1]), field, margins, depends_on_extent(network)))
         return plan
-
-
-def cheapest(
-    shape: tuple[int, int], margins: tuple[int, int], stride: int, wrap: bool, points: int
-) -> tuple[Axis, Axis]:
-    """Of the cuts into tiles of at most so many points those that evaluate fewest in all; the smallest tiles where none are."""
-    rows, columns = (
-        [cut(n, -(-n // parts), margin, stride, circle) for parts in range(1, 2 + n // max(2 * margin, 64))]
-        for n, margin, circle in zip(shape, margins, (False, wrap), strict=True)
-    )
-    pairs = list(product(rows, columns))
-    fitting = [(r, c) for r, c in pairs if r.size * c.size <= points]
-    if not fitting:
-        return min(pairs, key=lambda pair: pair[0].size * pair[1].size)
-    return min(fitting, key=lambda pair: pair[0].evaluated * pair[1].evaluated)
 
 
 def departure(

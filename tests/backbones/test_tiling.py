@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fdsr.backbones import Tiler, build_backbone, tiling
+from fdsr.backbones.cuts import cheapest, cut
 from fdsr.backbones.extent import bytes_per_point, depends_on_extent, receptive_field
-from fdsr.backbones.tiling import cheapest, cut, departure
+from fdsr.backbones.tiling import departure
 from fdsr.diffusion import Ancestral, GaussianDiffusion, vp_schedule
 from fdsr.errors import FdsrError
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -105,3 +107,21 @@ def test_half_precision_is_the_networks_alone(
     weights = torch.from_numpy(module.spec.grid.row_areas).float()
     blocks = [(m * weights[:, None]).unflatten(-2, (-1, 4)).sum(-2) for m in means]
     assert float(((blocks[0] - blocks[1]) / weights.mean() / deviation).abs().max()) < 4e-4
+
+
+def test_settings_of_the_command_line(
+    program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that was trained without them is tested in tiles and conserving; a method without a network has neither."""
+    config, run = configure("RegressionModule"), ["--run", tmp_path / "run"]
+    assert program("fit", "--config", config, *run, "--trainer.max_steps", "1") == 0
+    assert program("test", "--config", config, *run, "--tile", "8x8+0", "--conserve", "end") == 0
+    with (tmp_path / "run/test_metrics.csv").open() as file:
+        departures = [float(r["value"]) for r in csv.DictReader(file) if r["metric"] == "coarse_consistency"]
+    assert departures and max(departures) < 1e-3
+    capsys.readouterr()
+    assert program("test", "--config", config, *run, "--tile", "small", "--overwrite") == 2
+    assert "tile 'small' is not understood" in capsys.readouterr().err
+    bare = configure("InterpolationModule", name="bare")
+    assert program("test", "--config", bare, "--run", tmp_path / "bare", "--tile", "8x8") == 2
+    assert "InterpolationModule has no network of its own for --tile; leave it out" in capsys.readouterr().err
