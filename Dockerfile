@@ -1,7 +1,7 @@
 # Runs fdsr on an NVIDIA GPU (or, slowly, without one):
 #
 #     docker build --tag fdsr .
-#     docker run --rm --gpus all --volume "$PWD/runs:/home/fdsr/runs" fdsr fit --config experiments/fourier_sr.yaml
+#     docker run --rm --gpus all --volume "$PWD/runs:/home/fdsr/runs" fdsr fit --config experiments/crps_sr.yaml
 #
 # The mounted folder must be writable by user 10001, or give --user.
 FROM nvidia/cuda:13.2.0-runtime-ubuntu24.04

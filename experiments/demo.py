@@ -1,68 +1,122 @@
 """The main job on the embedded sample, start to finish: every step is a command that a user could type.
 
-Run by `make demo`. A step whose result exists is skipped, so an interrupted demo goes on where it stopped.
+Run by `make demo`. Two rows of commands go side by side, a core each. A step whose result exists is skipped, so an interrupted
+demo goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from fdsr.records import RunFolder
 
 RUNS = Path("runs/demo")
-METHODS = ("bicubic", "bicubic_dressed", "regression", "fourier_sr")  # in the order of the table
-FOURIER = RunFolder(RUNS / "fourier_sr")
-LAST_WORDS = f"""ensemble: {FOURIER.prediction} (xarray.open_zarr opens it)
+# each row in order: what is dressed, and the second of two stages, begin from the regression
+ROWS = (("regression", "regression_dressed", "two_stages_sr"), ("bicubic", "crps_sr"))
+TABLE = ("bicubic", "regression_dressed", "crps_sr", "two_stages_sr")
+FIRST_STAGE, BEST = RunFolder(RUNS / "regression"), RunFolder(RUNS / "two_stages_sr")
+FIRST_WORDS = """Four ways to refine one week of ERA5 by a factor of four: bicubic interpolation; a regression dressed in noise; an ensemble
+in one pass; diffusion over the regression. Two processes train, test and predict side by side: about six minutes on two quiet cores.
+"""
+LAST_WORDS = f"""ensemble: {BEST.prediction} (xarray.open_zarr opens it)
 
 Next: look at the figure, open the page in a browser, then
   . .venv/bin/activate
-  fdsr predict --config experiments/fourier_sr_long.yaml --ckpt_path experiments/pretrained/fourier_sr_x4
+  fdsr predict --config experiments/two_stages_long.yaml --ckpt_path experiments/pretrained/two_stages_x4
                           # the last method again, with weights that were trained longer
   fdsr prepare --help     # pairs from your own data; data/preparing.md has examples
 """
 
 
-def steps() -> list[tuple[list[str], Path]]:
+def steps(method: str) -> list[tuple[list[str], Path]]:
     """(command, the file that shows it was done)."""
-    out: list[tuple[list[str], Path]] = []
-    for name in METHODS:
-        folder = RunFolder(RUNS / name)
-        common = ["--config", f"experiments/{name}.yaml", "--run", str(folder)]
-        if name != "bicubic":
-            # a fit that was cut off is continued from its last checkpoint
-            resume = ["--ckpt_path", "last"] if folder.last_checkpoint.exists() else []
-            out.append((["fit", *common, *resume], folder.fitted.path))
+    folder, out = RunFolder(RUNS / method), []
+    common = ["--config", f"experiments/{method}.yaml", "--run", str(folder)]
+    if method == "regression_dressed":
+        common += ["--model.mean", str(FIRST_STAGE.last_checkpoint)]
+    if method == "two_stages_sr":
+        common += ["--model.regression_ckpt", str(FIRST_STAGE.last_checkpoint)]
+    if method != "bicubic":
+        # a fit that was cut off is continued from its last checkpoint
+        resume = ["--ckpt_path", "last"] if folder.last_checkpoint.exists() else []
+        out.append((["fit", *common, *resume], folder.fitted.path))
+    if method in TABLE:
         out.append((["test", *common], folder.table.path))
-    # one time: the test has made the others already
-    predict = ["predict", "--config", "experiments/fourier_sr.yaml", "--run", str(FOURIER)]
-    predict += ["--output", str(FOURIER.prediction), "--trainer.limit_predict_batches", "1"]
-    out.append((predict, FOURIER.prediction))
+    if folder.path == BEST.path:  # one time: the test has made the others already
+        predict = ["predict", *common, "--output", str(folder.prediction), "--trainer.limit_predict_batches", "1"]
+        out.append((predict, folder.prediction))
     return out
 
 
-def main() -> int:
-    commands = steps()
-    left = [(number, *step) for number, step in enumerate(commands, 1) if not step[1].exists()]
-    done = f"; {len(commands) - len(left)} are done already" if len(left) < len(commands) else ""
-    print(
-        f"{len(METHODS)} methods on one week of ERA5 in {len(commands)} commands: nine to twelve minutes on two cores{done}."
-    )
-    print("Ctrl-C stops, and 'make demo' goes on from there.", flush=True)
+def left(methods: tuple[str, ...]) -> list[tuple[list[str], Path]]:
+    return [step for method in methods for step in steps(method) if not step[1].exists()]
 
+
+@contextmanager
+def words_to(log: Path) -> Iterator[None]:
+    """What is written to the terminal meanwhile, whoever writes it, goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    terminal = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    with log.open("wb") as file:
+        for descriptor in terminal:
+            os.dup2(file.fileno(), descriptor)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, own in terminal.items():
+                os.dup2(own, descriptor)
+                os.close(own)
+
+
+def run_row(methods: tuple[str, ...], begin: float) -> int:
+    """Run what is left of a row, each command with a log beside its result; the exit status of the last."""
     from fdsr.cli import main as fdsr
 
-    begin = time.monotonic()
-    for number, command, result in left:
-        minutes, seconds = divmod(int(time.monotonic() - begin), 60)
-        print(f"\n[{number}/{len(commands)}, {minutes:02d}:{seconds:02d}] $ fdsr {' '.join(command)}", flush=True)
-        status = fdsr(command)
+    for command, result in left(methods):
+        log = RunFolder(RUNS / result.relative_to(RUNS).parts[0]).log(command[0])
+        minutes, seconds = divmod(int(time.time() - begin), 60)
+        print(f"[{minutes}:{seconds:02d}] $ fdsr {' '.join(command)}", flush=True)
+        with words_to(log):
+            status = fdsr(command)
         if status:
+            print(f"{log}: {log.read_text().splitlines()[-1]}", flush=True)
             return status
         if not result.exists():
             result.touch()
-    runs = [str(RUNS / method) for method in METHODS]
+    return 0
+
+
+def main() -> int:
+    done = sum(len(steps(method)) for row in ROWS for method in row) - sum(map(len, map(left, ROWS)))
+    print(FIRST_WORDS, end="")
+    if done:
+        print(f"{done} of the commands are done already.")
+    print(
+        f"'tail -f {RUNS}/*/fit.log' shows how far they are; Ctrl-C stops, and 'make demo' goes on from there.\n",
+        flush=True,
+    )
+    os.environ |= {"OMP_NUM_THREADS": "1"}  # of either process, which is fastest for networks as small
+    begin, spawn = time.time(), multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(len(ROWS), mp_context=spawn) as pool:
+            status = max(pool.map(run_row, ROWS, [begin] * len(ROWS)))
+    except KeyboardInterrupt:  # which both rows got too
+        status = 130
+    if status:
+        return status
+
+    from fdsr.cli import main as fdsr
+
+    runs = [str(RUNS / method) for method in TABLE]
     print(f"\n$ fdsr report {' '.join(runs)}", flush=True)
     status = fdsr(["report", *runs])
     if status == 0:

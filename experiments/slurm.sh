@@ -1,5 +1,5 @@
 #!/bin/bash
-# Training on several nodes, requeued before its time is up: sbatch experiments/slurm.sh experiments/fourier_sr.yaml
+# Training on several nodes, requeued before its time is up: sbatch experiments/slurm.sh experiments/crps_sr.yaml
 #
 # Lightning sees Slurm by itself: one task a GPU, ranks and addresses from the environment. USR1, sent ten minutes before the
 # limit, makes it write a checkpoint and requeue the job; the new job resumes from that checkpoint, to the same batch.

@@ -1,7 +1,7 @@
 """fdsr: probabilistic weather super-resolution by Fourier diffusion, and few-step denoising diffusion GANs.
 
 import fdsr
-fine = fdsr.load("experiments/pretrained/fourier_sr_x4").downscale(coarse, members=8)
+fine = fdsr.load("experiments/pretrained/two_stages_x4").downscale(coarse, members=8)
 """
 
 from importlib import import_module

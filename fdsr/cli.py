@@ -17,7 +17,7 @@ from fdsr.errors import FdsrError
 
 USAGE = """usage: fdsr VERB [options]      (also: python -m fdsr.cli VERB)
 
-  fit       train a method:                     fdsr fit --config experiments/fourier_sr.yaml
+  fit       train a method:                     fdsr fit --config experiments/crps_sr.yaml
   validate  its loss on the validation block:   fdsr validate --config F.yaml [--ckpt_path C]
   test      its metric table and figure:        fdsr test --config F.yaml [--ckpt_path C]
   predict   an ensemble as CF Zarr or NetCDF:   fdsr predict --config F.yaml --ckpt_path C [--low STORE] [--output OUT.zarr]

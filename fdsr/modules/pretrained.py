@@ -61,15 +61,20 @@ def load_module(path: str | Path) -> DownscalingModule:
 def save_pretrained(module: DownscalingModule, folder: str | Path, beside: Mapping[str, str] | None = None) -> Path:
     """Write `module` to `folder`: weights and statistics as safetensors, configuration and kind as JSON. Loads without this run.
 
+    Of the two fields of local scale, each as large as the place, the one that the method uses is written, in single precision.
     `beside`: texts by the names of files to stand there too.
     """
     folder = Path(folder)
     if folder.exists():
         raise FdsrError(f"folder '{folder}' exists already; remove it or choose another")
     spec = module.home.to_dict()
+    if not module.needs_local_scale:
+        spec.pop("local_scale", None)
     tensors = {f"model.{k}": v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
     tensors |= {f"spec.{k}": v.contiguous().clone() for k, v in spec.items() if isinstance(v, Tensor)}
     stage = module.codec.stage.to_dict() if module.codec.stage is not None else {}
+    if stage:
+        stage["local_scale"] = stage["local_scale"].float()
     tensors |= {f"stage.{k}": v.contiguous().clone() for k, v in stage.items() if isinstance(v, Tensor)}
     config = {
         "class": import_path(type(module)),

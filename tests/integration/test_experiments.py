@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tiny_images import SPEC
 
 import fdsr.diffusion
 from fdsr.modules import DDPMModule, save_pretrained
+from fdsr.records import RunFolder
 from fdsr.sweep.grid import Point, Sweep, read_sweep
 from fdsr.sweep.runner import Runner
 
@@ -256,3 +258,19 @@ def test_experiment_runs_on_tiny_data(
     else:
         assert program("fit", "--config", small, "--run", run) == 0
         assert (run / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, in an order in which what they begin from is there."""
+    monkeypatch.chdir(ROOT)
+    demo = runpy.run_path(str(ROOT / "experiments" / "demo.py"))
+    assert {method for row in demo["ROWS"] for method in row} >= set(demo["TABLE"])
+    for row in demo["ROWS"]:
+        made: set[str] = set()
+        for command, result in (step for method in row for step in demo["steps"](method)):
+            values = parsed(command, monkeypatch)
+            given = values.model.init_args
+            needed = {str(given[name]) for name in NAMES_OF_REGRESSIONS if str(given.get(name, "")).endswith(".ckpt")}
+            assert needed <= made, command
+            made.add(str(RunFolder(result.parent).last_checkpoint))
