@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import killed
+import killed_prediction
 import processes  # noqa: F401  what the server of processes imports once
 import pytest
 import xarray as xr
@@ -30,7 +30,7 @@ def low(source_data: xr.Dataset, tmp_path: Path) -> str:
 
 def ended(command: list[Any], moment: str | None) -> int:
     process = multiprocessing.get_context("forkserver").Process(
-        target=killed.run, args=([str(word) for word in command], moment)
+        target=killed_prediction.run, args=([str(word) for word in command], moment)
     )
     process.start()
     process.join(300)
@@ -52,7 +52,7 @@ def test_killed_at_five_moments(
     whole, cut = tmp_path / "whole.zarr", tmp_path / "cut.zarr"
     assert ended([*common, "--output", whole], None) == 0
     assert len(files(whole)) > 2 * 3 * 2
-    for moment in killed.MOMENTS:
+    for moment in killed_prediction.MOMENTS:
         assert ended([*common, "--output", cut], moment) == -signal.SIGKILL, moment
         assert not cut.exists() and (tmp_path / ".cut.zarr.partial").is_dir(), moment
     assert ended([*common, "--output", cut], None) == 0
@@ -75,7 +75,7 @@ def test_a_full_disk(
     put, written = local._put, []
 
     def no_space(path: Path, value: Any, exclusive: bool = False) -> int:
-        if killed.is_of_a_map(path):
+        if killed_prediction.is_of_a_map(path):
             written.append(path)
             if len(written) > 3:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
