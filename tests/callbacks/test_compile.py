@@ -23,6 +23,20 @@ class Losses(L.Callback):
         self.values.append(float(outputs["loss" if "loss" in outputs else "g_loss"]))
 
 
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The modes that were asked for. A real C++ compiler may be missing where tests run; this backend traces and guards as others do."""
+    seen: list[str | None] = []
+    original = torch.nn.Module.compile
+
+    def spy(self: torch.nn.Module, mode: str | None = None) -> None:
+        seen.append(mode)
+        original(self, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", spy)
+    return seen
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["DDPMModule", "DDGANModule"])
 def test_same_losses_and_same_names(
@@ -30,17 +44,8 @@ def test_same_losses_and_same_names(
     build: Callable[..., DownscalingModule],
     data: WeatherDataModule,
     quiet_trainer: Callable[..., L.Trainer],
-    monkeypatch: pytest.MonkeyPatch,
+    compiled: list[str | None],
 ) -> None:
-    seen: list[str | None] = []
-    original = torch.nn.Module.compile
-
-    def spy(self: torch.nn.Module, mode: str | None = None) -> None:
-        # a real C++ compiler may be missing where tests run; this backend traces and guards as the others do
-        seen.append(mode)
-        original(self, backend="aot_eager")
-
-    monkeypatch.setattr(torch.nn.Module, "compile", spy)
     losses, states = [], []
     for mode in (None, "default"):
         recorder = Losses()
@@ -49,7 +54,7 @@ def test_same_losses_and_same_names(
         quiet_trainer(max_steps=4, callbacks=[CompileCallback(mode), recorder]).fit(module, data)  # type: ignore[arg-type]
         losses.append(recorder.values)
         states.append(set(module.state_dict()))
-    assert seen == ["default"] * (2 if method == "DDGANModule" else 1)
+    assert compiled == ["default"] * (2 if method == "DDGANModule" else 1)
     assert losses[1] == pytest.approx(losses[0], rel=1e-4) and len(losses[0]) == 4
     assert states[0] == states[1]
 
@@ -66,22 +71,14 @@ def test_predictions_run_compiled_as_well(
     build: Callable[..., DownscalingModule],
     data: WeatherDataModule,
     quiet_trainer: Callable[..., L.Trainer],
-    monkeypatch: pytest.MonkeyPatch,
+    compiled: list[str | None],
 ) -> None:
     """In tiles, whose network is tried without the compiler before it is used with it."""
-    seen: list[str | None] = []
-    original = torch.nn.Module.compile
-
-    def spy(self: torch.nn.Module, mode: str | None = None) -> None:
-        seen.append(mode)
-        original(self, backend="eager")
-
-    monkeypatch.setattr(torch.nn.Module, "compile", spy)
     data.setup("test")
     predictions = []
     for mode in (None, "default"):
         module = build("DDPMModule", tile="8x8+4")
         trainer = quiet_trainer(callbacks=[CompileCallback(mode)], limit_predict_batches=1)  # type: ignore[arg-type]
         predictions.append(trainer.predict(module, data.test_dataloader())[0]["prediction"])
-    assert seen == ["default"]
+    assert compiled == ["default"]
     torch.testing.assert_close(predictions[1], predictions[0], rtol=1e-4, atol=1e-4)
