@@ -33,6 +33,8 @@ class CRPSModule(GenerativeModule):
         kwargs: what GenerativeModule takes.
     """
 
+    sample_evaluations = 1
+
     def __init__(
         self,
         draws: int = 2,
@@ -76,10 +78,6 @@ class CRPSModule(GenerativeModule):
             if self.strength:
                 loss = loss + self.strength * self.term(members, x_0, self.spectrum)
         return loss * points_over_present(cut(counted, present))
-
-    @property
-    def sample_evaluations(self) -> int:
-        return 1
 
     def sample(
         self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator], settle: Callable[[Tensor], Tensor]

@@ -15,7 +15,7 @@ from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import FirstStage
-from fdsr.modules.kinds import Spec, kind_of, make_codec, read_spec
+from fdsr.modules.kinds import KINDS, Spec, kind_of, read_spec
 from fdsr.modules.settings import accepted, import_path, plain
 
 SPEC_KEY = "fdsr_spec"
@@ -155,7 +155,8 @@ class DownscalingModule(L.LightningModule):
         self._recode(self.spec, stage)
 
     def _make_codec(self, spec: Spec, stage: FirstStage | None) -> Codec:
-        return make_codec(spec, self.target, self.interpolation, stage, self.local_scale, self.stage_condition)
+        make = KINDS[kind_of(spec)].codec
+        return make(spec, self.target, self.interpolation, stage, self.local_scale, self.stage_condition)
 
     def _recode(self, spec: Spec, stage: FirstStage | None) -> None:
         """Go on with a codec that knows more than before: networks stay as they are."""

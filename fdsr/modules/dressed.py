@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fdsr.data.choices import Interpolation
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.statistics import cosine_power, tile_size
 from fdsr.data.place import cut, require_inside
@@ -17,7 +18,7 @@ from fdsr.diffusion import ColouredNoise, RealFourier, Spectrum
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
 from fdsr.modules.downscaling import DownscalingModule
-from fdsr.modules.interpolation import InterpolationModule, InterpolationName
+from fdsr.modules.interpolation import InterpolationModule
 from fdsr.modules.pretrained import load_module
 from fdsr.modules.seeding import generator
 
@@ -49,7 +50,7 @@ class DressedModule(DownscalingModule):
         self.smoothing = smoothing
         # its own life cycle (grid, device) follows this module's; kept out of the module tree until it is built
         self.mean_module: DownscalingModule = (
-            InterpolationModule(mean) if mean in get_args(InterpolationName) else load_module(mean)  # type: ignore[arg-type]
+            InterpolationModule(mean) if mean in get_args(Interpolation) else load_module(mean)  # type: ignore[arg-type]
         )
         self._spectrum: Spectrum | None = None  # of `power`, once that is measured
 

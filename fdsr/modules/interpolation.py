@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
+from fdsr.data.choices import Interpolation
 from fdsr.data.serving.weather import WeatherBatch
 from fdsr.errors import FdsrError
 from fdsr.modules.downscaling import DownscalingModule
-
-InterpolationName = Literal["bilinear", "bicubic"]
 
 
 class InterpolationModule(DownscalingModule):
@@ -20,13 +17,11 @@ class InterpolationModule(DownscalingModule):
         method: how the coarse field is interpolated.
     """
 
-    def __init__(self, method: InterpolationName = "bicubic") -> None:
+    ensemble_size = 1
+
+    def __init__(self, method: Interpolation = "bicubic") -> None:
         super().__init__(target="full")
         self.interpolation = method
-
-    @property
-    def ensemble_size(self) -> int:
-        return 1
 
     def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
         base = self.fields.encode(batch).base

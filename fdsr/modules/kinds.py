@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.image_spec import ImageSpec
 from fdsr.errors import FdsrError
-from fdsr.modules.codec import Codec
 from fdsr.modules.field_codec import FieldCodec
-from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.image_codec import ImageCodec
 
 Spec = FieldSpec | ImageSpec
@@ -31,22 +29,8 @@ def kind_of(spec: Spec) -> str:
     return next(name for name, kind in KINDS.items() if type(spec) is kind.spec)
 
 
-def make_codec(
-    spec: Spec,
-    target: str,
-    interpolation: str | None,
-    stage: FirstStage | None = None,
-    local_scale: str = "none",
-    stage_condition: bool = True,
-) -> Codec:
-    """The codec for `spec`; other arguments as `FieldCodec` has them."""
-    codec: Codec = KINDS[kind_of(spec)].codec(spec, target, interpolation, stage, local_scale, stage_condition)
-    return codec
-
-
 def read_spec(values: Mapping[str, Any], kind: str = "fields") -> Spec:
     """A spec from what its `to_dict` gave. Files of before there were kinds hold fields."""
     if kind not in KINDS:
         raise FdsrError(f"the checkpoint holds data of kind '{kind}', which this version of fdsr does not know")
-    spec: Spec = KINDS[kind].spec.from_dict(values)
-    return spec
+    return KINDS[kind].spec.from_dict(values)

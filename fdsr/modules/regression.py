@@ -25,6 +25,9 @@ class RegressionModule(NetworkModule):
         kwargs: what NetworkModule takes.
     """
 
+    evaluations_per_member = 1
+    ensemble_size = 1
+
     def __init__(self, likelihood: Likelihood = SquaredError(), **kwargs: Any) -> None:
         require_instances({"likelihood": (likelihood, Likelihood)})
         super().__init__(**kwargs)
@@ -51,10 +54,6 @@ class RegressionModule(NetworkModule):
         loss = counted(self.likelihood.loss(self.output(encoded), target))
         return mean_present(loss, cut(counted, self.fields.present(batch)))
 
-    @property
-    def evaluations_per_member(self) -> int:
-        return 1
-
     @torch.no_grad()
     def moments(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         encoded = self.fields.encode(batch)
@@ -62,10 +61,6 @@ class RegressionModule(NetworkModule):
         deviation = self.likelihood.deviation(output)
         forecast = self.fields.from_target(self.likelihood.mean(output), encoded)
         return forecast, None if deviation is None else deviation * encoded.scale
-
-    @property
-    def ensemble_size(self) -> int:
-        return 1
 
     def generate(self, batch: Batch, members: int = 1, seed: int = 0) -> Tensor:
         forecast, conservation = self.moments(batch)[0], self.conserving()

@@ -11,6 +11,7 @@ import jsonargparse
 import pytest
 
 import fdsr.diffusion as d
+from fdsr.data.choices import Interpolation
 from fdsr.diffusion.losses.robust import PENALTIES
 from fdsr.modules import (
     ConsistencyModule,
@@ -23,7 +24,6 @@ from fdsr.modules import (
     LevelPairDDGANModule,
     RegressionModule,
 )
-from fdsr.modules.interpolation import InterpolationName
 from fdsr.modules.settings import accepted
 from fdsr.modules.targets import LOCAL_SCALES, TARGETS
 
@@ -37,7 +37,7 @@ BASES: dict[str, type] = {
 NAMES: dict[str, Any] = {
     "schedule": d.SCHEDULES, "prediction": d.PARAMETRISATIONS, "reverse_variance": d.REVERSE_VARIANCES,
     "divergence": d.DIVERGENCES, "target": TARGETS, "local_scale": LOCAL_SCALES, "spacing": d.SPACINGS, "penalty": PENALTIES,
-    "method": get_args(InterpolationName),
+    "method": get_args(Interpolation),
 }  # fmt: skip
 SETTINGS = [
     value for value in vars(d).values()
