@@ -9,15 +9,12 @@ called FID and compares only with itself.
 from __future__ import annotations
 
 import warnings
-from importlib.resources import as_file, files
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from fdsr.errors import FdsrError
 from fdsr.metrics.frechet import frechet_distance
-from fdsr.metrics.images.features import weights_hash
+from fdsr.metrics.images.features import shipped_weights, weights_hash
 from fdsr.metrics.moments import GaussianStatistics
 from fdsr.metrics.patch_network import FEATURES, PATCH, PatchNetwork
 from fdsr.metrics.score_metric import ScoreMetric
@@ -29,10 +26,7 @@ _BATCH = 256
 
 def load_patch_network() -> tuple[PatchNetwork, str]:
     """The network that fdsr ships, fixed, and a hash of its weights."""
-    with as_file(files("fdsr.metrics") / "weights" / "weather_patches.safetensors") as path:
-        if not path.is_file():
-            raise FdsrError(f"'{path}' is missing; reinstall fdsr, or run experiments/train_weather_patches.py")
-        state = load_file(path)
+    state = shipped_weights("weather_patches")
     network = PatchNetwork()
     network.load_state_dict(state)
     return network.requires_grad_(False).eval(), weights_hash(state)

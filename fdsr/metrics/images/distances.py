@@ -21,16 +21,8 @@ def _inception(weights: str | Path | None, cache: str | Path) -> FeatureExtracto
     return InceptionFeatures(load_inception_weights(weights, cache))
 
 
-def _classifier(weights: str | Path | None, cache: str | Path) -> FeatureExtractor:
-    return ClassifierFeatures()
-
-
 def _frechet(reference: Reference) -> Metric:
     return FrechetDistance(reference.statistics)
-
-
-def _kernel(reference: Reference) -> Metric:
-    return KernelDistance(reference.features)
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class ImageDistance:
 
 _DISTANCES = (
     ImageDistance(FID, _inception, _frechet),
-    ImageDistance(KID, _inception, _kernel),
-    ImageDistance(CLASSIFIER_FRECHET, _classifier, _frechet),
+    ImageDistance(KID, _inception, lambda reference: KernelDistance(reference.features)),
+    ImageDistance(CLASSIFIER_FRECHET, lambda weights, cache: ClassifierFeatures(), _frechet),
 )
 IMAGE_DISTANCES = {distance.score.name: distance for distance in _DISTANCES}

@@ -60,6 +60,14 @@ class FeatureExtractor(nn.Module):
         raise NotImplementedError
 
 
+def shipped_weights(name: str) -> dict[str, Tensor]:
+    """The state dict of a network that fdsr ships, which experiments/train_{name}.py has made."""
+    with as_file(files("fdsr.metrics") / "weights" / f"{name}.safetensors") as path:
+        if not path.is_file():
+            raise FdsrError(f"'{path}' is missing; reinstall fdsr, or run experiments/train_{name}.py")
+        return load_file(path)
+
+
 class ClassifierFeatures(FeatureExtractor):
     """Penultimate features (B, 64) of the Fashion-MNIST classifier that fdsr ships."""
 
@@ -68,10 +76,7 @@ class ClassifierFeatures(FeatureExtractor):
 
     def __init__(self) -> None:
         super().__init__()
-        with as_file(files("fdsr.metrics") / "weights" / "fashion_classifier.safetensors") as path:
-            if not path.is_file():
-                raise FdsrError(f"'{path}' is missing; reinstall fdsr, or run experiments/train_fashion_classifier.py")
-            state = load_file(path)
+        state = shipped_weights("fashion_classifier")
         self.network = FashionClassifier()
         self.network.load_state_dict(state)
         self.fingerprint = weights_hash(state)

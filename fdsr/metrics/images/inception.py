@@ -52,7 +52,8 @@ class InceptionFeatures(FeatureExtractor):
         network = blank_network()
         try:
             # the classification head is no feature; not every distribution of the weights has it
-            network.load_state_dict({**_zeros(network, "fc."), **state}, strict=True)
+            head = {k: torch.zeros_like(v) for k, v in network.state_dict().items() if k.startswith("fc.")}
+            network.load_state_dict(head | dict(state), strict=True)
         except RuntimeError as error:
             raise FdsrError("the Inception weights are not those of torch-fidelity; see fid_weights") from error
         first, *others = (_folded(getattr(network, name)) for name in LAYERS[layer])
@@ -107,10 +108,6 @@ def blank_network() -> Any:
     torch.save({}, nothing)
     nothing.seek(0)
     return Blank("blank", ["2048"], feature_extractor_weights_path=nothing)
-
-
-def _zeros(network: nn.Module, prefix: str) -> dict[str, Tensor]:
-    return {k: torch.zeros_like(v) for k, v in network.state_dict().items() if k.startswith(prefix)}
 
 
 def _folded(layer: nn.Module) -> Any:
