@@ -35,21 +35,14 @@ class CompileCallback(Callback):
         self.mode, self.attributes = mode, tuple(attributes)
         self._started: float | None = None
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._compile(pl_module)
-
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._compile(pl_module)
-
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._compile(pl_module)
-
-    def _compile(self, pl_module: L.LightningModule) -> None:
+    def _compile(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         networks = [network for name in self.attributes if (network := getattr(pl_module, name, None)) is not None]
         if self.mode is not None and networks:
             for network in networks:
                 network.compile(mode=self.mode)
             self._started = time.perf_counter()
+
+    on_fit_start = on_test_start = on_predict_start = _compile
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         if self._started is not None:

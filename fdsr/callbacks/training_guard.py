@@ -88,8 +88,7 @@ class TrainingGuard(Callback):
 
     @staticmethod
     def _mean(trainer: L.Trainer, value: Tensor) -> Tensor:
-        reduced: Tensor = trainer.strategy.reduce(value.clone(), reduce_op="mean")
-        return reduced
+        return trainer.strategy.reduce(value.clone(), reduce_op="mean")
 
     def _stop(self, trainer: L.Trainer, what: str, mend: str) -> None:
         self.stopped = True

@@ -33,10 +33,8 @@ class PatchNetwork(nn.Module):
     def embed(self, patches: Tensor) -> Tensor:
         """Features (N, 32) of patches (N, 32, 32) in units of their truth's deviation."""
         compressed = torch.asinh(patches[:, None])  # a value far out must not drown the others
-        features: Tensor = self.features(self.trunk(compressed).mean((-2, -1)))
-        return features
+        return self.features(self.trunk(compressed).mean((-2, -1)))
 
     def forward(self, patches: Tensor) -> Tensor:
         """What was done to each patch, (N, 4) in the order of `TASKS`, each about −1 … 1."""
-        answers: Tensor = self.head(self.embed(patches))
-        return answers
+        return self.head(self.embed(patches))

@@ -31,8 +31,7 @@ def taper(height: int, width: int) -> np.ndarray:
     """The window w (height, width): the product of two DPSS tapers with NW = 3. Raises FdsrError below 8 points."""
     if min(height, width) < MIN_POINTS:
         raise FdsrError(f"a spectrum needs at least {MIN_POINTS} points on each axis, got {height} × {width}")
-    window: np.ndarray = dpss(height, NW)[:, None] * dpss(width, NW)[None, :]
-    return window
+    return dpss(height, NW)[:, None] * dpss(width, NW)[None, :]
 
 
 @lru_cache(maxsize=64)
@@ -41,8 +40,7 @@ def _plane_basis(height: int, width: int) -> np.ndarray:
     x = np.linspace(-1.0, 1.0, width)[None, :] + np.zeros((height, 1))
     basis = np.stack([np.ones((height, width)), y, x]).reshape(3, -1)
     # on a centred regular grid the three are orthogonal already
-    unit: np.ndarray = basis / np.linalg.norm(basis, axis=1, keepdims=True)
-    return unit
+    return basis / np.linalg.norm(basis, axis=1, keepdims=True)
 
 
 def _constant(array: np.ndarray, like: Tensor) -> Tensor:

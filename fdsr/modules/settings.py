@@ -80,10 +80,9 @@ def build(cls: type[T], values: Mapping[str, Any], what: str) -> T:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "it", fail_untyped=False)
     try:
-        built: T = parser.instantiate(parser.parse_object({"it": dict(values)})).it
+        return parser.instantiate(parser.parse_object({"it": dict(values)})).it
     except (jsonargparse.ArgumentError, ValueError) as error:
         raise FdsrError(f"{what}: {parser_reason(str(error))}") from error
-    return built
 
 
 def require_instances(settings: Mapping[str, tuple[Any, type]]) -> None:
