@@ -75,6 +75,26 @@ def make_source(
     return ds.assign_attrs(attribution="Made by a test.")
 
 
+def rain_source(
+    times: int = 18, rows: int = 32, columns: int = 48, dry: float = 0.8, missing: bool = False, seed: int = 0
+) -> xr.Dataset:
+    """Rain rates on a region of 0.1° cells: about `dry` of the points are exactly 0, others log-normal from 0.1 mm/h on, and with
+    `missing` a corner that no radar sees, which cuts through coarse cells."""
+    field = smooth_field(np.random.default_rng(seed), (times, rows, columns))
+    field -= np.quantile(field, dry)
+    rain = np.where(field > 0, 0.1 * np.exp(2.5 * field), 0.0).astype(np.float32)
+    if missing:
+        rain[:, : rows // 3, : columns // 4 + 1] = np.nan
+    return xr.Dataset(
+        {"rain": (("time", "lat", "lon"), rain, {"units": "mm h-1", "thresholds": "0.1, 1"})},
+        coords={
+            "time": np.datetime64("2020-06-01T00", "ns") + np.arange(times) * np.timedelta64(1, "h"),
+            "lat": ("lat", 40 - 0.1 * np.arange(rows), {"units": "degrees_north"}),
+            "lon": ("lon", 250 + 0.1 * np.arange(columns), {"units": "degrees_east"}),
+        },
+    )
+
+
 def projected(rows: int = 24, columns: int = 32, mapping: bool = True) -> xr.Dataset:
     """A Lambert-like regional grid, south first: 25 km cells, true places in two-dimensional coordinates."""
     y, x = 25e3 * np.arange(rows), 25e3 * np.arange(columns)

@@ -101,8 +101,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     pairs.add_argument("--transform", action="append", type=transform, dest="transforms",
                        metavar="NAME=FUNCTION[,LOWER][,SETTING=VALUE]",
-                       help="function none, log1p, sqrt or cbrt, for instance tp=cbrt,0 or tp=log1p,scale=1e-4,lower=0, or "
-                            "the import path of a class of your own; repeatable")  # fmt: skip
+                       help="function none, log1p, sqrt, cbrt or, for rain, zero_inflated: tp=cbrt,0 or tp=log1p,scale=1e-4,lower=0 or "
+                            "rain=zero_inflated,threshold=0.05; or the import path of a class of your own; repeatable")  # fmt: skip
     pairs.add_argument("--interpolation", choices=("bilinear", "bicubic"),
                        help="what residuals are measured against (default bicubic)")  # fmt: skip
 

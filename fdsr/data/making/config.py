@@ -145,6 +145,9 @@ class PrepareConfig:
     def require(self, expected: Mapping[str, Any], where: str, mend: str) -> None:
         """Raise FdsrError at the first of the `expected` settings that is not this one, of the store `where`."""
         for name, value in expected.items():
+            if name == "transforms":  # what is left to be measured is as it was
+                made = {n: make_transform(described) for n, described in value.items()}
+                value = {n: t.completed(self.transforms.get(n)) for n, t in made.items()}
             have, want = (config.to_dict().get(name) for config in (self, replace(self, **{name: value})))
             if have != want:
                 raise FdsrError(f"'{where}' was prepared with {name} {have}, not {want}; {mend}")

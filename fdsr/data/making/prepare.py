@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
+from fdsr.data.making.fitting import fit_transforms
 from fdsr.data.making.local_scale import measure_local_scale
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore, Progress
@@ -77,6 +78,12 @@ def prepare(
         if target.exists():  # another process, which held the lock until now, has just made it
             partial.discard()
             return target
+        try:
+            config = fit_transforms(config, pairs, blocks["train"], runner, length)
+        except FdsrError:
+            if not (partial.folder / "plan.json").exists():  # of an attempt that came further
+                partial.discard()
+            raise
         progress = partial.progress(plan, lambda store: create_store(store, pairs, layout))
         work = BlockWork(pairs.reader, pairs.measure(config), partial.store, blocks["train"])
         write_blocks(work, partial, progress, runner, pairs.times.size, length)

@@ -158,7 +158,8 @@ class Measure:
     def values(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> tuple[Sums, Sums, Sums]:
         """(fine (C, H, W), coarse (D, h, w), residual (C, H, W)), all transformed, of one time step in physical units.
 
-        The residual is fine minus interpolated coarse values; 0 where a channel has no coarse counterpart.
+        The residual is fine minus interpolated coarse values; 0 where a channel has no coarse counterpart. NaN where a value is
+        missing, and in coarse cells that are dry: there nothing is to be learnt, and deviations are of where it rains.
         """
         import torch  # what plans a store, or appends to one, measures nothing
 
@@ -172,7 +173,13 @@ class Measure:
         for i, j in enumerate(self.base_index):
             if j >= 0:
                 residual[i] = fine[i] - base[j]
-        return fine, coarse.numpy(), residual
+                idle = self.high_transforms[i].idle(low[j], self.factor)
+                for x in (fine, residual):
+                    x[i][idle.repeat(self.factor[0], 0).repeat(self.factor[1], 1)] = np.nan
+        means = coarse.numpy()
+        for x, own, transform in zip(means, low, self.low_transforms, strict=True):
+            x[transform.idle(own, self.factor)] = np.nan
+        return fine, means, residual
 
     def __call__(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> PairSums:
         """Sums of one time step: high (C, H, W), low (D, h, w) in physical units."""
@@ -184,7 +191,7 @@ class Measure:
             power=PowerSums.of(fine, tile),
             residual=Moments.of(residual),
             residual_power=PowerSums.of(residual, tile),
-            present=~np.isnan(fine) if self.masked else np.ones((len(fine), 1, 1), dtype=bool),
+            present=~np.isnan(high) if self.masked else np.ones((len(fine), 1, 1), dtype=bool),
         )
 
     def finish(self, sums: PairSums, names: Sequence[str], where: str) -> dict[str, Sums]:
