@@ -12,6 +12,7 @@ from fdsr.modules.interpolation import InterpolationModule
 from fdsr.modules.level_pairs import LevelPairDDGANModule
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.pretrained import load_module, save_pretrained
+from fdsr.modules.rainfarm import RainFARMModule
 from fdsr.modules.regression import RegressionModule
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "InterpolationModule",
     "LevelPairDDGANModule",
     "NetworkModule",
+    "RainFARMModule",
     "RegressionModule",
     "load_module",
     "save_pretrained",

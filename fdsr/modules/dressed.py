@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import torch
@@ -134,10 +134,10 @@ class DressedModule(DownscalingModule):
         return lambda white: noise.colour(white, spectrum) / scale
 
     @torch.no_grad()
-    def generate(self, batch: WeatherBatch, members: int, seed: int) -> Tensor:
+    def generate(self, batch: WeatherBatch, members: int | Sequence[int], seed: int) -> Tensor:
         if not bool(self.local_std.any()):
             raise FdsrError("this dressed baseline has not been fitted; run 'fdsr fit' with its configuration first")
-        fields = self.fields
+        fields, numbers = self.fields, range(members) if isinstance(members, int) else members
         noise = self._unit_noise()
         mean, deviation = self.mean_module.moments(batch)
         x = fields.standardise(mean)
@@ -146,7 +146,7 @@ class DressedModule(DownscalingModule):
         scale = local.expand_as(x) if deviation is None else local * deviation
         out = []
         for i, time in enumerate(batch["time"]):
-            rngs = [generator(x.device, seed, "member", int(time), m) for m in range(members)]
+            rngs = [generator(x.device, seed, "member", int(time), m) for m in numbers]
             white = torch.stack([torch.randn(x.shape[1:], generator=rng, device=x.device) for rng in rngs])
             out.append(fields.restore(x[i] + scale[i] * noise(white)))
         return torch.stack(out)

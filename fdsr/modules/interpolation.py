@@ -10,7 +10,21 @@ from fdsr.errors import FdsrError
 from fdsr.modules.downscaling import DownscalingModule
 
 
-class InterpolationModule(DownscalingModule):
+class UntrainedModule(DownscalingModule):
+    """A method that has nothing to train."""
+
+    def on_fit_start(self) -> None:
+        name = type(self).__name__.removesuffix("Module")
+        raise FdsrError(f"{name} has nothing to train; run 'fdsr test' with this configuration instead of 'fit'")
+
+    def training_step(self, *args: object) -> None:
+        """Never reached; Lightning asks for it before `on_fit_start` may say so."""
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+class InterpolationModule(UntrainedModule):
     """Interpolation of the coarse field, in transformed values. Deterministic; nothing to train.
 
     Args:
@@ -26,12 +40,3 @@ class InterpolationModule(DownscalingModule):
     def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
         base = self.fields.encode(batch).base
         return self.fields.restore(base)[:, None]
-
-    def on_fit_start(self) -> None:
-        raise FdsrError("interpolation has nothing to train; run 'fdsr test' with this configuration instead of 'fit'")
-
-    def training_step(self, *args: object) -> None:
-        """Never reached; Lightning asks for it before `on_fit_start` may say so."""
-
-    def configure_optimizers(self) -> None:
-        return None

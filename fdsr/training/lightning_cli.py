@@ -17,8 +17,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from fdsr import callbacks
 from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode
 from fdsr.errors import FdsrError
-from fdsr.modules import DownscalingModule, InterpolationModule
+from fdsr.modules import DownscalingModule
 from fdsr.modules.conservation import ConserveName
+from fdsr.modules.interpolation import UntrainedModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
 from fdsr.records import RunFolder
 from fdsr.scores import IMAGE_SCORES
@@ -190,7 +191,7 @@ class FdsrCLI(LightningCLI):
         """The checkpoint to load, checked before Lightning sees it. A model folder is loaded here and now."""
         assert isinstance(self.model, DownscalingModule)
         last = self.run_folder.last_checkpoint
-        if isinstance(self.model, InterpolationModule):
+        if isinstance(self.model, UntrainedModule):
             return None
         if path is None:
             if self.subcommand == "fit":

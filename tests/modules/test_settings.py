@@ -27,6 +27,7 @@ from fdsr.modules import (
     DressedModule,
     FourierDDPMModule,
     InterpolationModule,
+    RainFARMModule,
     RegressionModule,
 )
 from fdsr.modules.ddgan import DivergenceName
@@ -123,6 +124,7 @@ def test_a_module_comes_back_from_its_hparams(noise: Any, loss: Any, transform: 
         (RegressionModule, {"backbone_args": TINY_UNET | {"time_embedding": False}}),
         (DressedModule, {"smoothing": 3}),
         (InterpolationModule, {"method": "bilinear"}),
+        (RainFARMModule, {"alpha": np.float64(2.5), "kernel": "gaussian"}),
     ],
 )
 def test_hparams_are_all_arguments_and_plain(cls: Any, arguments: dict[str, Any]) -> None:

@@ -22,13 +22,14 @@ from fdsr.modules import (
     FourierDDPMModule,
     InterpolationModule,
     LevelPairDDGANModule,
+    RainFARMModule,
     RegressionModule,
 )
 from fdsr.modules.settings import accepted
 from fdsr.modules.targets import LOCAL_SCALES, TARGETS
 
 METHODS = [DDPMModule, FourierDDPMModule, ConsistencyModule, CRPSModule, DDGANModule, LevelPairDDGANModule, RegressionModule,
-           DressedModule, InterpolationModule]  # fmt: skip
+           DressedModule, InterpolationModule, RainFARMModule]  # fmt: skip
 BASES: dict[str, type] = {
     "noise": d.Noise, "precondition": d.Preconditioning, "loss": d.Loss, "transform": d.Transform, "lat": d.Transform,
     "lon": d.Transform, "times": d.TimeSampling, "sampler": d.Sampler, "weight": d.SpectralWeight,

@@ -1,0 +1,120 @@
+"""RainFARM is pysteps' function, member by member; rain is drawn with its zeros, its gaps and its coarse means."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from synthetic import pair_config, rain_source, write_source
+
+from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
+from fdsr.data.interpolate import HALO
+from fdsr.errors import FdsrError
+from fdsr.modules import RainFARMModule
+from fdsr.modules.rainfarm import drawing_from
+from fdsr.modules.seeding import generator
+
+
+@pytest.fixture(scope="module")
+def rain_store(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
+    folder = tmp_path_factory.mktemp("rain")
+    source = write_source(rain_source(missing=True), folder / "source.zarr")
+    transforms = {"rain": {"name": "zero_inflated", "threshold": 0.1}}
+    config = pair_config(source, variables=["rain"], static=[], missing="mask", transforms=transforms)
+    return PairStore(prepare(config, folder / "pairs.zarr"))
+
+
+@pytest.fixture(scope="module")
+def batch(rain_store: PairStore) -> WeatherBatch:
+    data = WeatherDataModule(store=rain_store.path, patch=None)
+    data.setup("test")
+    fields = data.fields("test")
+    return torch.utils.data.default_collate([fields[i] for i in range(2)])  # type: ignore[no-any-return]
+
+
+def attached(store: PairStore, **arguments: object) -> RainFARMModule:
+    module = RainFARMModule(**arguments)  # type: ignore[arg-type]
+    module.attach(store.spec)
+    return module
+
+
+def test_a_member_is_what_pysteps_makes(rain_store: PairStore, batch: WeatherBatch) -> None:
+    rainfarm = pytest.importorskip("pysteps.downscaling.rainfarm")
+    module = attached(rain_store)
+    drawn = module.generate(batch, 3, 5)
+    assert drawn.shape == (2, 3, 1, 32, 48)
+    low = batch["low"][1, 0, HALO:-HALO, HALO:-HALO].numpy()
+    state = generator("cpu", 5, "member", int(batch["time"][1]), 2, 0)
+    with drawing_from(state.initial_seed()):
+        expected = rainfarm.downscale(np.nan_to_num(low).astype(float), 4, threshold=0.1)
+    expected[np.isnan(low).repeat(4, 0).repeat(4, 1)] = np.nan
+    np.testing.assert_allclose(drawn[1, 2, 0], expected, rtol=1e-5)
+    known = drawn.nan_to_num(0.0).flatten(0, 1).flatten(1)
+    assert len(known.unique(dim=0)) == 6  # a noise for every time and member
+
+
+def test_gaps_zeros_and_amounts(rain_store: PairStore, batch: WeatherBatch) -> None:
+    pytest.importorskip("pysteps")
+    low = batch["low"][:, 0, HALO:-HALO, HALO:-HALO]
+    for conserve in ("none", "end"):
+        drawn = attached(rain_store, conserve=conserve).generate(batch, 2, 0)[:, :, 0]
+        missing = low.isnan()[:, None].repeat_interleave(4, -2).repeat_interleave(4, -1)
+        assert torch.equal(drawn.isnan(), missing.expand_as(drawn)) and bool(missing.any())
+        known = drawn[~drawn.isnan()]
+        assert bool((known >= 0).all()) and 0.3 < float((known == 0).float().mean()) < 1
+        dry = (low == 0)[:, None].repeat_interleave(4, -2).repeat_interleave(4, -1).expand_as(drawn)
+        assert bool((drawn[dry] == 0).all()) and bool(dry.any())
+    # the corrected one keeps the amounts of cells that are there as a whole
+    whole = ~batch["high"].isnan()[:, 0].unfold(1, 4, 4).unfold(2, 4, 4).any(-1).any(-1)
+    area = torch.from_numpy(rain_store.spec.grid.row_areas.copy())[:, None].expand(32, 48)
+    blocks = (drawn * area).unfold(2, 4, 4).unfold(3, 4, 4).sum((-2, -1)) / area.unfold(0, 4, 4).unfold(1, 4, 4).sum(
+        (-2, -1)
+    )
+    departure = (blocks - low[:, None])[whole[:, None].expand_as(blocks)]
+    assert float(departure.abs().max()) < 1e-4 * float(low[~low.isnan()].std())
+
+
+def test_members_do_not_depend_on_how_they_are_drawn(rain_store: PairStore, batch: WeatherBatch) -> None:
+    pytest.importorskip("pysteps")
+    module = attached(rain_store, conserve="end")
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    first = module.generate(batch, 4, 7)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    second = {k: v[1:] for k, v in batch.items()}
+    torch.testing.assert_close(module.generate(second, [2, 3], 7), first[1:, 2:], equal_nan=True)  # type: ignore[arg-type]
+    assert not torch.allclose(module.generate(batch, 4, 8), first, equal_nan=True)
+
+
+def test_a_dry_field_stays_dry(rain_store: PairStore, batch: WeatherBatch) -> None:
+    pytest.importorskip("pysteps")
+    dry = batch | {"low": torch.zeros_like(batch["low"])}
+    assert not attached(rain_store).generate(dry, 2, 0).any()  # type: ignore[arg-type]
+
+
+def test_it_is_tested_like_any_method(rain_store: PairStore, quiet_trainer: Callable[..., L.Trainer]) -> None:
+    pytest.importorskip("pysteps")
+    data = WeatherDataModule(store=rain_store.path, patch=None)
+    quiet_trainer(limit_test_batches=1).test(RainFARMModule(members=2), datamodule=data, verbose=False)
+    with pytest.raises(FdsrError, match="RainFARM has nothing to train"):
+        quiet_trainer(max_steps=1).fit(RainFARMModule(), datamodule=data)
+
+
+def test_what_it_cannot_refine_is_refused(store: PairStore, source_path: str, tmp_path: Path) -> None:
+    pytest.importorskip("pysteps")
+    with pytest.raises(FdsrError, match="RainFARM is of amounts, and t2m, u10 may be negative"):
+        attached(store)
+    transforms = {"u10": {"name": "cbrt", "lower": 0}}
+    oblong = PairStore(prepare(pair_config(source_path, factor=(2, 4), transforms=transforms), tmp_path / "pairs.zarr"))
+    with pytest.raises(FdsrError, match="the factor is 2 × 4"):
+        attached(oblong)
+
+
+def test_without_pysteps_it_says_what_to_install(rain_store: PairStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pysteps.downscaling.rainfarm", None)
+    with pytest.raises(FdsrError, match=r"pip install 'fdsr\[rainfarm\]'"):
+        attached(rain_store)
