@@ -2,6 +2,7 @@
 
     python experiments/half_hour/run.py start WORK --sweep search --first '*=gan-*lr=0.0002-critic_lr=0.001-r1=0.02*' --then '*' --minutes 5
     python experiments/half_hour/run.py start WORK --minutes 10.5   # the study itself, in the background
+    python experiments/half_hour/run.py start WORK --sweep second --first … # what came after it, see second.yaml
     python experiments/half_hour/run.py references WORK             # once Inception's weights are there
     python experiments/half_hour/run.py wait WORK --seconds 500     # what has been reached; returns earlier if all is done
     python experiments/half_hour/run.py finish WORK RESULTS         # stop what is left, pack what is small
@@ -39,7 +40,7 @@ MIB = 2**20
 SMALL = ("*.csv", "*.txt", "*.log", "*.yaml", "*/samples/*", "*/*/*.json", "*/*/*.jsonl", "*/*/*.log", "*/*/*/*.json", "*/*/*/*.jsonl",
          "*/*.csv", "speed/*")  # fmt: skip
 # whose weights are brought home
-MODELS = ("study/ddpm-T=1000-seed=0", "study/ddgan-divergence=gan-*-seed=0")
+MODELS = ("study/ddpm-T=1000-seed=0", "study/ddgan-divergence=gan-*-seed=0", "second/ddgan_levels-*", "second/ddpm_long-*")
 # compiled by the first, and then taken from their cache: twelve processes, since they share sixteen cores
 FIRST = ("ddpm-T=1000-seed=0", "ddgan-divergence=gan-T=4-seed=0")
 THEN = ("ddgan-divergence=gan-T=[128]-seed=0", "ddgan-divergence=[hrt]*-T=[24]-seed=0")
@@ -222,7 +223,7 @@ def wait(work: Path, seconds: float) -> None:
         "run.log",
         "search/fid_vs_steps.csv",
         "study/fid_vs_steps.csv",
-        "rivals/fid_vs_steps.csv",
+        "second/fid_vs_steps.csv",
     ):
         if (work / name).exists():
             print(f"== {name}\n{(work / name).read_text()}")
@@ -238,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
         verb = verbs.add_parser(name)
         verb.add_argument("work", type=lambda text: Path(text).resolve())
         if name in ("start", "run"):
-            verb.add_argument("--sweep", default="study", choices=("search", "study", "rivals"))
+            verb.add_argument("--sweep", default="study", choices=("search", "study", "second"))
             verb.add_argument("--first", nargs="+", default=list(FIRST), help="points, as in fdsr sweep --only")
             verb.add_argument("--then", nargs="+", default=list(THEN))
             verb.add_argument("--jobs", type=int, default=8, help="processes that each pattern may run side by side")
