@@ -23,8 +23,9 @@ class RunRecord(Callback):
     """Writes record and resolved configuration into the run's directory when a stage begins, under the method's name.
 
     When training ends it adds the steps made and `samples_seen`, the images or patches that all processes have trained on,
-    interruptions included. When a test of fields ends it adds `seconds_per_member`: the time that one member of one whole
-    field takes, in batches of the test's own size on this device (median over the batches of the first process).
+    interruptions included. With every validation it logs `train_seconds`, what training has taken up to there, validations
+    apart. When a test of fields ends it adds `seconds_per_member`: the time that one member of one whole field takes, in
+    batches of the test's own size on this device (median over the batches of the first process).
     """
 
     def __init__(self, run_dir: str | PathLike[str], method: str, config: str) -> None:
@@ -49,10 +50,19 @@ class RunRecord(Callback):
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *args: Any) -> None:
         self.samples += len(batch["index"])
 
+    def on_validation_start(self, *args: Any) -> None:
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._clock += time.perf_counter() - self._paused
+            for logger in trainer.loggers:
+                logger.log_metrics({"train_seconds": self.seconds}, step=trainer.global_step)
+
     @rank_zero_only
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = self.samples * trainer.world_size
-        # wall time of this process, resumed trainings' earlier parts and whatever is done between batches included
+        # wall time of this process, resumed trainings' earlier parts and what is done between batches included, validations apart
         seconds = float(f"{self.seconds:.4g}")
         self.folder.add("fit", {"steps": trainer.global_step, "samples_seen": seen, "seconds": seconds})
 
