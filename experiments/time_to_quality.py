@@ -2,10 +2,10 @@
 
     python experiments/time_to_quality.py RUNS BICUBIC OUTPUT
 
-RUNS: the folder of a sweep whose trainings score themselves (time_to_quality_cpu.yaml). BICUBIC: the run of a test of bicubic interpolation on the
-same archive, whose mean absolute error is the unit of CRPS. A second stage's seconds begin where its first stage's end; what it costs to score is left
-out. Writes time_to_quality.csv (method, step, seconds, CRPS over bicubic's error and LSD in dB, means over variables) and .png, and prints when each
-method is as good as `ddpm` at its end.
+RUNS: the folder of a sweep whose trainings score themselves (time_to_quality_cpu.yaml). BICUBIC: the run of a test of bicubic
+interpolation on the same archive, whose mean absolute error is the unit of CRPS. A second stage's seconds begin where its first
+stage's end; what it costs to score is left out. Writes time_to_quality.csv (method, step, seconds, CRPS over bicubic's error and LSD
+in dB, means over variables) and .png, and prints when each method is as good as `ddpm` at its end.
 """
 
 from __future__ import annotations

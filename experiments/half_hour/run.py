@@ -40,7 +40,12 @@ MIB = 2**20
 SMALL = ("*.csv", "*.txt", "*.log", "*.yaml", "*/samples/*", "*/*/*.json", "*/*/*.jsonl", "*/*/*.log", "*/*/*/*.json", "*/*/*/*.jsonl",
          "*/*.csv", "speed/*")  # fmt: skip
 # whose weights are brought home
-MODELS = ("study/ddpm-T=1000-seed=0", "study/ddgan-divergence=gan-*-seed=0", "second/ddgan_levels-*", "second/ddpm_long-*")
+MODELS = (
+    "study/ddpm-T=1000-seed=0",
+    "study/ddgan-divergence=gan-*-seed=0",
+    "second/ddgan_levels-*",
+    "second/ddpm_long-*",
+)
 # compiled by the first, and then taken from their cache: twelve processes, since they share sixteen cores
 FIRST = ("ddpm-T=1000-seed=0", "ddgan-divergence=gan-T=4-seed=0")
 THEN = ("ddgan-divergence=gan-T=[128]-seed=0", "ddgan-divergence=[hrt]*-T=[24]-seed=0")
