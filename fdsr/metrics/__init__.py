@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fdsr.metrics.amount_spectra import AmountSpectra
 from fdsr.metrics.boxes import Band, ZonalBand, spectral_bands, zonal_bands
 from fdsr.metrics.climate import CorrelationErrors, FieldMaximum
 from fdsr.metrics.consistency import CoarseConsistency
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "CRPS", "MAE", "RMSE", "Band", "Bias", "CellMean", "CoarseConsistency", "CorrelationErrors", "EnergyScore",
+    "CRPS", "MAE", "RMSE", "AmountSpectra", "Band", "Bias", "CellMean", "CoarseConsistency", "CorrelationErrors", "EnergyScore",
     "ExceedanceScores", "FieldMaximum", "FieldMetric", "FieldMetrics", "FrechetDistance", "KernelDistance",
     "QuantileErrors", "RankHistogram", "Sample", "Score", "ScoreMetric", "SpectralScores", "SpreadSkill", "Task",
     "WeatherFrechet", "ZonalBand", "ZonalScores", "energy_spectrum", "evaluate", "rapsd", "read_thresholds",

@@ -60,8 +60,8 @@ def evaluate_datasets(
         spectrum (of the members), spectrum_reference, spectrum_error and spectrum_mean (of the ensemble mean), (variable,
         band, ring) in unit² km², with wavenumber (band, ring) in cycles/km, scored (band, ring), band_latitude (band);
         zonal_spectrum… (variable, zonal_band, zonal_mode) in unit² km likewise. rank_histogram (variable, rank).
-        With thresholds: wet_fraction, wet_fraction_truth, brier (variable, event), fss (variable, event, window), with
-        threshold (variable, event) and scale (variable, window) in km.
+        With thresholds: wet_fraction, wet_fraction_truth, frequency_bias, brier (variable, event), fss (variable, event, window),
+        with threshold (variable, event) and scale (variable, window) in km; log1p_spectrum… of ln(1 + x/θ) likewise.
         Without members crps is the mean absolute error, and says so in its long_name, and spread_skill is NaN. A grid
         too small for spectra has NaN in their scores, a variable without a cell that counts in all of them.
 

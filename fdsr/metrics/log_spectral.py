@@ -62,7 +62,7 @@ class SpectralScores(ScoreMetric):
     )  # fmt: skip
     dims = ("band", "ring")
     prefix: ClassVar[str] = ""  # of the names of all that it gives
-    per_wavenumber: ClassVar[str] = "km2"
+    power_unit: ClassVar[str] = "variable's units squared times km2"
     power: Tensor
     reference: Tensor
     error: Tensor
@@ -177,10 +177,9 @@ class SpectralScores(ScoreMetric):
         return np.array(rows).reshape(shape)
 
     def arrays(self) -> dict[str, Variable]:
-        values, units = self.values(), f"variable's units squared times {self.per_wavenumber}"
-        found, dims = super().arrays(), ("variable", *self.dims)
+        values, found, dims = self.values(), super().arrays(), ("variable", *self.dims)
         for suffix, (name, what) in _SPECTRA.items():
-            about = {"long_name": f"power density of {what}", "units": units}
+            about = {"long_name": f"power density of {what}", "units": self.power_unit}
             found[f"{self.prefix}spectrum{suffix}"] = (dims, values[name], about)
         return found
 
@@ -206,7 +205,7 @@ class ZonalScores(SpectralScores):
     )
     prefix = "zonal_"
     dims = ("zonal_band", "zonal_mode")
-    per_wavenumber = "km"
+    power_unit = "variable's units squared times km"
 
     @classmethod
     def for_task(cls, task: Task) -> Self | None:

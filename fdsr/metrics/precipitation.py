@@ -83,7 +83,8 @@ def _half_window(cells: float) -> int:
 class ExceedanceScores(FieldMetric):
     """Scores of the event x ≥ threshold, from the fraction p of the members in which it happens; of variables that have thresholds.
 
-    For each threshold: wet_fraction, the area-weighted frequency of the event among the members, and wet_fraction_truth;
+    For each threshold: wet_fraction, the area-weighted frequency of the event among the members, wet_fraction_truth, and
+    frequency_bias, the first over the second;
     brier = ⟨(p − o)²⟩, o the event in the truth (Brier 1950); and for each scale fss = 1 − ⟨(P − O)²⟩ / ⟨P² + O²⟩ with P and
     O the means of p and o over a window (Roberts & Lean 2008, doi:10.1175/2007MWR2123.1; of an ensemble's probabilities:
     Schwartz et al. 2010, doi:10.1175/2009WAF2222267.1), pooled over times and over the windows that lie on the grid
@@ -103,6 +104,7 @@ class ExceedanceScores(FieldMetric):
     scores = (
         Score("wet_fraction", "frequency of values at or above the threshold among the members", unit="1", direction="none"),
         Score("wet_fraction_truth", "frequency of values at or above the threshold in the truth", unit="1", direction="none"),
+        Score("frequency_bias", "frequency of the event among the members over that in the truth", unit="1", direction="nearest 1"),
         Score("brier", "Brier score of reaching the threshold", "Brier", "1"),
         Score("fss", "fractions skill score of reaching the threshold", "FSS", "1", direction="higher"),
     )  # fmt: skip
@@ -181,7 +183,7 @@ class ExceedanceScores(FieldMetric):
         return tuple(self.difference.shape) if name == "fss" else tuple(self.brier.shape)
 
     def compute(self) -> dict[str, Tensor]:
-        """wet_fraction, wet_fraction_truth and brier, (C, T); fss (C, T, S). NaN where a variable has fewer thresholds."""
+        """wet_fraction, wet_fraction_truth, frequency_bias and brier, (C, T); fss (C, T, S). NaN where a variable has fewer thresholds."""
         area = self.area[:, None]
         asked = torch.zeros_like(self.brier, dtype=torch.bool)
         for c, thresholds in enumerate(self.thresholds):
@@ -191,6 +193,7 @@ class ExceedanceScores(FieldMetric):
         fss = 1.0 - self.difference / self.sum_of_squares
         sums = {"wet_fraction": self.prediction_area, "wet_fraction_truth": self.truth_area, "brier": self.brier}
         found = {name: torch.where(asked, value / area, torch.nan) for name, value in sums.items()}
+        found["frequency_bias"] = torch.where(self.truth_area > 0, self.prediction_area / self.truth_area, torch.nan)
         return found | {"fss": torch.where(happens | self.sum_of_squares.isnan(), fss, torch.nan)}
 
     def lines(self, names: Sequence[str]) -> Iterator[tuple[Score, str, str, float]]:

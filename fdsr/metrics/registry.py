@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from fdsr.errors import FdsrError
+from fdsr.metrics.amount_spectra import AmountSpectra
 from fdsr.metrics.climate import CorrelationErrors, FieldMaximum
 from fdsr.metrics.consistency import CoarseConsistency
 from fdsr.metrics.energy import EnergyScore
@@ -22,7 +23,7 @@ from fdsr.scores import Score
 # in the order of tables
 METRICS: tuple[type[ScoreMetric], ...] = (
     RMSE, MAE, Bias, CRPS, SpreadSkill, SpectralScores, QuantileErrors, ZonalScores, CoarseConsistency, RankHistogram,
-    EnergyScore, FieldMaximum, CorrelationErrors, WeatherFrechet, ExceedanceScores,
+    EnergyScore, FieldMaximum, CorrelationErrors, WeatherFrechet, ExceedanceScores, AmountSpectra,
 )  # fmt: skip
 DEFAULT = tuple(metric.name for metric in METRICS if not metric.on_demand)
 

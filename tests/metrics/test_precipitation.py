@@ -58,6 +58,8 @@ def test_brier_and_wet_fractions_against_plain_numpy() -> None:
         )
         assert found["wet_fraction"][i].item() == pytest.approx(np.average(probability, weights=cells), rel=1e-12)
         assert found["wet_fraction_truth"][i].item() == pytest.approx(np.average(event, weights=cells), rel=1e-12)
+        ratio = np.average(probability, weights=cells) / np.average(event, weights=cells)
+        assert found["frequency_bias"][i].item() == pytest.approx(ratio, rel=1e-12)
 
 
 def test_brier_of_a_perfect_ensemble_is_the_variance_of_the_event() -> None:
@@ -114,7 +116,7 @@ def test_masked_cells_do_not_count() -> None:
     masked.update(other, hidden)
     cut.update(p[..., 8:], y[..., 8:])
     a, b = masked.compute(), cut.compute()
-    for name in ("wet_fraction", "wet_fraction_truth", "brier"):
+    for name in ("wet_fraction", "wet_fraction_truth", "frequency_bias", "brier"):
         torch.testing.assert_close(a[name], b[name], rtol=1e-12, atol=0)
     # windows of one cell are the same; wider ones reach over what is left of the cut
     assert a["fss"].reshape(-1)[0].item() == pytest.approx(b["fss"].reshape(-1)[0].item(), rel=1e-10)
@@ -136,7 +138,9 @@ def test_degenerate_events() -> None:
     dry.update(p, y)
     found = dry.compute()
     assert found["brier"].item() == 0.0 and found["wet_fraction"].item() == 0.0
-    assert found["fss"].isnan().all()  # the event happens nowhere; a window larger than the grid
+    assert (
+        found["frequency_bias"].isnan().all() and found["fss"].isnan().all()
+    )  # the event happens nowhere; a window larger than the grid
     perfect = equal_cells([0.5], [2.0])
     perfect.update(y[:, None], y)
     assert perfect.compute()["fss"].item() == pytest.approx(1.0, abs=1e-12)
