@@ -39,6 +39,15 @@ MARGIN = 32
 
 
 @dataclass(frozen=True)
+class Crew:
+    """Processes that evaluate the same fields: each takes tiles in turn, and all get the whole."""
+
+    place: int  # of this process
+    size: int
+    group: Any  # of torch.distributed
+
+
+@dataclass(frozen=True)
 class Plan:
     """Tiles of a padded field, and how many of them are evaluated at once."""
 
@@ -69,9 +78,13 @@ class Plan:
             ]
         )
 
-    def __call__(self, network: nn.Module, x: Tensor, t: Any, latent: dict[str, Any]) -> Tensor:
-        """The network's output on x (N, C, H, W), padded already, in float32."""
-        places = list(product(self.tiles(), range(len(x))))
+    def __call__(
+        self, network: nn.Module, x: Tensor, t: Any, latent: dict[str, Any], crew: Crew | None = None
+    ) -> Tensor:
+        """The network's output on x (N, C, H, W), padded already, in float32; of a `crew` each process calls this with the same x."""
+        every = list(product(self.tiles(), range(len(x))))
+        own = every if crew is None else every[crew.place :: crew.size]
+        places = own or every[:1]  # who has no tile must know what one is like
         out: Tensor | None = None
         wrap = self.wrap and self.columns.whole
         rows, columns = (axis.weights.to(x.device) for axis in (self.rows, self.columns))
@@ -88,6 +101,9 @@ class Plan:
                 place = (self.columns.starts[j] + torch.arange(self.columns.size, device=x.device)) % x.shape[-1]
                 out[n].narrow(-2, self.rows.starts[i], self.rows.size).index_add_(-1, place, weighted)
         assert out is not None
+        if crew is not None:
+            out *= bool(own)
+            torch.distributed.all_reduce(out, group=crew.group)
         return out
 
     def _part(self, x: Tensor, tile: tuple[int, int]) -> Tensor:
@@ -120,6 +136,7 @@ class Tiler:
 
     def __init__(self, setting: str = "auto", tell: Callable[[str], None] = lambda line: None) -> None:
         self.tell, self.setting = tell, setting
+        self.crew: Crew | None = None  # may be set at any time, by all of them
         self._core, self._margin = _parse(setting)
         self._plans: WeakKeyDictionary[nn.Module, dict[tuple[int, int, bool], Plan]] = WeakKeyDictionary()
 
@@ -136,7 +153,7 @@ class Tiler:
         if plan.whole:
             return plan.in_turn(network, x, t, latent)
         padded, left = pad_to_multiple(x, stride_of(network), wrap=wrap)
-        return crop(plan(network, padded, t, latent), height, width, left)
+        return crop(plan(network, padded, t, latent, self.crew), height, width, left)
 
     def _choose(self, network: nn.Module, x: Tensor, t: Any, wrap: bool, latent: dict[str, Any]) -> Plan:
         one = torch.zeros(1, dtype=torch.long, device=x.device)

@@ -21,10 +21,14 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--licence", default="Apache-2.0", help="of the weights, by its SPDX name (default Apache-2.0)")
     parser.add_argument(
-        "--attribution", default="", metavar="TEXT", help="what the makers of the training data are owed, in words"
+        "--attribution",
+        default=None,
+        metavar="TEXT",
+        help="what the makers of the training data are owed, in words (default: what the data themselves say)",
     )
     options = parser.parse_args(arguments)
 
+    from fdsr.data.attribution import in_words
     from fdsr.modules import load_module, save_pretrained
     from fdsr.modules.card import model_card
     from fdsr.records import RunFolder
@@ -34,12 +38,19 @@ def main(arguments: list[str]) -> None:
     run = RunFolder(Path(options.checkpoint).resolve().parent.parent)
     rows = run.table.read() if Path(options.checkpoint).is_file() else []
     name = options.name or Path(options.folder).name
+    attribution = options.attribution
+    if attribution is None:
+        attribution = in_words(getattr(module.home, "owed", None))
     beside = {
-        "README.md": model_card(module, name, options.licence, rows, options.attribution),
+        "README.md": model_card(module, name, options.licence, rows, attribution),
         "LICENSE": f"Weights of {name}: {options.licence}, https://spdx.org/licenses/{options.licence}.html\n"
-        + (f"Training data: {options.attribution}\n" if options.attribution else ""),
+        + (f"Training data: {attribution}\n" if attribution else ""),
     }
     if rows:
         beside[run.table.path.name] = run.table.path.read_text(encoding="utf-8")
     print(f"model: {save_pretrained(module, options.folder, beside)}")
     print("scores: " + (f"of {run.table}" if rows else "none; test the run first (fdsr test), and export it again"))
+    print(
+        "attribution: "
+        + (attribution or "none is known; --attribution TEXT says what the training data's makers are owed")
+    )

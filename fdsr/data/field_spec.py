@@ -11,6 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from fdsr import __version__
+from fdsr.data.attribution import owed
 from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
@@ -63,6 +64,9 @@ class FieldSpec:
     independent_low: bool = (
         False  # whether coarse fields are of an archive of their own, not block means of the fine ones
     )
+    owed: dict[str, str] | None = (
+        None  # to the makers of the training data, see `fdsr.data.attribution`; None: not recorded
+    )
 
     def __post_init__(self) -> None:
         if self.static_mean is None or self.static_std is None:
@@ -97,6 +101,7 @@ class FieldSpec:
             local_scale=tensor("local_scale") if "local_scale" in ds.variables else None,
             power_local=tensor("power_local") if "power_local" in ds.variables else None,
             independent_low=bool(config.get("low_source")),
+            owed=owed(attributes),
         )
 
     @property

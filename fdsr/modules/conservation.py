@@ -11,7 +11,7 @@ from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO
 from fdsr.errors import FdsrError
 
-ConserveName = Literal["none", "end", "steps"]
+ConserveName = Literal["auto", "none", "end", "steps"]
 # of the amount that a block should hold: below it a block counts as dry, and what is to be added has no pattern to follow
 _DRY = 1e-6
 
@@ -32,12 +32,8 @@ class Conservation:
     """
 
     def __init__(self, spec: FieldSpec) -> None:
-        if spec.independent_low:
-            raise FdsrError(
-                "conserve: the model's coarse fields are of an archive of their own, not block means of the fine ones; leave it at none"
-            )
-        if max(spec.base_index) < 0:
-            raise FdsrError("conserve: no variable has a coarse one of its name; leave it at none")
+        if reason := nothing_to_conserve(spec):
+            raise FdsrError(f"conserve: {reason}; leave it at auto, or none")
         self.factor, self.index = spec.factor, spec.base_index
         self.lower = [transform.lower for transform in spec.high_transforms]
         area = torch.from_numpy(spec.grid.row_areas.copy())[:, None].expand(spec.shape)[None]
@@ -80,6 +76,13 @@ class Conservation:
 
     def _spread(self, x: Tensor) -> Tensor:
         return x.repeat_interleave(self.factor[0], -2).repeat_interleave(self.factor[1], -1)
+
+
+def nothing_to_conserve(spec: FieldSpec) -> str:
+    """Why coarse fields of `spec` tell no block means of the fine ones; empty where they do."""
+    if spec.independent_low:
+        return "the model's coarse fields are of an archive of their own, not block means of the fine ones"
+    return "no variable has a coarse one of its name" if max(spec.base_index) < 0 else ""
 
 
 def require_conserve(name: str) -> None:

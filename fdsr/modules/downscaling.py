@@ -13,6 +13,7 @@ from fdsr.data.field_spec import FieldSpec
 from fdsr.data.place import require_inside
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.conservation import Conservation, ConserveName, nothing_to_conserve, require_conserve
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import KINDS, Spec, kind_of, read_spec
@@ -59,6 +60,9 @@ class DownscalingModule(L.LightningModule):
             the residual over a trained `regression`; each scaled by its own deviation.
         members: ensemble size in tests and predictions.
         seed: root of all noise: training draws depend on (seed, batch number, rank), evaluation on (seed, time, member).
+        conserve: whether fine fields are corrected to coarsen to the coarse ones exactly, see `fdsr.modules.conservation`: `none`;
+            at the `end`; of methods with a sampler every estimate of them on the way there as well, in all `steps`; `auto`: at the
+            end where the training's coarse fields are block means of the fine ones, else not.
     """
 
     trains_on_whole_fields = False  # read by the data module: patches otherwise
@@ -77,10 +81,13 @@ class DownscalingModule(L.LightningModule):
         super().__init_subclass__(**kwargs)
         DownscalingModule.classes.append(cls)
 
-    def __init__(self, target: TargetName = "residual", members: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, target: TargetName = "residual", members: int = 1, seed: int = 0, conserve: ConserveName = "auto"
+    ) -> None:
         super().__init__()
         self._record_arguments()
         require_at_least(1, "model.", members=members)
+        self.conserve = conserve
         self.target, self.members, self.seed = target, members, seed
         self._codec: Codec | None = None
         self._home: tuple[Any, FirstStage | None] = (None, None)
@@ -238,6 +245,29 @@ class DownscalingModule(L.LightningModule):
 
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None) if self._trainer else None
+
+    # -- conservation ----------------------------------------------------------------------------------------------
+
+    @property
+    def conserve(self) -> ConserveName:
+        """See the class; may be set at any time."""
+        return self._conserve
+
+    @conserve.setter
+    def conserve(self, name: ConserveName) -> None:
+        require_conserve(name)
+        self._conserve = name
+
+    @property
+    def conserves(self) -> ConserveName:
+        """What `conserve` comes to for these data: `none`, `end` or `steps`."""
+        if self.conserve == "auto":
+            return "none" if nothing_to_conserve(self.fields.spec) else "end"
+        return self.conserve
+
+    def conserving(self) -> Conservation | None:
+        """The projection that ends a member; None where nothing is corrected."""
+        return None if self.conserves == "none" else Conservation(self.fields.spec)
 
     # -- evaluation ------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -37,15 +37,15 @@ class DressedModule(DownscalingModule):
         mean: checkpoint of a deterministic method (RegressionModule), or `bicubic` or `bilinear`.
         smoothing: side in points of the square over which the local variance is averaged (odd).
         members: ensemble size in tests and predictions.
-        seed: root of all noise.
+        kwargs: what DownscalingModule takes, but for a target.
     """
 
     trains_on_whole_fields = True
     local_std: Tensor
     power: Tensor
 
-    def __init__(self, mean: str = "bicubic", smoothing: int = 5, members: int = 8, seed: int = 0) -> None:
-        super().__init__(target="full", members=members, seed=seed)
+    def __init__(self, mean: str = "bicubic", smoothing: int = 5, members: int = 8, **kwargs: Any) -> None:
+        super().__init__(target="full", members=members, **kwargs)
         self.automatic_optimization = False
         self.smoothing = smoothing
         # its own life cycle (grid, device) follows this module's; kept out of the module tree until it is built
@@ -144,9 +144,11 @@ class DressedModule(DownscalingModule):
         local = self.local_std if self.spec is self.home else cut(self.home, self.local_std, self.spec.grid)
         assert local is not None  # or `move_to` would have refused
         scale = local.expand_as(x) if deviation is None else local * deviation
-        out = []
+        out, conservation = [], self.conserving()
         for i, time in enumerate(batch["time"]):
             rngs = [generator(x.device, seed, "member", int(time), m) for m in numbers]
             white = torch.stack([torch.randn(x.shape[1:], generator=rng, device=x.device) for rng in rngs])
-            out.append(fields.restore(x[i] + scale[i] * noise(white)))
+            drawn = fields.restore(x[i] + scale[i] * noise(white))
+            low = batch["low"][i].expand(len(drawn), *batch["low"].shape[1:])
+            out.append(drawn if conservation is None else conservation(drawn, low))
         return torch.stack(out)

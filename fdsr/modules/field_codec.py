@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ class FieldCodec(Codec):
         self.channels = len(spec.high_channels)
         self.condition_channels = len(spec.low_channels) * (2 if spec.masked else 1) + spec.place_channels
         self.interpolation = interpolation or spec.interpolation
+        self._encoded: tuple[Any, list[Tensor], Encoded] | None = None
         self.regression: FrozenRegression | None = None
         if stage is not None:
             self.regression = FrozenRegression(stage, self.condition_channels, self.channels)
@@ -95,6 +97,16 @@ class FieldCodec(Codec):
             raise FdsrError(self.statistics.missing)
         interpolated = self._interpolate(batch)
         return self._refine(interpolated) if self.target.two_stages else interpolated
+
+    @torch.no_grad()
+    def encode_once(self, batch: Batch) -> Encoded:
+        """`encode` of whole fields, and not again while they stay the same: pieces of an ensemble are of one time."""
+        given = [batch[name] for name in ("low", "conditioning")]
+        device = given[0].device
+        how = (self.tiler, device, torch.is_autocast_enabled(device.type))
+        if self._encoded is None or self._encoded[0] != how or not all(map(_same, self._encoded[1], given)):
+            self._encoded = how, given, self.encode(batch)
+        return self._encoded[2]
 
     def _scale(self, batch: Batch) -> Tensor:
         """Of x_0, but for what is predicted: (B, C, H, W), or less where it does not depend on the place."""
@@ -177,6 +189,11 @@ class FieldCodec(Codec):
     def from_target(self, x_0: Tensor, encoded: Encoded) -> Tensor:
         """x_0 (B, C, H, W) to fields in physical units, lower bounds applied."""
         return self.restore(encoded.base + x_0 * encoded.scale if self.target.over_base else x_0)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether a and b are equal, missing values included."""
+    return a.shape == b.shape and torch.equal(a.nan_to_num(torch.inf), b.nan_to_num(torch.inf))
 
 
 def known(fields: Tensor, present: Tensor | None) -> Tensor:

@@ -97,7 +97,7 @@ class GenerativeModule(NetworkModule):
         members, seed = members or self.members, self.seed if seed is None else seed
         numbers = range(members) if isinstance(members, int) else members
         fields = self.fields
-        encoded = fields.encode(batch)
+        encoded = fields.encode_once(batch)
         places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in numbers]
         samples, conservation = [], self.conserving()
         for start in range(0, len(places), self.member_batch):
@@ -106,7 +106,7 @@ class GenerativeModule(NetworkModule):
             known, low = encoded.take(taken), batch["low"][taken]
             rngs = [generator(encoded.base.device, seed, "member", time, m) for _, time, m in chunk]
             settle = fields.clip
-            if conservation is not None and self.conserve == "steps":
+            if conservation is not None and self.conserves == "steps":
                 settle = partial(fields.conserved, known, partial(conservation, low=low))
             drawn = fields.from_target(self.sample(known.condition, known.base.shape[1:], rngs, settle), known)
             samples.append(drawn if conservation is None else conservation(drawn, low))

@@ -47,14 +47,16 @@ def settings_of(module: DownscalingModule, fields: WholeFields, members: int, se
         "members": members,
         "steps": f"{module.evaluations_per_member} ({getattr(module, 'sampler', 'no sampler')})",
     }
-    found |= {name: getattr(module, name) for name in ("tile", "conserve") if hasattr(module, name)}
+    found |= {name: getattr(module, name) for name in ("tile", "conserves") if hasattr(module, name)}
     return {name: str(value) for name, value in found.items()}
 
 
 def attributes_of(
     module: DownscalingModule, fields: WholeFields, settings: dict[str, str], given: dict[str, Any]
 ) -> dict[str, str]:
-    """Global attributes of a prediction: what made it, and what is owed to the makers of the coarse fields `given` describes."""
+    """Global attributes of a prediction: what made it, and what is owed to the makers of the coarse fields that `given` describes, and to
+    those of the training data.
+    """
     record = {
         "settings": settings,
         "arguments": dict(module.hparams),
@@ -67,6 +69,7 @@ def attributes_of(
         "history": f"fdsr {code_version()}, training data {module.home.fingerprint}",
         **({"input_source": str(given["source"])} if isinstance(given.get("source"), str) else {}),
         **owed(given),
+        **{f"training_{name}": text for name, text in (module.home.owed or {}).items()},
         "fdsr_model": settings["model"],
         "fdsr_record": json.dumps(record, default=str),
     }

@@ -7,6 +7,7 @@ from torch import Tensor
 from fdsr.data.choices import Interpolation
 from fdsr.data.serving.weather import WeatherBatch
 from fdsr.errors import FdsrError
+from fdsr.modules.conservation import ConserveName
 from fdsr.modules.downscaling import DownscalingModule
 
 
@@ -29,14 +30,15 @@ class InterpolationModule(UntrainedModule):
 
     Args:
         method: how the coarse field is interpolated.
+        conserve: as of every method, but not by itself: errors of other methods are counted in those of plain interpolation.
     """
 
     ensemble_size = 1
 
-    def __init__(self, method: Interpolation = "bicubic") -> None:
-        super().__init__(target="full")
+    def __init__(self, method: Interpolation = "bicubic", conserve: ConserveName = "none") -> None:
+        super().__init__(target="full", conserve=conserve)
         self.interpolation = method
 
     def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
-        base = self.fields.encode(batch).base
-        return self.fields.restore(base)[:, None]
+        fine, conservation = self.fields.restore(self.fields.encode(batch).base), self.conserving()
+        return (fine if conservation is None else conservation(fine, batch["low"]))[:, None]

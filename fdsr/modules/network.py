@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from fdsr.backbones import Tiler, build_backbone, find_network
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec
-from fdsr.modules.conservation import Conservation, ConserveName, require_conserve
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import Spec
@@ -40,8 +39,6 @@ class NetworkModule(DownscalingModule):
         final_lr_fraction: what the rate has fallen to at the last step, as a fraction of `lr`.
         tile: how whole fields are evaluated in tests and predictions: `auto`, in overlapping tiles where memory asks for it; `off`,
             whole; or tiles of ROWSxCOLUMNS points, as in 256x256, see `fdsr.backbones.tiling`.
-        conserve: whether fine fields are corrected to coarsen to the coarse ones exactly: `none`; at the `end`; or every estimate of
-            them on the way there as well, in all `steps`. See `fdsr.modules.conservation`.
         kwargs: what DownscalingModule takes.
     """
 
@@ -57,11 +54,10 @@ class NetworkModule(DownscalingModule):
         warmup_steps: int = 100,
         final_lr_fraction: float = 0.02,
         tile: str = "auto",
-        conserve: ConserveName = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.tile, self.conserve = tile, conserve
+        self.tile = tile
         self.backbone, self.backbone_args = backbone, dict(backbone_args or {})
         self.check_networks()
         require_at_least(0, "model.", lr=lr, weight_decay=weight_decay, warmup_steps=warmup_steps)
@@ -79,20 +75,6 @@ class NetworkModule(DownscalingModule):
         self.tiler = Tiler(setting, lambda line: rank_zero_info(f"tiles: {line}"))
         if self.attached:
             self.codec.tiler = self.tiler
-
-    @property
-    def conserve(self) -> ConserveName:
-        """See the class; may be set at any time."""
-        return self._conserve
-
-    @conserve.setter
-    def conserve(self, name: ConserveName) -> None:
-        require_conserve(name)
-        self._conserve = name
-
-    def conserving(self) -> Conservation | None:
-        """The projection that ends a member; None where nothing is corrected."""
-        return None if self.conserve == "none" else Conservation(self.fields.spec)
 
     def _make_codec(self, spec: Spec, stage: FirstStage | None) -> Codec:
         codec = super()._make_codec(spec, stage)

@@ -17,7 +17,7 @@ from fdsr.data.interpolate import HALO
 from fdsr.data.serving.weather import WeatherBatch
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
-from fdsr.modules.conservation import Conservation, ConserveName, require_conserve
+from fdsr.modules.conservation import ConserveName
 from fdsr.modules.interpolation import UntrainedModule
 from fdsr.modules.seeding import generator
 
@@ -48,9 +48,8 @@ class RainFARMModule(UntrainedModule):
         members: int = 8,
         seed: int = 0,
     ) -> None:
-        super().__init__(target="full", members=members, seed=seed)
-        require_conserve(conserve)
-        self.alpha, self.kernel, self.conserve = alpha, kernel, conserve
+        super().__init__(target="full", members=members, seed=seed, conserve=conserve)
+        self.alpha, self.kernel = alpha, kernel
 
     def build(self, codec: Codec) -> None:
         spec = self.fields.spec
@@ -86,9 +85,8 @@ class RainFARMModule(UntrainedModule):
                     out[i, k, c] = torch.from_numpy(self._refine(coarse[i, spec.base_index[c]], threshold, state)).to(
                         out
                     )
-        if self.conserve == "none":
+        if (conservation := self.conserving()) is None:
             return out
-        conservation = Conservation(spec)
         return torch.stack([conservation(drawn, batch["low"]) for drawn in out.unbind(1)], dim=1)
 
     def _refine(self, coarse: NDArray, threshold: float, state: int) -> NDArray:

@@ -74,8 +74,8 @@ class FdsrCLI(LightningCLI):
             "--conserve",
             type=ConserveName | None,
             default=None,
-            help="Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, or none (default: "
-            "model.conserve).",
+            help="Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, none, or auto, at the end "
+            "where coarse fields are block means (default: model.conserve).",
         )
         # one seed for everything: weights, noise, patches
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fdsr.backbones import Tiler, build_backbone, tiling
 from fdsr.backbones.cuts import cheapest, cut
 from fdsr.backbones.extent import bytes_per_point, depends_on_extent, receptive_field
-from fdsr.backbones.tiling import departure
+from fdsr.backbones.tiling import Crew, departure
 from fdsr.diffusion import Ancestral, GaussianDiffusion, vp_schedule
 from fdsr.errors import FdsrError
 
@@ -170,6 +170,29 @@ def test_the_cheapest_tiles_are_strips_of_whole_circles_where_they_fit() -> None
     assert columns.whole and len(rows.starts) == 2
     rows, columns = cheapest((724, 1440), (57, 57), 4, True, 100_000)
     assert rows.size * columns.size <= 100_000
+
+
+@pytest.mark.parametrize("size", [2, 3, 64])
+def test_processes_share_tiles(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each evaluates its own, all get the sum; one without any adds nothing."""
+    made, x, calls = network(norm="pixel"), field(64, 192), []
+    parts: list[Tensor] = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda out, group: parts.append(out.clone()))
+    made.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    tiler = Tiler("32x32")
+    with torch.no_grad():
+        tiler(made, x, T)  # what a network needs is found by trying it
+        calls.clear()
+        whole, alone = tiler(made, x, T), sum(calls)
+        shares = []
+        for place in range(size):
+            calls.clear()
+            tiler.crew = Crew(place, size, None)
+            tiler(made, x, T)
+            shares.append(sum(calls))
+    assert max(shares) == max(1, -(-alone // size)) and (sum(shares) == alone or size > alone)
+    torch.testing.assert_close(sum(parts[1:], parts[0]), whole, rtol=1e-5, atol=1e-5)
+    assert size <= alone or not bool(parts[-1].any())
 
 
 def test_networks_in_training_are_never_cut() -> None:

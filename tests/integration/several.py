@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import killed_prediction
 import torch
 
 from fdsr.cli import main
@@ -20,6 +21,11 @@ def witness(*size: Any, **options: Any) -> torch.Tensor:
     values = randn(*size, **options)
     drawn.append(hashlib.sha256(values.numpy().tobytes()).hexdigest())
     return values
+
+
+def killed(command: list[str], moment: str) -> None:
+    """The second process gets SIGKILL at a moment of its writing; see `killed_prediction`."""
+    killed_prediction.run(command, moment if os.environ["LOCAL_RANK"] == "1" else None)
 
 
 def run(commands: list[list[str]], folder: Path) -> None:

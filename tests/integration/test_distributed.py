@@ -18,6 +18,8 @@ import several
 import torch
 import xarray as xr
 from processes import side_by_side
+from synthetic import write_source
+from torch.multiprocessing import ProcessExitedException
 from torch.utils.data import default_collate
 
 from fdsr.callbacks.ensemble_scores import EnsembleCallback, SpectralErrorCallback
@@ -189,6 +191,53 @@ def test_a_prediction_by_two_processes_is_that_of_one(
         assert stores[0].sizes["time"] == times and all(np.isfinite(stores[1][v]).all() for v in ("t2m", "u10"))
         xr.testing.assert_allclose(*stores, rtol=1e-6, atol=1e-5)
         assert not [p for p in runs[1].iterdir() if "partial" in p.name]
+
+
+@pytest.mark.slow
+def test_one_member_by_two_processes_and_a_prediction_that_was_killed(
+    trained: tuple[Path, Path], program: Callable[..., int], tmp_path: Path, world: Path, source_data: xr.Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Fewer members than processes: both draw the same noise and share its tiles. One of two killed: the same command goes on."""
+    monkeypatch.setenv("FDSR_CACHE", str(world / "cache"))
+    config, fitted = trained
+    low = source_data[["t2m", "u10"]].isel(time=slice(3)).coarsen(latitude=4, longitude=4).mean()
+    write_source(low.assign({n: low[n].assign_attrs(source_data[n].attrs) for n in low}), tmp_path / "low.zarr")
+    common = [
+        "predict",
+        "--config",
+        config,
+        "--run",
+        fitted,
+        "--low",
+        tmp_path / "low.zarr",
+        "--model.member_batch",
+        "1",
+    ]
+    single = [*common, "--model.members", "1", "--data.init_args.region", "[0,90,0,360]", "--tile", "8x8+0"]
+    limit = ["--trainer.limit_predict_batches", "0.34"]
+    assert program(*single, *limit, "--output", tmp_path / "one.zarr") == 0
+    whole, cut = tmp_path / "whole.zarr", tmp_path / "cut.zarr"
+    moment = "between two variables of a member"
+    with pytest.raises(ProcessExitedException):
+        side_by_side(several.killed, [str(a) for a in (*common, "--output", cut, *TWO)], moment)
+    assert not cut.exists()
+    commands = [
+        [*single, *limit, "--output", tmp_path / "two.zarr"],
+        [*common, "--output", whole],
+        [*common, "--output", cut],
+    ]
+    fdsr_by_two(commands, tmp_path)
+    drawn = [[json.loads((tmp_path / f"{n}-rank{r}.json").read_text()) for r in (0, 1)] for n in range(3)]
+    assert drawn[0][0] == drawn[0][1] and len(drawn[0][0]) == 1
+    with xr.open_zarr(tmp_path / "one.zarr") as one, xr.open_zarr(tmp_path / "two.zarr") as two:
+        assert dict(one.sizes) == {"time": 1, "member": 1, "lat": 12, "lon": 48}
+        xr.testing.assert_allclose(two.load(), one.load(), rtol=1e-5, atol=1e-4)
+    # three times of two members: one of the second process's three had been finished
+    assert [len(hashes) for hashes in drawn[1]] == [3, 3] and len(drawn[2][1]) == 2
+    assert drawn[2][1] == drawn[1][1][1:]
+    files = [{p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in (whole, cut)]
+    assert files[0] == files[1] and not list(tmp_path.glob(".*.partial"))
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import yaml
 
 import fdsr
 from fdsr.data import WeatherDataModule
+from fdsr.data.attribution import in_words
 from fdsr.modules import DownscalingModule
 from fdsr.modules.card import model_card
 
@@ -26,10 +27,12 @@ def test_a_tested_run_as_a_folder(
     checkpoint = run / "checkpoints" / "last.ckpt"
     checkpoint.write_bytes((fitted / "checkpoints" / "last.ckpt").read_bytes())
     assert program("export", checkpoint, tmp_path / "untested") == 0
-    assert "none; test the run first" in capsys.readouterr().out
-    assert "has not been scored" in (tmp_path / "untested" / "README.md").read_text()
+    said = capsys.readouterr().out
+    assert "none; test the run first" in said and "attribution: Made by a test." in said
+    untested = (tmp_path / "untested" / "README.md").read_text()
+    assert "has not been scored" in untested and "Training data: Made by a test." in untested
     assert program("test", "--config", config, "--run", run, "--ckpt_path", checkpoint) == 0
-    options = ("--name", "lab/fine", "--licence", "CC-BY-4.0", "--attribution", "Made by a test.")
+    options = ("--name", "lab/fine", "--licence", "CC-BY-4.0", "--attribution", "Made by another.")
     assert program("export", checkpoint, folder, *options) == 0
     names = {"README.md", "LICENSE", "config.json", "model.safetensors", "test_metrics.csv"}
     assert {p.name for p in folder.iterdir()} == names
@@ -42,7 +45,7 @@ def test_a_tested_run_as_a_folder(
     assert len(result["metrics"]) == len(rows) and result["task"]["type"] == "image-to-image"
     crps = next(r["value"] for r in rows if (r["metric"], r["variable"]) == ("crps", "t2m"))
     assert f"| crps | {crps} |" in body and "t2m (K), u10 (m s-1)" in body and "30 × 30 degrees to 7.5 × 7.5" in body
-    assert "Made by a test." in body and "Made by a test." in (folder / "LICENSE").read_text()
+    assert "Made by another." in body and "Made by another." in (folder / "LICENSE").read_text()
     assert "CC-BY-4.0" in (folder / "LICENSE").read_text() and 'fdsr.load("lab/fine")' in body
     assert json.loads((folder / "config.json").read_text())["spec"]["factor"] == [4, 4]
     assert fdsr.load(folder, "cpu").module.home.high_channels == ["t2m", "u10"]
@@ -52,3 +55,9 @@ def test_a_card_says_what_a_model_is_told(build: Callable[..., DownscalingModule
     card = model_card(build("RegressionModule"), "plain", "MIT")
     assert "| is told | position |" in card and "| static fields | orography (m) |" in card
     assert "`RegressionModule`, 1 network evaluations" in card and "lat points" in card and "Weights: MIT." in card
+
+
+def test_what_is_owed_in_words() -> None:
+    about = {"attribution": "Contains X.", "institution": "Y", "license": "CC-BY-4.0", "references": "Z (2020)."}
+    assert in_words(about) == "Contains X. Licence of the data: CC-BY-4.0. References: Z (2020)."
+    assert in_words({"institution": "Y"}) == "Y." and in_words({}) == in_words(None) == ""

@@ -61,6 +61,7 @@ def test_killed_at_five_moments(
     with xr.open_zarr(cut) as ds:
         assert (
             ds.attrs["attribution"] == "of a test"
+            and ds.attrs["training_attribution"] == "Made by a test."
             and "fdsr_record" in ds.attrs
             and bool(ds.notnull().all().to_array().all())
         )

@@ -19,7 +19,7 @@ from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO, add_halo
 from fdsr.data.serving.weather import FieldDataset
 from fdsr.errors import FdsrError
-from fdsr.modules import DDPMModule, DownscalingModule
+from fdsr.modules import DDPMModule, DownscalingModule, DressedModule
 from fdsr.modules.conservation import Conservation
 
 Build = Callable[..., DownscalingModule]
@@ -55,12 +55,16 @@ def departure(store_spec: FieldSpec, fields: Tensor, low: Tensor) -> np.ndarray:
         ("DDGANModule", TINY_DDGAN),
         ("CRPSModule", {"backbone_args": TIMELESS}),
         ("RegressionModule", {}),
+        ("InterpolationModule", {}),
+        ("DressedModule", {}),
     ],
 )
 def test_every_method_conserves(
     build: Build, field_batch: WeatherBatch, name: str, arguments: dict, conserve: str
 ) -> None:
     module = build(name, **arguments, conserve=conserve)
+    if isinstance(module, DressedModule):
+        module.local_std.fill_(0.1)
     members = module.generate(field_batch, 2, 0)
     for m in range(members.shape[1]):
         assert (departure(module.spec, members[:, m], field_batch["low"]) < 1e-4).all()
@@ -137,8 +141,24 @@ def test_variables_without_a_coarse_one_stay_as_they_are(wet: PairStore) -> None
         Conservation(replace(wet.spec, low_channels=["one", "other"]))
 
 
+def test_members_conserve_by_themselves_where_there_is_something_to_conserve(
+    wet: PairStore, build: Build, field_batch: WeatherBatch
+) -> None:
+    """`auto` is `end` on coarse fields that are block means, and nothing on others; plain interpolation stays plain."""
+    module = build("DDPMModule")
+    assert module.conserve == "auto" and module.conserves == "end"
+    by_itself = module.generate(field_batch, 2, 0)
+    module.conserve = "end"
+    assert torch.equal(by_itself, module.generate(field_batch, 2, 0))
+    for changes in ({"independent_low": True}, {"low_channels": ["one", "other"]}):
+        elsewhere = DDPMModule(backbone_args=TINY_UNET)
+        elsewhere.attach(replace(wet.spec, **changes))
+        assert elsewhere.conserves == "none" and elsewhere.conserving() is None
+    assert build("InterpolationModule").conserves == "none"
+
+
 def test_what_is_refused(wet: PairStore, build: Build) -> None:
-    with pytest.raises(FdsrError, match="not block means of the fine ones; leave it at none"):
+    with pytest.raises(FdsrError, match="not block means of the fine ones; leave it at auto, or none"):
         Conservation(replace(wet.spec, independent_low=True))
-    with pytest.raises(FdsrError, match="conserve 'always' is unknown; choose one of none, end, steps"):
+    with pytest.raises(FdsrError, match="conserve 'always' is unknown; choose one of auto, none, end, steps"):
         build("DDPMModule", conserve="always")

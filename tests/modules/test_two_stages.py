@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 import torch
 from scipy.fft import dctn
+from synthetic import TINY_UNET, randomise
 
 from fdsr.callbacks import EMACallback
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.data.making import local_scale
-from fdsr.diffusion import Globe, RealFourier, Spectrum
+from fdsr.diffusion import DPMSolverPP, Globe, RealFourier, Spectrum
 from fdsr.errors import FdsrError
-from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
-from fdsr.modules.field_codec import FieldCodec
+from fdsr.modules import DDPMModule, DownscalingModule, RegressionModule, load_module, save_pretrained
+from fdsr.modules.field_codec import FieldCodec, _same
 from fdsr.modules.first_stage import ErrorSums, FirstStage
 from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.model import Model
 from fdsr.modules.settings import build as build_setting
 from fdsr.modules.two_stages import measure_errors, measured, read_regression
 
@@ -31,7 +33,7 @@ Build = Callable[..., DownscalingModule]
 @pytest.fixture
 def regression(build: Build, tmp_path: Path) -> tuple[RegressionModule, str]:
     """A regression with random weights, and the folder that holds it."""
-    module = build("RegressionModule")
+    module = build("RegressionModule", conserve="none")
     return cast(RegressionModule, module), str(save_pretrained(module, tmp_path / "regression"))
 
 
@@ -212,3 +214,26 @@ def test_field_is_another_name_for_full(store: PairStore) -> None:
     assert FieldCodec(store.spec, "field").target is FieldCodec(store.spec, "full").target
     found, expected = FieldCodec(store.spec, "field").spectrum(RealFourier()), Spectrum(power=store.spec.power_field)
     torch.testing.assert_close(found.stored(), expected.stored(), rtol=1e-6, atol=0)
+
+
+def test_pieces_of_an_ensemble_share_the_first_stage(
+    stage: FirstStage, regression: tuple[RegressionModule, str], data: WeatherDataModule, build: Build
+) -> None:
+    """One evaluation of it a time, however few members are drawn at once; and again where anything else is asked."""
+    module = DDPMModule(backbone_args=TINY_UNET, sampler=DPMSolverPP(1), **arguments_of("DDPMModule", regression[1]))
+    module.attach(data.spec, stage)
+    randomise(module)
+    model, calls = Model(module, "cpu"), []
+    assert module.fields.regression is not None
+    module.fields.regression._hidden[0].register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    module.member_batch = 8
+    together = model.downscale(data.store.path, members=5)
+    module.member_batch = 2
+    calls.clear()
+    apart = model.downscale(data.store.path, members=5)
+    assert len(calls) == together.sizes["time"] == 15
+    np.testing.assert_allclose(apart.t2m, together.t2m, rtol=1e-5, atol=1e-4)
+    model.downscale(data.store.path, members=1, tile="off")
+    assert len(calls) == 2 * 15
+    missing = torch.full((1, 2), torch.nan)
+    assert _same(missing, missing.clone()) and not _same(missing, torch.zeros(1, 2)) and not _same(missing, missing.T)

@@ -9,14 +9,15 @@ import torch
 from torch.utils.data import Dataset
 
 from fdsr.data.serving.datasets import WeatherBatch, WholeFields
+from fdsr.data.serving.shares import crew, crews
 
 
 class PredictionUnits(Dataset[WeatherBatch]):
     """Pieces of `members` of each of the first `count` of `fields`: a field and some members that follow each other.
 
     A piece has up to `at_once` members, the same ones whatever is finished already, so that what is computed anew is computed alike;
-    fewer where several processes are busier then. A batch has besides its field `members` (1, m), numbers of those asked for, and
-    `field` (1,), the position of it.
+    fewer where several processes are busier then; where there are fewer members than processes, crews of these share them. A batch
+    has besides its field `members` (1, m), numbers of those asked for, and `field` (1,), the position of it.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class PredictionUnits(Dataset[WeatherBatch]):
         count = len(fields) if count is None else min(count, len(fields))
         self.times = fields.times[: -(-count // fields.members)]
         sizes = range(min(at_once, members), 0, -1) if world_size > 1 else [min(at_once, members)]
+        world_size = crews(count * members, world_size)
         # the longest share decides when all is there; of equally long ones that of the largest pieces
         _, _, self.units = min(
             (_longest(units, world_size), -size, units) for size in sizes for units in [_pieces(count, members, size)]
@@ -63,10 +65,12 @@ def share(n: int, rank: int, world_size: int) -> tuple[int, int]:
 
 
 class UnitSampler:
-    """The pieces of one process, without those all of which is `done`."""
+    """The pieces of one process, or of the crew that it is of (see `shares.crew`), without those all of which is `done`."""
 
     def __init__(self, units: PredictionUnits, rank: int = 0, world_size: int = 1) -> None:
-        self.units, self.left = units, list(range(*share(len(units), rank, world_size)))
+        working = crews(len(units), world_size)
+        own, self.place, self.crew_size = crew(len(units), rank, world_size)
+        self.units, self.left = units, list(range(*share(len(units), own, working))) if own < working else []
 
     def skip(self, done: set[tuple[int, int]]) -> None:
         """Leave out pieces of whose members all (time, member) are done."""
