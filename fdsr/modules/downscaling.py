@@ -265,9 +265,9 @@ class DownscalingModule(L.LightningModule):
             return "none" if nothing_to_conserve(self.fields.spec) else "end"
         return self.conserve
 
-    def conserving(self) -> Conservation | None:
-        """The projection that ends a member; None where nothing is corrected."""
-        return None if self.conserves == "none" else Conservation(self.fields.spec)
+    def conserving(self, batch: Batch) -> Conservation | None:
+        """The projection that ends the members of a batch; None where nothing is corrected, as in patches, which are of no place."""
+        return None if self.conserves == "none" or "rows" in batch else Conservation(self.fields.spec)
 
     # -- evaluation ------------------------------------------------------------------------------------------------
 

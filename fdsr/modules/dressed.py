@@ -144,7 +144,7 @@ class DressedModule(DownscalingModule):
         local = self.local_std if self.spec is self.home else cut(self.home, self.local_std, self.spec.grid)
         assert local is not None  # or `move_to` would have refused
         scale = local.expand_as(x) if deviation is None else local * deviation
-        out, conservation = [], self.conserving()
+        out, conservation = [], self.conserving(batch)
         for i, time in enumerate(batch["time"]):
             rngs = [generator(x.device, seed, "member", int(time), m) for m in numbers]
             white = torch.stack([torch.randn(x.shape[1:], generator=rng, device=x.device) for rng in rngs])

@@ -101,6 +101,8 @@ class FieldCodec(Codec):
     @torch.no_grad()
     def encode_once(self, batch: Batch) -> Encoded:
         """`encode` of whole fields, and not again while they stay the same: pieces of an ensemble are of one time."""
+        if "rows" in batch:  # patches
+            return self.encode(batch)
         given = [batch[name] for name in ("low", "conditioning")]
         device = given[0].device
         how = (self.tiler, device, torch.is_autocast_enabled(device.type))

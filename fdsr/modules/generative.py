@@ -99,7 +99,7 @@ class GenerativeModule(NetworkModule):
         fields = self.fields
         encoded = fields.encode_once(batch)
         places = [(i, int(batch["time"][i]), m) for i in range(len(batch["time"])) for m in numbers]
-        samples, conservation = [], self.conserving()
+        samples, conservation = [], self.conserving(batch)
         for start in range(0, len(places), self.member_batch):
             chunk = places[start : start + self.member_batch]
             taken = torch.tensor([i for i, _, _ in chunk], device=encoded.base.device)

@@ -40,5 +40,5 @@ class InterpolationModule(UntrainedModule):
         self.interpolation = method
 
     def generate(self, batch: WeatherBatch, members: int = 1, seed: int = 0) -> Tensor:
-        fine, conservation = self.fields.restore(self.fields.encode(batch).base), self.conserving()
+        fine, conservation = self.fields.restore(self.fields.encode(batch).base), self.conserving(batch)
         return (fine if conservation is None else conservation(fine, batch["low"]))[:, None]

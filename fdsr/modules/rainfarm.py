@@ -85,7 +85,7 @@ class RainFARMModule(UntrainedModule):
                     out[i, k, c] = torch.from_numpy(self._refine(coarse[i, spec.base_index[c]], threshold, state)).to(
                         out
                     )
-        if (conservation := self.conserving()) is None:
+        if (conservation := self.conserving(batch)) is None:
             return out
         return torch.stack([conservation(drawn, batch["low"]) for drawn in out.unbind(1)], dim=1)
 

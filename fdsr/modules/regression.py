@@ -63,5 +63,5 @@ class RegressionModule(NetworkModule):
         return forecast, None if deviation is None else deviation * encoded.scale
 
     def generate(self, batch: Batch, members: int = 1, seed: int = 0) -> Tensor:
-        forecast, conservation = self.moments(batch)[0], self.conserving()
+        forecast, conservation = self.moments(batch)[0], self.conserving(batch)
         return (forecast if conservation is None else conservation(forecast, batch["low"]))[:, None]

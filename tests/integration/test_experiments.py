@@ -270,15 +270,25 @@ def test_experiment_runs_on_tiny_data(
 
 @pytest.mark.slow
 def test_the_demo_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its commands, in an order in which what they begin from is there."""
+    """Its commands; and each finds what it begins from, which its own row has made before or is waited for."""
     monkeypatch.chdir(ROOT)
     demo = runpy.run_path(str(ROOT / "experiments" / "demo.py"))
-    assert {method for row in demo["ROWS"] for method in row} >= set(demo["TABLE"])
-    for row in demo["ROWS"]:
-        made: set[str] = set()
-        for command, result in (step for method in row for step in demo["steps"](method)):
+    rows = [[demo["step"](name) for name in row] for row in demo["ROWS"]]
+    assert {name.split()[0] for row in demo["ROWS"] for name in row} >= set(demo["TABLE"])
+    results = [s.result for row in rows for s in row]
+    assert len(set(results)) == len(results) and {s.needs for row in rows for s in row} - {None} <= set(results)
+    for row in rows:
+        for command, _, needs in row:
             values = parsed(command, monkeypatch)
             given = values.model.init_args
-            needed = {str(given[name]) for name in NAMES_OF_REGRESSIONS if str(given.get(name, "")).endswith(".ckpt")}
-            assert needed <= made, command
-            made.add(str(RunFolder(result.parent).last_checkpoint))
+            for name in NAMES_OF_REGRESSIONS:
+                if command[0] == "fit" and str(given.get(name, "")).endswith(".ckpt"):
+                    folder = RunFolder(needs.parent)
+                    assert (str(folder.last_checkpoint), folder.fitted.path) == (str(given[name]), needs), command
+    # rows that wait for each other in a circle would never end
+    made: set[Path] = set()
+    while left := [row for row in rows if row]:
+        ready = [row for row in left if row[0].needs in (made | {None})]
+        assert ready, left
+        for row in ready:
+            made.add(row.pop(0).result)

@@ -148,12 +148,13 @@ def test_members_conserve_by_themselves_where_there_is_something_to_conserve(
     module = build("DDPMModule")
     assert module.conserve == "auto" and module.conserves == "end"
     by_itself = module.generate(field_batch, 2, 0)
+    assert module.conserving({"rows": torch.arange(8)}) is None  # of a patch
     module.conserve = "end"
     assert torch.equal(by_itself, module.generate(field_batch, 2, 0))
     for changes in ({"independent_low": True}, {"low_channels": ["one", "other"]}):
         elsewhere = DDPMModule(backbone_args=TINY_UNET)
         elsewhere.attach(replace(wet.spec, **changes))
-        assert elsewhere.conserves == "none" and elsewhere.conserving() is None
+        assert elsewhere.conserves == "none" and elsewhere.conserving({}) is None
     assert build("InterpolationModule").conserves == "none"
 
 

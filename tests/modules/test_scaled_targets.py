@@ -44,7 +44,7 @@ def whole(data: WeatherDataModule, split: str = "train") -> WeatherBatch:
 @pytest.fixture
 def gaussian(build: Build, tmp_path: Path) -> tuple[RegressionModule, str]:
     """A regression that predicts a deviation, with random weights, and the folder that holds it."""
-    module = build("RegressionModule", likelihood=GaussianLikelihood())
+    module = build("RegressionModule", likelihood=GaussianLikelihood(), conserve="none")
     return cast(RegressionModule, module), str(save_pretrained(module, tmp_path / "gaussian"))
 
 
@@ -200,7 +200,7 @@ def test_second_stage_on_a_predicted_scale_trains_and_comes_back(
 def test_dressing_uses_the_deviation_that_its_mean_predicts(
     gaussian: tuple[RegressionModule, str], data: WeatherDataModule, field_batch: WeatherBatch, quiet_trainer: Trainer
 ) -> None:
-    module = DressedModule(mean=gaussian[1], members=200)
+    module = DressedModule(mean=gaussian[1], members=200, conserve="none")
     quiet_trainer(max_epochs=2, limit_val_batches=0).fit(module, datamodule=data)
     batch = whole(data)
     forecast, deviation = gaussian[0].moments(batch)
