@@ -22,17 +22,14 @@ class FieldMaximum(FieldMetric):
     scores = (Score("field_max_error", "error of the largest value of a field", direction="nearest 0"),)
     on_demand = True
     sums = ("total",)
-    total: Tensor
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
         self._check(prediction, truth)
         hidden = truth.isnan()
         largest = prediction.masked_fill(hidden[:, None], -torch.inf).amax((-2, -1)).to(self.total.dtype).mean(1)
         error = largest - truth.masked_fill(hidden, -torch.inf).amax((-2, -1))
         there = ~hidden.all(-1).all(-1)
-        self.total = self.total + torch.where(there, error, 0.0).sum(0)
-        self.area = self.area + there.sum(0)  # of times here
+        self.add(total=torch.where(there, error, 0.0).sum(0), area=there.sum(0))  # an area of times
 
     def compute(self) -> Tensor:
         """(C,), in the variable's unit."""
@@ -50,7 +47,6 @@ class CorrelationErrors(FieldMetric):
         Score("correlation_error", "error of the correlations with the other variables", unit="1", summary="mean"),
     )
     on_demand = True
-    moments: Tensor
 
     def __init__(self, weights: Tensor, n_variables: int = 2, **kwargs: Any) -> None:
         super().__init__(weights, n_variables, **kwargs)
@@ -65,7 +61,7 @@ class CorrelationErrors(FieldMetric):
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         together = w.expand(y.shape).amin(0)
         new = [torch.stack([_moments(member, together) for member in p]).mean(0), _moments(y, together)]
-        self.moments = self.moments + torch.stack(new)
+        self.add(moments=torch.stack(new))
 
     def compute(self) -> Tensor:
         """(C,), dimensionless; NaN where a variable does not vary."""

@@ -31,9 +31,6 @@ class CoarseConsistency(FieldMetric):
               "coarse RMSE"),
     )  # fmt: skip
     sums = ("total",)
-    total: Tensor
-    share: Tensor
-    coarse_weights: Tensor
 
     def __init__(
         self,
@@ -96,8 +93,7 @@ class CoarseConsistency(FieldMetric):
         with torch.autocast(low.device.type, enabled=False):
             for member in prediction.unbind(1):
                 error = (self.coarsen(member) - low).masked_fill(hidden, 0.0)
-                self.total = self.total + (error.square() * weights).sum((0, 2, 3))
-                self.area = self.area + weights.sum((0, 2, 3))
+                self.add(total=(error.square() * weights).sum((0, 2, 3)), area=weights.sum((0, 2, 3)))
 
     def _check_low(self, prediction: Tensor, low: Tensor) -> None:
         """FdsrError where the shape of the coarse input does not fit that of the members."""

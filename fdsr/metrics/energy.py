@@ -28,10 +28,8 @@ class EnergyScore(FieldMetric):
     )
     on_demand = True
     sums = ("total",)
-    total: Tensor
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
         self._check(prediction, truth)
         height, width = (n // SIDE * SIDE for n in truth.shape[-2:])
         dtype = working_dtype(truth.device)
@@ -52,7 +50,7 @@ class EnergyScore(FieldMetric):
         score = torch.stack([norm(member - y) for member in p]).mean(0)
         for m in range(1, members):
             score -= norm(p[m] - p[:m]).sum(0) / (members * (members - 1))
-        self.total, self.area = self.total + (score * area).sum(-1), self.area + area.sum(-1)
+        self.add(total=(score * area).sum(-1), area=area.sum(-1))
 
     def compute(self) -> Any:
         """(C,), in the variable's unit; NaN on a grid without a whole patch."""

@@ -65,8 +65,6 @@ class CRPS(FieldMetric):
               "CRPS, biased", ensemble=True),
     )  # fmt: skip
     sums = ("total", "biased")
-    total: Tensor
-    biased: Tensor
 
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         members = p.shape[0]
@@ -76,13 +74,12 @@ class CRPS(FieldMetric):
         score /= members
         if members == 1:
             biased = weighted_sum(score, w)
-            self.total, self.biased = self.total + biased, self.biased + biased
+            self.add(total=biased, biased=biased)
             return
         pairs = weighted_sum(mean_pair_distance(p), w)
         absolute = weighted_sum(score, w)
         # each time's own M, so that ensembles of different sizes may be pooled
-        self.total = self.total + (absolute - 0.5 * pairs)
-        self.biased = self.biased + (absolute - 0.5 * pairs * ((members - 1) / members))
+        self.add(total=absolute - 0.5 * pairs, biased=absolute - 0.5 * pairs * ((members - 1) / members))
 
     def compute(self) -> Any:
         """crps and crps_biased, (C,) each, in the variable's unit."""
@@ -101,18 +98,16 @@ class SpreadSkill(FieldMetric):
               unit="1", direction="nearest 1", summary="mean", ensemble=True, headline=True),
     )  # fmt: skip
     sums = ("spread", "skill")
-    spread: Tensor
-    skill: Tensor
 
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         members, mean = p.shape[0], p.mean(0)
-        self.skill = self.skill + weighted_sum((mean - y).square(), w)
+        self.add(skill=weighted_sum((mean - y).square(), w))
         if members > 1:
             # the factors belong to each time's own M, so that ensembles of different sizes may be pooled
             factor = (members + 1) / (members * (members - 1))
-            self.spread = self.spread + weighted_sum((p - mean).square_().sum(0), w) * factor
+            self.add(spread=weighted_sum((p - mean).square_().sum(0), w) * factor)
         else:
-            self.spread = self.spread + math.nan
+            self.add(spread=math.nan)
 
     def compute(self) -> Tensor:
         """(C,), dimensionless."""
@@ -127,7 +122,6 @@ class RankHistogram(FieldMetric):
     """
 
     name = "rank_histogram"
-    counts: Tensor
 
     def __init__(self, weights: Tensor, members: int, n_variables: int = 1, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(weights, n_variables, **kwargs)
@@ -159,7 +153,7 @@ class RankHistogram(FieldMetric):
                 w = weights * valid[b, c]
                 counts[c].index_add_(0, rank.reshape(-1), w.reshape(-1))
                 area[c] += w.sum()
-        self.counts, self.area = self.counts + counts, self.area + area
+        self.add(counts=counts, area=area)
 
     def _break_ties(self, ties: Tensor, y: Tensor) -> Tensor:
         """uniform{0 … ties} for every cell, int64 (H, W)."""

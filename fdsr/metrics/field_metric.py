@@ -31,8 +31,6 @@ class FieldMetric(ScoreMetric):
     """
 
     sums: ClassVar[tuple[str, ...]] = ()
-    weights: Tensor
-    area: Tensor
 
     def __init__(self, weights: Tensor, n_variables: int = 1, **kwargs: Any) -> None:
         super().__init__(n_variables, **kwargs)
@@ -52,7 +50,7 @@ class FieldMetric(ScoreMetric):
         self._check(prediction, truth)
         with torch.autocast(prediction.device.type, enabled=False):
             for p, y, w in self._blocks(prediction, truth):
-                self.area = self.area + area_of(w, y)
+                self.add(area=area_of(w, y))
                 self.accumulate(p, y, w)
 
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
@@ -83,14 +81,13 @@ class CellMean(FieldMetric):
     """Area-weighted mean, over all cells and times, of a number that each cell has; subclasses give it by `cell`."""
 
     sums = ("total",)
-    total: Tensor
 
     def cell(self, p: Tensor, y: Tensor) -> Tensor:
         """The number of each cell (C, h, W), from members (M, C, h, W) and truth (C, h, W), float64, physical units."""
         raise NotImplementedError
 
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
-        self.total = self.total + weighted_sum(self.cell(p, y), w)
+        self.add(total=weighted_sum(self.cell(p, y), w))
 
     def compute(self) -> Tensor:
         """(C,)."""

@@ -63,14 +63,6 @@ class SpectralScores(ScoreMetric):
     dims = ("band", "ring")
     prefix: ClassVar[str] = ""  # of the names of all that it gives
     power_unit: ClassVar[str] = "variable's units squared times km2"
-    power: Tensor
-    reference: Tensor
-    error: Tensor
-    mean: Tensor
-    mean_square: Tensor
-    n_fields: Tensor
-    n_truths: Tensor
-    n_times: Tensor
 
     def __init__(self, bands: Sequence[Band | ZonalBand], n_variables: int = 1, **kwargs: Any) -> None:
         super().__init__(n_variables, **kwargs)
@@ -107,9 +99,7 @@ class SpectralScores(ScoreMetric):
                 sums["mean_square"][:, i] = square.sum((0, 2))
                 sums["n_truths"][:, i] = valid[i].sum((0, 2))
         sums["n_fields"] = sums["n_truths"] * members
-        for name, value in sums.items():
-            setattr(self, name, getattr(self, name) + value)
-        self.n_times = self.n_times + truth.shape[0]
+        self.add(**sums, n_times=truth.shape[0])
 
     def _power(self, boxes: Tensor, valid: Tensor, rings: Rings) -> Tensor:
         """Σ over valid boxes of the ring means of boxes (N, C, n_boxes, h, w), valid (N, C, n_boxes): (C, n_rings)."""

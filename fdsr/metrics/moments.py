@@ -31,11 +31,6 @@ class FeatureMoments(SumMetric):
     Sums are taken about `centre` (D,), a guess of the mean, so that nothing cancels when the covariance is formed.
     """
 
-    count: Tensor
-    total: Tensor
-    outer: Tensor
-    centre: Tensor
-
     def __init__(self, dimension: int, centre: Tensor | None = None) -> None:
         super().__init__(dimension)
         if centre is not None and centre.shape != (dimension,):
@@ -52,9 +47,7 @@ class FeatureMoments(SumMetric):
             raise FdsrError(f"features must be (B, {self.n_variables}), got {tuple(features.shape)}")
         with torch.autocast(features.device.type, enabled=False):
             x = features.to(working_dtype(features.device)) - self.centre
-            self.count = self.count + len(x)
-            self.total = self.total + x.sum(0)
-            self.outer = self.outer + x.T @ x
+            self.add(count=len(x), total=x.sum(0), outer=x.T @ x)
 
     def statistics(self) -> GaussianStatistics:
         """Of the sums in place: this process's own, or everybody's within `compute`. Raises FdsrError below two features."""

@@ -108,11 +108,6 @@ class ExceedanceScores(FieldMetric):
         Score("brier", "Brier score of reaching the threshold", "Brier", "1"),
         Score("fss", "fractions skill score of reaching the threshold", "FSS", "1", direction="higher"),
     )  # fmt: skip
-    prediction_area: Tensor
-    truth_area: Tensor
-    brier: Tensor
-    difference: Tensor
-    sum_of_squares: Tensor
 
     def __init__(
         self, grid: Grid, thresholds: Sequence[Sequence[float]], scales: Sequence[float] | None = None, **kwargs: Any
@@ -139,7 +134,6 @@ class ExceedanceScores(FieldMetric):
         return cls(task.grid, thresholds, task.scales) if any(len(own) for own in thresholds) else None
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
         self._check(prediction, truth)
         for c, thresholds in enumerate(self.thresholds):
             if not thresholds:

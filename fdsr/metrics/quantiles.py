@@ -43,7 +43,6 @@ class QuantileErrors(FieldMetric):
             self.add_state(name, empty, dist_reduce_fx=merge_histograms)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Add times: (B, M, C, H, W) and (B, C, H, W), physical units."""
         self._check(prediction, truth)
         self.true = self._add(self.true, truth[:, None], truth)
         self.predicted = self._add(self.predicted, prediction, truth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,12 +24,15 @@ class SumMetric(Metric):
     checkpoint, and are added over processes by `compute()`. Input of any floating dtype is converted to float64 before
     any arithmetic, outside autocast.
 
-    Subclasses add out of place (`self.s = self.s + x`), because a state reset under `torch.inference_mode` must not be
-    written to in place outside it.
+    Subclasses register their sums by `add_sum` and add to them by `add`.
     """
 
     full_state_update = False
     is_differentiable = False
+
+    if TYPE_CHECKING:  # sums and buffers, which torch finds by the names that they were added under
+
+        def __getattr__(self, name: str) -> Tensor: ...
 
     def __init__(self, n_variables: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -40,6 +43,11 @@ class SumMetric(Metric):
     def add_sum(self, name: str, *shape: int) -> None:
         """Register the sum `name` of the given shape, added over processes."""
         self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def add(self, **values: Tensor | float) -> None:
+        """Add to sums, out of place: a state reset under `torch.inference_mode` must not be written to in place outside it."""
+        for name, value in values.items():
+            setattr(self, name, getattr(self, name) + value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> SumMetric:
         """Move to the device that `fn` moves to, never to another precision."""

@@ -59,9 +59,6 @@ class WeatherFrechet(ScoreMetric):
         Score("weather_frechet_patches", "patches of the truth that weather_frechet rests on", unit="1", direction="none"),
     )  # fmt: skip
     on_demand = True
-    truth_count: Tensor
-    truth_total: Tensor
-    members_count: Tensor
 
     def __init__(self, n_variables: int = 1) -> None:
         super().__init__(n_variables)
