@@ -5,17 +5,13 @@ from fdsr.diffusion.denoising_gan import Pair, Step, fake_pair, r1_penalty, real
 from fdsr.diffusion.divergences import DIVERGENCES, Divergence
 from fdsr.diffusion.ensemble_scores import BlockCRPS, CoefficientCRPS, ScoreTerm, fair_crps
 from fdsr.diffusion.likelihood import GaussianLikelihood, Likelihood, SquaredError
-from fdsr.diffusion.losses import (
-    Denoising,
-    ErrorLoss,
-    FourierReferenceLoss,
-    Loss,
-    RobustSpectralLoss,
-    SimpleLoss,
-    SpectralWeightedLoss,
-    SpectrumNormLoss,
-    WhitenedLoss,
-)
+from fdsr.diffusion.losses.loss import Denoising, ErrorLoss, Loss
+from fdsr.diffusion.losses.reference import FourierReferenceLoss
+from fdsr.diffusion.losses.robust import RobustSpectralLoss
+from fdsr.diffusion.losses.simple import SimpleLoss
+from fdsr.diffusion.losses.spectrum_norm import SpectrumNormLoss
+from fdsr.diffusion.losses.weighted import SpectralWeightedLoss
+from fdsr.diffusion.losses.whitened import WhitenedLoss
 from fdsr.diffusion.noise import ColouredNoise, Noise, WhiteNoise
 from fdsr.diffusion.parametrisation import PARAMETRISATIONS, Parametrisation
 from fdsr.diffusion.preconditioning import (

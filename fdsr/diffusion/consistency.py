@@ -6,7 +6,6 @@ begins as a denoiser, for which the lower level is 0, and is trained while the t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from fdsr.diffusion.denoising_gan import Step
 from fdsr.diffusion.process import GaussianDiffusion
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
+from fdsr.diffusion.samplers import Denoiser
 
 
 @dataclass(frozen=True)

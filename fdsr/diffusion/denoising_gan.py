@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fdsr.diffusion.process import GaussianDiffusion
+from fdsr.diffusion.process import GaussianDiffusion, like
 
 
 class Pair(NamedTuple):
@@ -31,9 +31,9 @@ def real_pair(process: GaussianDiffusion, x_0: Tensor, step: Step, noise: Tensor
     of the process's covariance already. At s = 0 the first of them is x_0 itself.
     """
     a_t, a_s = process.alpha_bar(step.t), process.alpha_bar(step.s)
-    before = _like(a_s.sqrt(), x_0) * x_0 + _like((1 - a_s).sqrt(), x_0) * noise
+    before = like(a_s.sqrt(), x_0) * x_0 + like((1 - a_s).sqrt(), x_0) * noise
     alpha = a_t / a_s
-    return Pair(before, _like(alpha.sqrt(), x_0) * before + _like((1 - alpha).sqrt(), x_0) * step_noise)
+    return Pair(before, like(alpha.sqrt(), x_0) * before + like((1 - alpha).sqrt(), x_0) * step_noise)
 
 
 def fake_pair(process: GaussianDiffusion, x_0: Tensor, x_t: Tensor, step: Step, noise: Tensor) -> Pair:
@@ -49,7 +49,3 @@ def r1_penalty(v: Tensor, x: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(v.sum(), x, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()
-
-
-def _like(coefficient: Tensor, x: Tensor) -> Tensor:
-    return coefficient.to(x.dtype).reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))

@@ -135,8 +135,8 @@ class GaussianDiffusion(nn.Module):
         step = a_t / a_s
         from_x_0 = a_s.sqrt() * (1 - step) / (1 - a_t)
         from_x_t = step.sqrt() * (1 - a_s) / (1 - a_t)
-        mean = _like(from_x_0, x_t) * x_0 + _like(from_x_t, x_t) * x_t
-        return Gaussian(mean, _like(REVERSE_VARIANCES[self.reverse_variance](a_t, a_s), x_t))
+        mean = like(from_x_0, x_t) * x_0 + like(from_x_t, x_t) * x_t
+        return Gaussian(mean, like(REVERSE_VARIANCES[self.reverse_variance](a_t, a_s), x_t))
 
     def x_0_from_eps(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_0 = (x_t − √(1 − ᾱ_t) ε) / √ᾱ_t."""
@@ -161,7 +161,7 @@ class GaussianDiffusion(nn.Module):
     def levels(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(√ᾱ_t, √(1 − ᾱ_t)) in the dtype of x, to broadcast against it."""
         a = self._at(self.alphas_cumprod, t)
-        return _like(a.sqrt(), x), _like((1 - a).sqrt(), x)
+        return like(a.sqrt(), x), like((1 - a).sqrt(), x)
 
     def _at(self, table: Tensor, t: Tensor, lowest: int = 1) -> Tensor:
         if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
@@ -171,7 +171,7 @@ class GaussianDiffusion(nn.Module):
         return table[t.long()]
 
 
-def _like(coefficient: Tensor, x: Tensor) -> Tensor:
+def like(coefficient: Tensor, x: Tensor) -> Tensor:
     """A coefficient (B,) in the dtype of x, shaped to broadcast over the other axes of x (B, ...)."""
     dtype = x.dtype if x.is_floating_point() else torch.float32
     return coefficient.to(dtype).reshape(coefficient.shape + (1,) * (x.ndim - coefficient.ndim))

@@ -9,7 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from fdsr.backbones import build_discriminator
-from fdsr.diffusion.losses import everything
+from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec, Cut
 from fdsr.modules.generative import GenerativeModule

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fdsr.backbones import Tiler
 from fdsr.diffusion import Spectrum, Transform
-from fdsr.diffusion.losses import everything
+from fdsr.diffusion.losses.loss import everything
 from fdsr.modules.first_stage import FirstStage
 
 # a WeatherBatch or an ImageBatch; only its codec looks inside, and `index` (B,) is in both

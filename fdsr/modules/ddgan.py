@@ -26,7 +26,7 @@ from fdsr.diffusion import (
     real_pair,
     vp_schedule,
 )
-from fdsr.diffusion.losses import everything
+from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError, choose
 from fdsr.modules.adversarial import AdversarialModule, Targets
 from fdsr.modules.codec import Batch, Codec, Cut

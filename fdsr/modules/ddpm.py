@@ -28,7 +28,7 @@ from fdsr.diffusion import (
     Transform,
     WhiteNoise,
 )
-from fdsr.diffusion.losses import Predictor
+from fdsr.diffusion.losses.loss import Predictor
 from fdsr.errors import FdsrError, choose
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.generative import GenerativeModule

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fdsr.diffusion import Pair, Step, vp_schedule
-from fdsr.diffusion.losses import everything
+from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec, Cut
 from fdsr.modules.ddgan import DDGANModule

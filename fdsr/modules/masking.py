@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fdsr.diffusion import GaussianDiffusion
-from fdsr.diffusion.losses import Predictor
+from fdsr.diffusion.losses.loss import Predictor
 from fdsr.diffusion.parametrisation import Parametrisation
 
 

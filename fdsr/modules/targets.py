@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fdsr.data.field_spec import FieldSpec
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, choose
 from fdsr.modules.first_stage import FirstStage
 
 
@@ -79,8 +79,7 @@ LOCAL_SCALES = {
 def require_scale(local_scale: str, target: str) -> None:
     """Raise FdsrError for names that do not exist, or do not go together."""
     for name, table, value in (("target", TARGETS, target), ("local_scale", LOCAL_SCALES, local_scale)):
-        if value not in table:
-            raise FdsrError(f"{name} '{value}' is unknown; choose one of {', '.join(table)}")
+        choose(table, value, name)
     if LOCAL_SCALES[local_scale].predicted and not TARGETS[target].two_stages:
         raise FdsrError(
             f"model.local_scale 'predicted' is that of a first stage, and model.target is '{target}'; use target regression"
