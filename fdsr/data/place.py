@@ -68,7 +68,7 @@ def _spacing(grid: Grid) -> str:
 def fine_grid(home: FieldSpec, low: Grid) -> Grid:
     """The fine grid whose coarse cells are those of `low`: that of the training where it is part of it."""
     if (found := home.low_grid.positions(low)) is not None:
-        return home.grid.take(*(_cells(index, f) for index, f in zip(found, home.factor, strict=True)))
+        return home.grid.part(*(_cells(index, f) for index, f in zip(found, home.factor, strict=True)))
     return low.in_units(home.grid.units).fine(home.factor, home.low_grid.steps)
 
 

@@ -17,6 +17,7 @@ from fdsr.grids.names import DEGREES, KILOMETRES, axis_names
 
 # spacing may vary by this share of itself: Gaussian latitudes do by less
 UNEVEN = 0.05
+Part = slice | NDArray[np.int64]  # of an axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +157,9 @@ class Grid:
             return self.latitude, self.longitude
         return self.rows[:, None], self.columns[None, :]
 
-    def part(self, rows: slice = slice(None), columns: slice = slice(None)) -> Grid:
-        """The rectangle of some rows and columns."""
-        plane = {n: v[rows, columns] for n in _PLANES if (v := getattr(self, n)) is not None}
-        return replace(self, rows=self.rows[rows], columns=self.columns[columns], **plane)
-
-    def take(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Grid:
-        """The grid of these of its rows and columns, which may begin anywhere on a circle of longitude."""
-        plane = {n: v[np.ix_(rows, columns)] for n in _PLANES if (v := getattr(self, n)) is not None}
+    def part(self, rows: Part = slice(None), columns: Part = slice(None)) -> Grid:
+        """The grid of some of its rows and columns, which may begin anywhere on a circle of longitude."""
+        plane = {n: v[rows][:, columns] for n in _PLANES if (v := getattr(self, n)) is not None}
         return replace(self, rows=self.rows[rows], columns=self.columns[columns], **plane)
 
     def positions(self, other: Grid, tolerance: float = 1e-3) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

@@ -179,7 +179,7 @@ def test_a_part_of_another_grid(ds: xr.Dataset) -> None:
     part = grid_of(crop_region(normalise_axes(ds, "here"), (-40, 40, -45, 45)))
     rows, columns = whole.positions(part) or pytest.fail("not found")
     assert rows.tolist() == [2, 3, 4, 5] and columns.tolist() == [14, 15, 0, 1, 2]
-    cut = whole.take(rows, columns)
+    cut = whole.part(rows, columns)
     np.testing.assert_array_equal(cut.rows, part.rows)
     np.testing.assert_allclose(cut.columns % 360, part.columns % 360)
     shifted = grid_of(normalise_axes(ds.assign_coords(latitude=ds.latitude + 1), "here"))
