@@ -15,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from xarray.coding.times import decode_cf_datetime, encode_cf_datetime
 
+from fdsr.atomic import write_text
 from fdsr.data.choices import Missing
 from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pairing import Pairs, plan_pairs
@@ -97,7 +98,8 @@ def append(
         write_blocks(BlockWork(pairs.reader, None, partial.store), partial, progress, runner, times.size, length)
         added = {"source": config.to_dict()["source"], "first": str(times[0]), "last": str(times[-1])}
         added["times"] = int(times.size)
-        partial.note(_COMMIT, json.dumps({"old": int(old.size), "encoded": encoded.tolist(), "appended": added}))
+        commit = {"old": int(old.size), "encoded": encoded.tolist(), "appended": added}
+        write_text(partial.folder / _COMMIT, json.dumps(commit))
         return _move_in(partial)
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsr.atomic import write_text, written_whole
 from fdsr.data.making.statistics import PairSums
 
 
@@ -69,7 +70,7 @@ class PartialStore:
             for name in ("plan.json", "progress.npz"):  # first, so that no plan stands beside another's store
                 (self.folder / name).unlink(missing_ok=True)
             shutil.rmtree(self.store, ignore_errors=True)
-            self.note("plan.json", json.dumps(plan, sort_keys=True, default=str))
+            write_text(self.folder / "plan.json", json.dumps(plan, sort_keys=True, default=str))
             create(self.store)
             self.save(progress := Progress())
         return progress
@@ -88,19 +89,12 @@ class PartialStore:
         done, filled = int(content.pop("done")), content.pop("filled")
         return Progress(done, PairSums.from_arrays(content) if content else None, filled if done else None)
 
-    def note(self, name: str, text: str) -> None:
-        """Write a small file of this folder, atomically."""
-        temporary = self.folder / f"{name}.new"
-        temporary.write_text(text)
-        temporary.replace(self.folder / name)
-
     def save(self, progress: Progress) -> None:
         """Note `progress`, atomically."""
-        temporary = self.folder / "progress.new.npz"
         filled = progress.filled if progress.filled is not None else np.zeros(0, np.int64)
         sums = progress.sums.to_arrays() if progress.sums else {}
-        np.savez(temporary, done=progress.done, filled=filled, **sums)  # type: ignore[arg-type]
-        temporary.replace(self.folder / "progress.npz")
+        with written_whole(self.folder / "progress.npz") as partial, partial.open("wb") as file:
+            np.savez(file, done=progress.done, filled=filled, **sums)  # type: ignore[arg-type]
 
     def publish(self) -> None:
         """Rename the whole store to its target, which is the moment it comes into being."""
