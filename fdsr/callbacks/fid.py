@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 import torch
@@ -24,17 +24,11 @@ from fdsr.metrics.frechet import FrechetDistance, frechet_distance
 from fdsr.metrics.images.distances import IMAGE_DISTANCES
 from fdsr.metrics.images.features import FeatureExtractor, quantise
 from fdsr.metrics.images.reference import reference
+from fdsr.modules.generative import GenerativeModule
 from fdsr.records import RunFolder, code_version, device_name
 
 # against which published images, and how the distance is called then
 _REFERENCES = {"train": "", "test": "_test"}
-
-
-class ImageSource(Protocol):
-    """What the callback asks of a module."""
-
-    def sample_images(self, indices: Sequence[int], seed: int) -> Tensor:
-        """Images (N, C, H, W) in [−1, 1], image i a function of (seed, indices[i])."""
 
 
 class FIDCallback(Callback):
@@ -154,11 +148,11 @@ class FIDCallback(Callback):
                     self._floors[f"{name}_floor"] = float(frechet_distance(test.reference, metric.reference))
                     self._floors["n_floor"] = int(test.reference.n)
 
-    def _draw(self, trainer: L.Trainer, module: ImageSource) -> tuple[Tensor, float]:
+    def _draw(self, trainer: L.Trainer, module: GenerativeModule) -> tuple[Tensor, float]:
         """Feed the metrics this process's share; the first images of all processes, and seconds an image here."""
         mine = range(trainer.global_rank, self.n_images, trainer.world_size)
         shown: Tensor | None = None
-        seconds, device = 0.0, module.device  # type: ignore[attr-defined]
+        seconds, device = 0.0, module.device
         quiet = not trainer.is_global_zero or trainer.progress_bar_callback is None
         with tqdm(total=len(mine), desc="drawing images", unit="image", leave=False, disable=quiet) as bar:
             for start in range(0, len(mine), self.batch_size):
