@@ -45,8 +45,8 @@ class Sampler(ABC):
 
 
 @dataclass(frozen=True)
-class Ancestral(Sampler):
-    """Draws x_s from the posterior q(x_s | x_t, x̂_0), down to s = 0 (Ho et al. 2020, algorithm 2).
+class SpacedSampler(Sampler):
+    """One whose times are so many of 1..T.
 
     Args:
         steps: network evaluations; null: all T.
@@ -59,6 +59,11 @@ class Ancestral(Sampler):
     def times(self, schedule: Schedule) -> list[int]:
         return timesteps(schedule, schedule.T if self.steps is None else self.steps, self.spacing)
 
+
+@dataclass(frozen=True)
+class Ancestral(SpacedSampler):
+    """Draws x_s from the posterior q(x_s | x_t, x̂_0), down to s = 0 (Ho et al. 2020, algorithm 2)."""
+
     def __call__(self, denoise: Denoiser, noise: NoiseSource, process: GaussianDiffusion) -> Tensor:
         x = noise()
         for t, s in self.intervals(process):
@@ -69,25 +74,19 @@ class Ancestral(Sampler):
 
 
 @dataclass(frozen=True)
-class DDIM(Sampler):
+class DDIM(SpacedSampler):
     """DDIM (Song et al. 2020, eqs 12 and 16). Raises ValueError for eta outside [0, 1].
 
     Args:
-        steps: network evaluations.
-        spacing: how the steps lie in 1..T.
         eta: 0: deterministic; 1: the ancestral posterior.
     """
 
     steps: int = 50
-    spacing: SpacingName = "logsnr"
     eta: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], not {self.eta}")
-
-    def times(self, schedule: Schedule) -> list[int]:
-        return timesteps(schedule, self.steps, self.spacing)
 
     def __call__(self, denoise: Denoiser, noise: NoiseSource, process: GaussianDiffusion) -> Tensor:
         a = process.schedule.alphas_cumprod.tolist()
@@ -104,22 +103,14 @@ class DDIM(Sampler):
 
 
 @dataclass(frozen=True)
-class DPMSolverPP(Sampler):
+class DPMSolverPP(SpacedSampler):
     """DPM-Solver++(2M), data prediction (Lu et al. 2022, arXiv:2211.01095, algorithm 2), first order on the last step.
 
     x_s = σ_s/σ_t x_t + α_s (1 − e^{−h}) D, h = λ_s − λ_t, λ = ln(α/σ), α = √ᾱ, σ = √(1 − ᾱ);
     D = x̂_0(t) + h/(2 h') (x̂_0(t) − x̂_0(t')), with t' the step before t and h' = λ_t − λ_t'. At s = 0 x_0 = x̂_0(t).
-
-    Args:
-        steps: network evaluations.
-        spacing: how the steps lie in 1..T.
     """
 
     steps: int = 12
-    spacing: SpacingName = "logsnr"
-
-    def times(self, schedule: Schedule) -> list[int]:
-        return timesteps(schedule, self.steps, self.spacing)
 
     def __call__(self, denoise: Denoiser, noise: NoiseSource, process: GaussianDiffusion) -> Tensor:
         alpha = [math.sqrt(a) for a in process.schedule.alphas_cumprod.tolist()]
@@ -137,21 +128,17 @@ class DPMSolverPP(Sampler):
 
 
 @dataclass(frozen=True)
-class Renoising(Sampler):
+class Renoising(SpacedSampler):
     """x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s) ε, a fresh ε at every step: multistep consistency sampling (Song et al. 2023, algorithm 1).
 
     For consistency functions, whose x̂_0 is a sample; a denoiser's is a mean, and so would be what comes out.
 
     Args:
-        steps: network evaluations.
         spacing: how the steps lie in 1..T; quadratic puts the second of two at σ = .96.
     """
 
     steps: int = 2
     spacing: SpacingName = "quadratic"
-
-    def times(self, schedule: Schedule) -> list[int]:
-        return timesteps(schedule, self.steps, self.spacing)
 
     def __call__(self, denoise: Denoiser, noise: NoiseSource, process: GaussianDiffusion) -> Tensor:
         x = noise()

@@ -20,9 +20,7 @@ class CoarseConsistency(FieldMetric):
     coarsen: area-weighted mean over blocks of `factor` cells; the same weights then weigh the coarse cells.
 
     Args:
-        weights: area of the fine cells, (H,) or (H, W).
         factor: rows and columns of a block, or one number for both.
-        n_variables: C.
         low_index: for each of them its channel in the coarse input, None where it has none; default: the same channel.
     """
 

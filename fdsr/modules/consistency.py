@@ -33,7 +33,6 @@ class ConsistencyModule(DDPMModule):
         huber: c of the norm, in units of x_0.
         timesteps: how many levels the VP schedule is cut into, of which the pairs are taken; many, since neighbours must lie close.
         sampler: `Renoising` in one or two steps.
-        lr: learning rate after the warm-up.
         kwargs: what DDPMModule takes; `loss` and `times` have no effect.
     """
 

@@ -16,7 +16,6 @@ class FourierDDPMModule(DDPMModule):
     `fdsr/diffusion/README.md` for what each can and cannot change.
 
     Args:
-        noise: covariance of the process's noise.
         kwargs: what DDPMModule takes.
     """
 
