@@ -21,6 +21,7 @@ from fdsr.parser_words import parser_reason
 _REFUSING = ("lightning.", "torch.optim.", "torch.utils.data.")
 # where the words leave out the setting
 _SETTINGS = {"lightning.fabric.utilities.seed": "seed_everything: "}
+_OTHER_FORMATS = re.compile(r"\.(grib2?|grb2?|h5|hdf5?|tiff?|csv|txt|np[yz]|png)")  # than predictions are written in
 
 
 @contextmanager
@@ -87,26 +88,8 @@ def require_output(path: str | None) -> None:
     """Raise FdsrError for a name that says a format which predictions are not written in, or another machine."""
     if path and re.match(r"[A-Za-z0-9]{2,}:/", path):
         raise FdsrError(f"--output '{path}' is a URL; write a store here, then copy it")
-    if path and (suffix := Path(path).suffix.lower()) in _OTHER_FORMATS:
+    if path and _OTHER_FORMATS.fullmatch(suffix := Path(path).suffix.lower()):
         raise FdsrError(f"--output '{path}': predictions are written as Zarr (.zarr) or NetCDF (.nc), not as {suffix}")
-
-
-_OTHER_FORMATS = (
-    ".grib",
-    ".grib2",
-    ".grb",
-    ".grb2",
-    ".h5",
-    ".hdf5",
-    ".hdf",
-    ".tif",
-    ".tiff",
-    ".csv",
-    ".txt",
-    ".npy",
-    ".npz",
-    ".png",
-)
 
 
 def require_files(arguments: list[str]) -> None:

@@ -29,8 +29,6 @@ from fdsr.data.making.statistics import Measure, PairSums
 from fdsr.data.making.writing import Layout, create_store, finish_store, write_block
 from fdsr.errors import FdsrError
 
-__all__ = ["STORE_VERSION", "Layout", "PrepareConfig", "prepare"]
-
 
 class TargetExistsError(FdsrError):
     """There is something under the target's name already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from fdsr.data.making.splits import Block
 from fdsr.errors import FdsrError
@@ -15,17 +15,8 @@ Advance = Callable[[int], object]  # called with the steps that a finished block
 BLOCKS_PER_WORKER = 4  # in a wave: finished work is noted after each
 
 
-class Runner(Protocol):
-    """Runs a wave of blocks; `workers` is how many it does at a time."""
-
-    workers: int
-
-    def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
-        """Results in the order of `blocks`, or the exception of a block; those after it may be missing."""
-
-
 class Threads:
-    """Dask's threaded scheduler."""
+    """Dask's threaded scheduler; `workers` is how many blocks it does at a time."""
 
     def __init__(self, threads: int | None = None) -> None:
         from dask.system import CPU_COUNT
@@ -33,6 +24,7 @@ class Threads:
         self.workers = threads or CPU_COUNT
 
     def wave(self, work: Callable[[Block], R], blocks: Sequence[Block], advance: Advance) -> list[R | Exception]:
+        """Results in the order of `blocks`, or the exception of a block; those after it may be missing."""
         import dask
 
         failed = threading.Event()
@@ -75,6 +67,9 @@ class Cluster:
             if future.status == "finished":
                 advance(sizes[future])
         return [f.result() if f.status == "finished" else f.exception() for f in futures]
+
+
+Runner = Threads | Cluster
 
 
 def _call(work: Callable[[Block], R], block: Block) -> R:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from fdsr.data.serving.prefetch import prefetched
 
-Batch = TypeVar("Batch", covariant=True)
 
-
-class BatchedDataset(Protocol[Batch]):
+class BatchedDataset(Protocol):
     """A data set that makes a whole batch at once."""
 
-    def __getitems__(self, items: Any) -> Batch: ...
+    def __getitems__(self, items: Any) -> Any: ...
 
 
 class BatchLoader:
