@@ -34,7 +34,7 @@ class PairStore:
     Args:
         path: folder of the store, or an address that fsspec knows (s3://, gs://, https://).
         cached_steps: decoded time steps kept in memory; all of them where they take less than `resident_bytes`.
-        reader: auto, direct, tensorstore or zarr, see fdsr.data.readers.
+        reader: auto, direct, tensorstore or zarr, see fdsr.data.serving.readers.
         threads: time steps read at the same time; default by the processor's cores.
         storage_options: what fsspec needs for an address: credentials, endpoint.
         time_channels: whether a network is to be told day of year and local solar time.
