@@ -27,6 +27,22 @@ from fdsr.training.endings import INTERRUPTED, TERMINATED, ctrl_c_is_ctrl_c
 from fdsr.training.progress import Progress
 from fdsr.training.refusals import require_output, require_trainer
 
+# name, type, default and help of what is given beside Lightning's own
+_OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
+    ("overwrite", bool, False, "Replace results that exist already."),
+    ("output", str, None, "Zarr store, or NetCDF file (.nc), that predict writes (default: in --run)."),
+    ("sharded", bool, False, "Keep each map that predict writes as a shard of smaller chunks, to read parts of large ones."),
+    ("wandb", Literal["off", "offline", "online"] | None, None,
+     "Weights & Biases beside the run's own record, of fit and test (default: WANDB_MODE, or else offline)."),
+    ("metrics", list[str] | str | None, None,
+     "Metrics of a test: names, or paths of classes of your own; with a plus before a name, beside the default ones, as "
+     "in --metrics +weather_frechet. In training the callbacks' own settings count."),
+    ("tile", str | None, None, "How whole fields are evaluated: auto, off, or ROWSxCOLUMNS (default: model.tile)."),
+    ("conserve", ConserveName | None, None,
+     "Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, none, or auto, at the end "
+     "where coarse fields are block means (default: model.conserve)."),
+)  # fmt: skip
+
 
 class FdsrCLI(LightningCLI):
     """LightningCLI with a run directory, weight averaging, run records and safe checkpoints always on."""
@@ -38,45 +54,8 @@ class FdsrCLI(LightningCLI):
         )  # fmt: skip
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--overwrite", type=bool, default=False, help="Replace results that exist already.")
-        parser.add_argument(
-            "--output",
-            type=str,
-            default=None,
-            help="Zarr store, or NetCDF file (.nc), that predict writes (default: in --run).",
-        )
-        parser.add_argument(
-            "--sharded",
-            type=bool,
-            default=False,
-            help="Keep each map that predict writes as a shard of smaller chunks, to read parts of large ones.",
-        )
-        parser.add_argument(
-            "--wandb",
-            type=Literal["off", "offline", "online"] | None,
-            default=None,
-            help="Weights & Biases beside the run's own record, of fit and test (default: WANDB_MODE, or else offline).",
-        )
-        parser.add_argument(
-            "--metrics",
-            type=list[str] | str | None,
-            default=None,
-            help="Metrics of a test: names, or paths of classes of your own; with a plus before a name, beside the default ones, as "
-            "in --metrics +weather_frechet. In training the callbacks' own settings count.",
-        )
-        parser.add_argument(
-            "--tile",
-            type=str | None,
-            default=None,
-            help="How whole fields are evaluated: auto, off, or ROWSxCOLUMNS (default: model.tile).",
-        )
-        parser.add_argument(
-            "--conserve",
-            type=ConserveName | None,
-            default=None,
-            help="Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, none, or auto, at the end "
-            "where coarse fields are block means (default: model.conserve).",
-        )
+        for name, kind, default, about in _OPTIONS:
+            parser.add_argument(f"--{name}", type=kind, default=default, help=about)
         # one seed for everything: weights, noise, patches
         parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
