@@ -7,12 +7,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from fdsr.metrics.field_metric import FieldMetric, weighted_sum
+from fdsr.metrics.field_metric import AreaMean, FieldMetric, weighted_sum
 from fdsr.metrics.score_metric import Task
 from fdsr.scores import Score
 
 
-class FieldMaximum(FieldMetric):
+class FieldMaximum(AreaMean):
     """⟨max x_m⟩ − ⟨max y⟩: the largest value of a whole field, averaged over members and times, less that of the truth.
 
     The largest value is what smoothing loses first, and what a quantile of all values pooled does not show. Cells whose truth is
@@ -21,7 +21,6 @@ class FieldMaximum(FieldMetric):
 
     scores = (Score("field_max_error", "error of the largest value of a field", direction="nearest 0"),)
     on_demand = True
-    sums = ("total",)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         self._check(prediction, truth)
@@ -30,10 +29,6 @@ class FieldMaximum(FieldMetric):
         error = largest - truth.masked_fill(hidden, -torch.inf).amax((-2, -1))
         there = ~hidden.all(-1).all(-1)
         self.add(total=torch.where(there, error, 0.0).sum(0), area=there.sum(0))  # an area of times
-
-    def compute(self) -> Tensor:
-        """(C,), in the variable's unit."""
-        return self.total / self.area
 
 
 class CorrelationErrors(FieldMetric):

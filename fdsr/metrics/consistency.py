@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from fdsr.errors import FdsrError
-from fdsr.metrics.field_metric import FieldMetric
+from fdsr.metrics.field_metric import AreaMean
 from fdsr.metrics.score_metric import Sample, Task
 from fdsr.scores import Score
 
 
-class CoarseConsistency(FieldMetric):
+class CoarseConsistency(AreaMean):
     """√⟨(coarsen(x_m) − low)²⟩, the mean over members, times and coarse cells weighted by area.
 
     coarsen: area-weighted mean over blocks of `factor` cells; the same weights then weigh the coarse cells.
@@ -28,7 +28,6 @@ class CoarseConsistency(FieldMetric):
         Score("coarse_consistency", "root mean square difference of the coarsened members from the low-resolution input",
               "coarse RMSE"),
     )  # fmt: skip
-    sums = ("total",)
 
     def __init__(
         self,
@@ -112,4 +111,4 @@ class CoarseConsistency(FieldMetric):
 
     def compute(self) -> Tensor:
         """(C,), in the variable's unit."""
-        return torch.sqrt(self.total / self.area)
+        return torch.sqrt(super().compute())

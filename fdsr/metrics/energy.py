@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from fdsr.metrics.field_metric import FieldMetric, masked
+from fdsr.metrics.field_metric import AreaMean, masked
 from fdsr.metrics.sum_metric import working_dtype
 from fdsr.scores import Score
 
 SIDE = 8  # cells
 
 
-class EnergyScore(FieldMetric):
+class EnergyScore(AreaMean):
     """Fair energy score of patches of 8 × 8 cells: mean_m ‖x_m − y‖ − Σ_{m,n} ‖x_m − x_n‖ / (2M(M − 1)).
 
     ‖·‖ is the root of the area-weighted mean square over the cells of a patch, so that the score has the variable's unit. It is
     the CRPS of a vector and proper (Gneiting & Raftery 2007, doi:10.1198/016214506000001437, eq. 22): unlike the CRPS it asks
     for the right dependence between neighbouring cells. Patches are weighted by their area; rows and columns beyond the last
-    whole patch are left out. A single member's is its root mean square error in a patch, averaged.
+    whole patch are left out. A single member's is its root mean square error in a patch, averaged. NaN on a grid without a whole patch.
     """
 
     scores = (
         Score("energy_score", f"fair energy score of patches of {SIDE} × {SIDE} cells", summary="ratio", ensemble=True),
     )
     on_demand = True
-    sums = ("total",)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         self._check(prediction, truth)
@@ -51,10 +48,6 @@ class EnergyScore(FieldMetric):
         for m in range(1, members):
             score -= norm(p[m] - p[:m]).sum(0) / (members * (members - 1))
         self.add(total=(score * area).sum(-1), area=area.sum(-1))
-
-    def compute(self) -> Any:
-        """(C,), in the variable's unit; NaN on a grid without a whole patch."""
-        return self.total / self.area
 
 
 def _patches(x: Tensor) -> Tensor:

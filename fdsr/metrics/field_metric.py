@@ -77,10 +77,18 @@ class FieldMetric(ScoreMetric):
                 yield masked(prediction[b, :, :, block].to(dtype), truth[b, :, block].to(dtype), self.weights[block])
 
 
-class CellMean(FieldMetric):
-    """Area-weighted mean, over all cells and times, of a number that each cell has; subclasses give it by `cell`."""
+class AreaMean(FieldMetric):
+    """A `total` over the `area` of what it is of."""
 
     sums = ("total",)
+
+    def compute(self) -> Tensor:
+        """(C,)."""
+        return self.total / self.area
+
+
+class CellMean(AreaMean):
+    """Area-weighted mean, over all cells and times, of a number that each cell has; subclasses give it by `cell`."""
 
     def cell(self, p: Tensor, y: Tensor) -> Tensor:
         """The number of each cell (C, h, W), from members (M, C, h, W) and truth (C, h, W), float64, physical units."""
@@ -88,10 +96,6 @@ class CellMean(FieldMetric):
 
     def accumulate(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         self.add(total=weighted_sum(self.cell(p, y), w))
-
-    def compute(self) -> Tensor:
-        """(C,)."""
-        return self.total / self.area
 
 
 def masked(p: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
