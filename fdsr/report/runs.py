@@ -23,7 +23,7 @@ class TestedRun:
 
     method: what its sweep calls it, or the name of its configuration.
     axes: its place in a sweep, other than the seed.
-    facts: split, members, nfe, seed, n_times, device and commit, as the table has them; three of them besides by themselves.
+    facts: split, members, nfe, seed, n_times, device and commit, as the table has them.
     values: (metric, variable) → value in physical units.
     """
 
@@ -32,9 +32,18 @@ class TestedRun:
     axes: dict[str, str]
     facts: dict[str, str]
     values: dict[tuple[str, str], float]
-    seed: str
-    members: int
-    nfe: int
+
+    @property
+    def seed(self) -> str:
+        return self.facts["seed"]
+
+    @property
+    def members(self) -> int:
+        return int(self.facts["members"])
+
+    @property
+    def nfe(self) -> int:
+        return int(self.facts["nfe"])
 
     @property
     def variables(self) -> list[str]:
@@ -113,11 +122,12 @@ def read_run(path: str | Path) -> TestedRun:
     try:
         values = {(r["metric"], r["variable"]): float(r["value"]) for r in rows}
         facts = {name: rows[0][name] for name in ("split", "members", "nfe", "seed", "n_times", "device", "commit")}
-        method, members, nfe = rows[0]["method"], int(facts["members"]), int(facts["nfe"])
+        int(facts["members"]), int(facts["nfe"])
+        method = rows[0]["method"]
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise FdsrError(f"'{folder.table}' is not the table of a test ({error}); repeat 'fdsr test'") from error
     axes = {axis: str(value) for axis, value in folder.point.get("axes", {}).items() if axis != "seed"}
-    return TestedRun(folder, method, axes, facts, values, facts["seed"], members, nfe)
+    return TestedRun(folder, method, axes, facts, values)
 
 
 def labels(runs: Sequence[Path]) -> dict[Path, str]:
