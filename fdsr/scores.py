@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+import numpy as np
+
+from fdsr.errors import FdsrError
+
 AS_VARIABLE = "as the variable"
 
 Badness = Callable[[float], float]  # of a value: the least is best
@@ -109,3 +113,12 @@ def find_score(label: str, known: Mapping[str, Score]) -> Score | None:
         return known.get(label)
     place = label.removeprefix(f"{name}_").replace("_", ", ")
     return replace(known[name], name=label, heading=f"{known[name].title} {place}")
+
+
+def read_thresholds(value: object) -> tuple[float, ...]:
+    """Thresholds as an attribute may hold them: a number, several, or text such as "0.1, 1" or "[0.1 1]". Raises FdsrError."""
+    try:
+        parts = re.findall(r"[^\s,;()\[\]]+", value) if isinstance(value, str) else np.atleast_1d(np.asarray(value))
+        return tuple(float(part) for part in parts)
+    except (TypeError, ValueError) as error:
+        raise FdsrError(f"thresholds {value!r} are not numbers; write them like '0.1, 1'") from error

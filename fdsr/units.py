@@ -43,7 +43,7 @@ def conversion(given: str, wanted: str) -> Conversion | None:
     """From values in `given` to values in `wanted`: SAME for spellings of one unit, None if the two measure different things.
 
     Spellings are those of UDUNITS and CF (m s-1, m s**-1, m/s; degC, celsius), read by the registry of cf-xarray. A unit that
-    it does not know is convertible to itself alone.
+    it does not know is convertible to itself alone. A mass of water on an area is a depth: 1 kg m-2 is 1 mm, 1 kg m-2 s-1 is 3600 mm h-1.
     """
     first, second = _plain(given), _plain(wanted)
     return SAME if first == second else _line(first, second)
@@ -107,11 +107,20 @@ def _line(given: str, wanted: str) -> Conversion | None:
                     found.append(registry.parse_units(spelling))
         return found
 
-    parsed = next(
-        (p for p in product(readings(given), readings(wanted)) if p[0].dimensionality == p[1].dimensionality), None
-    )
-    if parsed is None:
+    def alike(a: Any, b: Any) -> bool:
+        return bool(a.dimensionality == b.dimensionality)
+
+    on_area = registry.parse_units("kg m-2")
+
+    def water(unit: Any) -> Any:
+        """A mass on an area, or a flux of it, as a depth of water, or a rate; other units as they are."""
+        masses = (on_area, on_area / registry.second)
+        return unit * registry.parse_units("L/kg") if any(alike(unit, mass) for mass in masses) else unit
+
+    found = [p for p in product(readings(given), readings(wanted)) if alike(*p)]
+    found += [p for p in product(*([water(u) for u in readings(text)] for text in (given, wanted))) if alike(*p)]
+    if not found:
         return None
-    first, last = registry.Quantity(np.array([0.0, 1.0]), parsed[0]).to(parsed[1]).magnitude.tolist()
+    first, last = registry.Quantity(np.array([0.0, 1.0]), found[0][0]).to(found[0][1]).magnitude.tolist()
     # without the rounding of one subtraction
     return Conversion(float(f"{last - first:.12g}"), float(f"{first:.12g}"))

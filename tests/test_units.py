@@ -29,7 +29,7 @@ CONVERTIBLE = {
     "temperature": ("K", "degC", "degF"),
     "pressure": ("Pa", "hPa", "mbar"),
     "depth": ("m", "mm", "cm"),
-    "rate": ("mm h-1", "m s-1", "mm/day"),
+    "rate": ("mm h-1", "m s-1", "mm/day", "kg m-2 s-1"),
     "share": ("1", "%", "g kg-1"),
 }
 
@@ -47,7 +47,13 @@ def test_spellings_of_one_unit(spellings: tuple[str, ...]) -> None:
         ("m", "mm", Conversion(1000.0, 0.0)),
         ("kg m-2 s-1", "kg m-2 h-1", Conversion(3600.0, 0.0)),
         ("%", "1", Conversion(0.01, 0.0)),
-        ("kg m-2", "mm", None),
+        ("kg m-2", "mm", Conversion(1.0, 0.0)),
+        ("kg m-2 s-1", "mm h-1", Conversion(3600.0, 0.0)),
+        ("m", "kg m**-2", Conversion(1000.0, 0.0)),
+        ("mm/day", "kg m-2 s-1", Conversion(float(f"{1 / 86400:.12g}"), 0.0)),
+        ("kg m-2 s-1", "mm", None),
+        ("kg m-3", "1", None),
+        ("m", "mm h-1", None),
         ("m s-1", "K", None),
         ("dBZ", "mm h-1", None),
         ("???", "K", None),

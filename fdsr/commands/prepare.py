@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
     if "storage_options" in options:
         options["storage_options"] = _nested(options["storage_options"])
-    for repeated in ("transforms", "select"):
+    for repeated in ("transforms", "select", "thresholds"):
         if repeated in options:
             options[repeated] = dict(options[repeated])
     (_append if append else _prepare)(options.pop("target"), options)
@@ -88,6 +88,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                       help="missing values: an error (default), filled with the nearest value of the same field, or kept "
                            "missing and left out of training and scores")  # fmt: skip
 
+    what.add_argument("--units", type=renamed, metavar="NAME=UNIT,…",
+                      help="read a variable in another unit than its archive's: pr='mm h-1' (of water: 1 kg m-2 is 1 mm)")  # fmt: skip
+
     pairs = parser.add_argument_group("the pairs")
     pairs.add_argument("--target", help="pair store to write; must not exist, except with --append")
     pairs.add_argument("--factor", type=sides, metavar="N|NLAT,NLON", help="fine cells per coarse cell")
@@ -103,6 +106,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                        metavar="NAME=FUNCTION[,LOWER][,SETTING=VALUE]",
                        help="function none, log1p, sqrt, cbrt or, for rain, zero_inflated: tp=cbrt,0 or tp=log1p,scale=1e-4,lower=0 or "
                             "rain=zero_inflated,threshold=0.05; or the import path of a class of your own; repeatable")  # fmt: skip
+    pairs.add_argument("--thresholds", action="append", type=thresholds, metavar="NAME=T[,T…]",
+                       help="of the events that a variable is scored by (FSS, Brier): rain=0.1,1,5, in its unit; repeatable (default: "
+                            "what its attribute `thresholds` says)")  # fmt: skip
     pairs.add_argument("--interpolation", choices=("bilinear", "bicubic"),
                        help="what residuals are measured against (default bicubic)")  # fmt: skip
 
@@ -146,6 +152,17 @@ def transform(text: str) -> tuple[str, dict[str, object]]:
         raise argparse.ArgumentTypeError(f"transform '{text}' is not NAME=FUNCTION[,LOWER][,SETTING=VALUE]")
     pairs = (key_value(s if "=" in s else f"lower={s}") for s in settings if s)
     return variable, {"name": function, **dict(pairs)}
+
+
+def thresholds(text: str) -> tuple[str, list[float]]:
+    """NAME=T,T"""
+    name, _, values = text.partition("=")
+    try:
+        return name, [float(value) for value in values.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"thresholds '{text}' are not NAME=T[,T…], numbers in the unit of NAME"
+        ) from error
 
 
 def renamed(text: str) -> dict[str, str]:

@@ -19,13 +19,13 @@ from fdsr.metrics.images.kid import KernelDistance
 from fdsr.metrics.log_spectral import SpectralScores, ZonalScores
 from fdsr.metrics.missing import require_scorable
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
-from fdsr.metrics.precipitation import ExceedanceScores, read_thresholds
+from fdsr.metrics.precipitation import ExceedanceScores
 from fdsr.metrics.quantiles import QuantileErrors
 from fdsr.metrics.score_metric import Sample, ScoreMetric, Task
 from fdsr.metrics.spectra import energy_spectrum, rapsd
 from fdsr.metrics.suite import FieldMetrics
 from fdsr.metrics.weather_frechet import WeatherFrechet
-from fdsr.scores import Score
+from fdsr.scores import Score, read_thresholds
 
 if TYPE_CHECKING:
     import xarray as xr

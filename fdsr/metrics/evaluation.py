@@ -13,11 +13,11 @@ from tqdm import tqdm
 from fdsr.errors import FdsrError
 from fdsr.metrics.alignment import Fields, check_dims, match_grid, match_low, match_times, match_units, read_fields
 from fdsr.metrics.missing import require_scorable
-from fdsr.metrics.precipitation import read_thresholds
 from fdsr.metrics.registry import MetricNames
 from fdsr.metrics.results import scores_dataset
 from fdsr.metrics.score_metric import Task
 from fdsr.metrics.suite import FieldMetrics
+from fdsr.scores import read_thresholds
 
 Data = xr.Dataset | xr.DataArray
 

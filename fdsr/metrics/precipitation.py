@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -20,15 +19,6 @@ from fdsr.scores import Score
 
 # windows in rows, when no scales are asked for
 DEFAULT_WINDOWS = (3, 9, 27)
-
-
-def read_thresholds(value: object) -> tuple[float, ...]:
-    """Thresholds as an attribute may hold them: a number, several, or text such as "0.1, 1" or "[0.1 1]". Raises FdsrError."""
-    try:
-        parts = re.findall(r"[^\s,;()\[\]]+", value) if isinstance(value, str) else np.atleast_1d(np.asarray(value))
-        return tuple(float(part) for part in parts)
-    except (TypeError, ValueError) as error:
-        raise FdsrError(f"thresholds {value!r} are not numbers; write them like '0.1, 1'") from error
 
 
 class Neighbourhood:

@@ -40,6 +40,10 @@ class PrepareConfig:
             the blocks are dates, which say themselves what lies between them
         static: fields without time that the network sees at fine resolution (orography, land mask)
         transforms: per variable its name and settings, {tp: {name: cbrt, lower: 0}}; see fdsr.data.values
+        units: per variable the unit that it is read in, {pr: mm h-1}, where that of the source can be converted; it is the source's
+            unit where the source says none
+        thresholds: per variable those that its events are scored at, in its unit, {pr: [0.1, 1, 5]}; by default what the source's
+            attribute `thresholds` says
         interpolation: what the residual is measured against
         crop: LAT_MIN, LAT_MAX, LON_MIN, LON_MAX in degrees, across the date line too; Y and X of a projected grid
         time_range: first and last date to take, each the whole of what it names: 2020/2020 is that year, 2020-06-30 has all
@@ -76,6 +80,8 @@ class PrepareConfig:
     select: Mapping[str, Any] = field(default_factory=dict)
     trim: bool = False
     missing: Missing = "error"
+    units: Mapping[str, str] = field(default_factory=dict)
+    thresholds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +99,10 @@ class PrepareConfig:
             raise FdsrError(f"gap {self.gap} would let the blocks of the split overlap; give at least 0")
         if min(self.factors) < 1:
             raise FdsrError(f"factor {self.factor} is no number of fine cells in a coarse one; give at least 1")
-        self._require_known_transforms()
+        for setting in ("transforms", "units", "thresholds"):
+            self._require_known(setting)
+        thresholds = {name: [float(t) for t in own] for name, own in self.thresholds.items()}
+        object.__setattr__(self, "thresholds", thresholds)
         if self.low_variables and not self.low_source:
             raise FdsrError("low variables need an archive of their own (--low-source)")
         if self.static_source and not self.static:
@@ -104,17 +113,17 @@ class PrepareConfig:
                 f"'{twice}' is the name of a variable and of a static field; give the field another, --static NAME={twice}"
             )
 
-    def _require_known_transforms(self) -> None:
-        """Raise FdsrError for a transform of no channel."""
+    def _require_known(self, setting: str) -> None:
+        """Raise FdsrError where one of the settings of single variables is of no channel."""
         channels = [*self.channels, *self.low_channels]
-        for name in (n for n in self.transforms if n not in {c.name for c in channels}):
+        for name in (n for n in getattr(self, setting) if n not in {c.name for c in channels}):
             renamed = [c.name for c in channels if c.variable == name]
             known = (
                 f"it is called {renamed[0]} here"
                 if renamed
                 else f"there are {', '.join(dict.fromkeys(c.name for c in channels))}"
             )
-            raise FdsrError(f"transform of '{name}', which is no channel: {known}")
+            raise FdsrError(f"{setting} of '{name}', which is no channel: {known}")
 
     @property
     def factors(self) -> tuple[int, int]:
@@ -188,6 +197,8 @@ class PrepareConfig:
             "select": dict(self.select),
             "trim": self.trim,
             "missing": self.missing if self.missing != "error" else None,
+            "units": dict(self.units),
+            "thresholds": dict(self.thresholds),
         }
         return described | {k: v for k, v in later.items() if v}
 

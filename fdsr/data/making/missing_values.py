@@ -92,16 +92,26 @@ def settle(policy: str, fields: Plane, name: str, when: Callable[[int], str], wh
     return filled
 
 
-def require_straight_rows(plane: Plane, name: str, where: str) -> None:
-    """Raise FdsrError where every second row of a field (H, W) seems to be reversed, as a mis-read scan order leaves it.
+MIN_CELLS = 16  # in which neighbouring rows have to differ for it to be told which way round they run
 
-    That is where neighbours differ less than half as much once one of two is turned round.
+
+def require_straight_rows(plane: Plane, name: str, when: str, where: str) -> None:
+    """Raise FdsrError where rows of a field (H, W) run the other way than their neighbours, as a mis-read scan order leaves them.
+
+    That is where two neighbours differ less than half as much once one of them is turned round.
     """
-    if min(plane.shape) < 4:
+    step, turned = (np.abs(plane[1:] - other) for other in (plane[:-1], plane[:-1, ::-1]))
+    known = ~np.isnan(step) & ~np.isnan(turned)
+    straight, reverse = (np.where(known, x, 0).sum(1) for x in (step, turned))
+    jumps = np.flatnonzero(
+        (reverse < 0.5 * straight) & ((known & (step > 0)).sum(1) >= min(MIN_CELLS, plane.shape[1] // 2))
+    )
+    if jumps.size == 0:
         return
-    straight, turned = (np.nanmean(np.abs(plane[1:] - other)) for other in (plane[:-1], plane[:-1, ::-1]))
-    if turned < 0.5 * straight:
-        raise FdsrError(
-            f"'{where}': every second row of '{name}' seems to be reversed: neighbours differ by {straight:.3g}, and by "
-            f"{turned:.3g} with one of them turned round; write it anew with a tool that knows its scan order (cdo -f nc copy)"
-        )
+    which = f"row {jumps[0] + 1}" if jumps.size <= 2 else f"rows {', '.join(str(i + 1) for i in jumps[:6:2])} …"
+    which = "every second row" if jumps.size > len(straight) / 2 else which
+    differ = (f"{x[jumps].mean() / plane.shape[1]:.3g}" for x in (straight, reverse))
+    raise FdsrError(
+        f"'{where}': {which} of '{name}' seems to be reversed at {when}: neighbours differ by {' and by '.join(differ)} with one of them "
+        "turned round; write it anew with a tool that knows its scan order (cdo -f nc copy)"
+    )

@@ -106,15 +106,19 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
         where, periodic = str(config.low_source), grid.fine.periodic
         low_reader = ChannelReader(low, config.low_channels, low_steps, where, config.missing, periodic)
         _say_unmatched(config)
-        if units is None:
-            low_reader.convert(high_reader.units, f"'{config.source}'")
     if units is not None:
         for reader in filter(None, (high_reader, low_reader)):
             reader.convert(units, "the pair store")
+    else:
+        high_reader.convert(config.units, "the pair store")
+        if low_reader is not None:
+            low_reader.convert({**config.units, **high_reader.units}, f"'{config.source}'")
     fixed, static_attributes = static_fields(
         source if statics is None else statics, static, grid.fine, config.static_source or config.source, config.missing
     )
     attributes = (low_reader.attributes if low_reader else {}) | high_reader.attributes | static_attributes
+    for name, thresholds in config.thresholds.items():
+        attributes[name] = attributes[name] | {"thresholds": ", ".join(f"{t:g}" for t in thresholds)}
     times = source.time.values[steps] if "time" in source.coords else steps
     makers = {k: v for ds in (statics, low, source) if ds is not None for k, v in owed(ds.attrs).items()}
     return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), fixed, attributes, makers)

@@ -16,6 +16,7 @@ from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.regrid import Regridding
 from fdsr.data.making.sources import Channel, patiently, resolve
 from fdsr.errors import FdsrError
+from fdsr.scores import read_thresholds
 from fdsr.units import Conversion, conversions
 
 
@@ -75,8 +76,12 @@ class ChannelReader:
     def convert(self, units: Mapping[str, str | None], other: str) -> None:
         """Read what `other` has too in its `units`, and say so. Raises FdsrError where a unit cannot be converted."""
         self._conversions = conversions(self.units, units, f"'{self.where}'", other)
-        for name in self._conversions:
-            self.attributes[name]["units"] = str(units[name])
+        for name, unit in units.items():
+            if name in self.attributes and unit:
+                self.attributes[name]["units"] = str(unit)
+        for name, line in self._conversions.items():
+            if asked := self.attributes[name].get("thresholds"):
+                self.attributes[name]["thresholds"] = ", ".join(f"{line(t):.6g}" for t in read_thresholds(asked))
 
     def bytes_per_step(self) -> int:
         """Memory that decoding one time step takes, all levels that share a chunk included."""
@@ -110,8 +115,8 @@ class ChannelReader:
             filled.append(
                 settle(self.missing, fields, c.name, lambda k: _time_text(times[k]), self.where, self.periodic)
             )
-            if first == 0:
-                require_straight_rows(fields[0], c.name, self.where)
+            # one of a block: rows are read one way in a whole file as a rule
+            require_straight_rows(fields[0], c.name, _time_text(times[0]), self.where)
             if c.name in self._conversions:
                 out[:, i] = self._conversions[c.name](fields.astype(np.float64))
         return out, np.array(filled, dtype=np.int64)
