@@ -101,7 +101,7 @@ def evaluate_together(trainer: L.Trainer, module: DownscalingModule, callbacks: 
     fields = validation_fields(trainer, type(callbacks[0]).__name__)
     wanted = [(callback, set(callback.positions(len(fields)))) for callback in callbacks]
     scores: Scores = {}
-    with evaluation_mode(trainer, module):
+    with evaluation_mode(trainer, module), module.at_split("val"):
         for callback in callbacks:
             callback._last_step = step
             callback.begin(module)

@@ -90,6 +90,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     what.add_argument("--units", type=renamed, metavar="NAME=UNIT,…",
                       help="read a variable in another unit than its archive's: pr='mm h-1' (of water: 1 kg m-2 is 1 mm)")  # fmt: skip
+    what.add_argument("--sha256", metavar="SUM", help="checksum that the file --source must have")
+    what.add_argument("--origin", help="where that file is to be had, said when it is another")
 
     pairs = parser.add_argument_group("the pairs")
     pairs.add_argument("--target", help="pair store to write; must not exist, except with --append")
@@ -97,10 +99,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--trim", action="store_true",
                        help="cut the last rows and columns that make no whole coarse cell, instead of refusing them")  # fmt: skip
     pairs.add_argument("--split", type=split,
-                       help="train=…,val=…,test=…, each a number of snapshots, a fraction, or dates FIRST/LAST "
-                            "as of --time-range (default train=0.7,val=0.1,test=0.15)")  # fmt: skip
+                       help="train=…,val=…,test=…, each a number of snapshots, a fraction, dates FIRST/LAST "
+                            "as of --time-range, or a region lon:WEST/EAST or lat:SOUTH/NORTH "
+                            "(default train=0.7,val=0.1,test=0.15)")  # fmt: skip
     pairs.add_argument(
-        "--gap", type=int, help="snapshots left out between blocks (default 1; none between blocks of dates)"
+        "--gap",
+        type=int,
+        help="snapshots left out between blocks (default 1; none between blocks of dates), or coarse cells between regions (2)",
     )
     pairs.add_argument("--transform", action="append", type=transform, dest="transforms",
                        metavar="NAME=FUNCTION[,LOWER][,SETTING=VALUE]",
@@ -109,7 +114,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--thresholds", action="append", type=thresholds, metavar="NAME=T[,T…]",
                        help="of the events that a variable is scored by (FSS, Brier): rain=0.1,1,5, in its unit; repeatable (default: "
                             "what its attribute `thresholds` says)")  # fmt: skip
-    pairs.add_argument("--interpolation", choices=("bilinear", "bicubic"),
+    pairs.add_argument("--interpolation", choices=("nearest", "bilinear", "bicubic"),
                        help="what residuals are measured against (default bicubic)")  # fmt: skip
 
     how = parser.add_argument_group("how")

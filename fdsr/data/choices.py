@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from fdsr.errors import FdsrError
 
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Missing = Literal["error", "fill", "mask"]
 Compression = Literal["lz4", "zstd", "none"]
 ReaderName = Literal["auto", "direct", "tensorstore", "zarr"]

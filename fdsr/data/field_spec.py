@@ -13,6 +13,7 @@ from torch import Tensor
 from fdsr import __version__
 from fdsr.data.attribution import owed
 from fdsr.data.values import Identity, ValueTransform, make_transform
+from fdsr.data.windows import Window
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 from fdsr.grids.cf import read_coordinates
@@ -73,8 +74,11 @@ class FieldSpec:
             self.static_mean, self.static_std = self._static_statistics()
 
     @classmethod
-    def from_dataset(cls, ds: xr.Dataset, attributes: dict, where: str) -> FieldSpec:
-        """The specification of a pair store opened at `where`, from its variables and its root's attributes."""
+    def from_dataset(cls, ds: xr.Dataset, attributes: dict, where: str, split: str | None = None) -> FieldSpec:
+        """The specification of a pair store opened at `where`, from its variables and its root's attributes.
+
+        Its place is the whole grid, or where blocks are regions that of `split`; the local scale is known in `train` alone.
+        """
         config = attributes["config"]
         transforms = {k: make_transform(v) for k, v in config["transforms"].items()}
         high, low, static = (
@@ -84,6 +88,10 @@ class FieldSpec:
         def tensor(name: str) -> Any:
             return torch.from_numpy(ds[name].values.copy())
 
+        grid, windows = read_coordinates(ds, where), Window.of_splits(attributes)
+        window = windows.get(split or "", Window.whole(grid.shape))
+        scaled = "local_scale" in ds.variables and (not windows or split == "train")
+
         return cls(
             high_channels=high,
             low_channels=low,
@@ -92,13 +100,13 @@ class FieldSpec:
             low_transforms=[transforms.get(n, Identity()) for n in low],
             factor=tuple(config["factor"]),
             interpolation=config["interpolation"],
-            grid=read_coordinates(ds, where),
+            grid=window.part(grid) if windows else grid,
             static_channels=static,
-            static=tensor("static"),
+            static=window.cut(tensor("static")),
             **{n: tensor(n) for n in STATISTICS},
             fingerprint=attributes["fingerprint"],
-            present=tensor("present").bool() if "present" in ds.variables else None,
-            local_scale=tensor("local_scale") if "local_scale" in ds.variables else None,
+            present=window.cut(tensor("present")).bool() if "present" in ds.variables else None,
+            local_scale=window.cut(tensor("local_scale")) if scaled else None,
             power_local=tensor("power_local") if "power_local" in ds.variables else None,
             independent_low=bool(config.get("low_source")),
             owed=owed(attributes),

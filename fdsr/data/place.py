@@ -145,7 +145,8 @@ def of_pairs(home: FieldSpec, other: FieldSpec, where: str, any_spacing: bool = 
     require_spacing(home, other.low_grid, where, any_spacing)
     if not home.differences(replace(other, time_channels=home.time_channels, position=home.position)):
         return home
-    log.warning("'%s' is not what the model was trained on: its fields are standardised as those were", where)
+    if home.fingerprint != other.fingerprint:  # another region of the same store is what it was split for
+        log.warning("'%s' is not what the model was trained on: its fields are standardised as those were", where)
     present = other.present
     if home.present is not None and present is None:
         present = torch.ones(len(home.high_channels), *other.shape, dtype=torch.bool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypedDict
 
@@ -91,6 +93,7 @@ class DownscalingModule(L.LightningModule):
         self.target, self.members, self.seed = target, members, seed
         self._codec: Codec | None = None
         self._home: tuple[Any, FirstStage | None] = (None, None)
+        self._validating = ExitStack()  # what ends with the validation under way
 
     def _record_arguments(self) -> None:
         """Every argument of the subclass, as plain values in `hparams`, so that a checkpoint can be rebuilt from itself."""
@@ -188,6 +191,24 @@ class DownscalingModule(L.LightningModule):
         if self.needs_local_scale and home.local_scale is not None:
             require_inside(home, home.local_scale, spec.grid, "a local scale")
         self._exchange(spec, stage)
+
+    @contextmanager
+    def at_split(self, split: str) -> Iterator[None]:
+        """Serve the place of another block of the data for a while, where that is another: splits by region have one each."""
+        before, data = self.spec, self._datamodule()
+        there = data.elsewhere(split) if isinstance(before, FieldSpec) and hasattr(data, "elsewhere") else None
+        if there is not None:
+            self.move_to(there)
+        yield
+        if there is not None:
+            self.move_to(before)
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn == "fit":
+            self._validating.enter_context(self.at_split("val"))
+
+    def on_validation_end(self) -> None:
+        self._validating.close()
 
     def build(self, codec: Codec) -> None:
         """Make networks for these data. Nothing by default."""

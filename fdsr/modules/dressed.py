@@ -34,8 +34,9 @@ class DressedModule(DownscalingModule):
     has that deviation times σ, which then only corrects it.
 
     Args:
-        mean: checkpoint of a deterministic method (RegressionModule), or `bicubic` or `bilinear`.
-        smoothing: side in points of the square over which the local variance is averaged (odd).
+        mean: checkpoint of a deterministic method (RegressionModule), or `bicubic`, `bilinear` or `nearest`.
+        smoothing: side in points of the square over which the local variance is averaged (odd); null: over all places, so that the
+            baseline serves other regions than that of its training.
         members: ensemble size in tests and predictions.
         kwargs: what DownscalingModule takes, but for a target.
     """
@@ -44,7 +45,7 @@ class DressedModule(DownscalingModule):
     local_std: Tensor
     power: Tensor
 
-    def __init__(self, mean: str = "bicubic", smoothing: int = 5, members: int = 8, **kwargs: Any) -> None:
+    def __init__(self, mean: str = "bicubic", smoothing: int | None = 5, members: int = 8, **kwargs: Any) -> None:
         super().__init__(target="full", members=members, **kwargs)
         self.automatic_optimization = False
         self.smoothing = smoothing
@@ -62,12 +63,13 @@ class DressedModule(DownscalingModule):
             self.mean_module.home.require_same(spec, "data")
         self.mean_module.requires_grad_(False)
         channels = len(spec.high_channels)
-        self.register_buffer("local_std", torch.zeros(channels, *spec.shape))
+        self.register_buffer("local_std", torch.zeros(channels, *((1, 1) if self.smoothing is None else spec.shape)))
         self.register_buffer("power", torch.ones(channels, *tile_size(spec.shape)))
         self._reset()
 
     def move_to(self, spec: FieldSpec) -> None:
-        require_inside(self.home, self.local_std, spec.grid, "the local deviation of its mean's error")
+        if self.smoothing is not None:
+            require_inside(self.home, self.local_std, spec.grid, "the local deviation of its mean's error")
         self.mean_module.move_to(spec)
         super().move_to(spec)
 
@@ -89,8 +91,8 @@ class DressedModule(DownscalingModule):
             error = self._error(batch)
         self._count += error.shape[0]
         if self.trainer.current_epoch == 0:
-            self._variance += error.double().square().nansum(0)
-            self._values += (~error.isnan()).sum(0)
+            self._variance += self._over_places(error.double().square().nansum(0))
+            self._values += self._over_places((~error.isnan()).sum(0))
         else:
             for field in error / self.local_std:
                 self._power += torch.from_numpy(cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))).to(
@@ -111,8 +113,14 @@ class DressedModule(DownscalingModule):
         self._spectrum = None
         self._reset()
 
+    def _over_places(self, sums: Tensor) -> Tensor:
+        """Sums (C, H, W), over all places (C, 1, 1) where there is no smoothing."""
+        return sums if self.smoothing is not None else sums.sum((-2, -1), keepdim=True)
+
     def _smooth(self, x: Tensor) -> Tensor:
         """Means over squares of `smoothing` points, of x (C, H, W)."""
+        if self.smoothing is None:
+            return x
         side = self.smoothing // 2
         mode = "circular" if self.spec.periodic else "replicate"
         padded = functional.pad(functional.pad(x, (side, side, 0, 0), mode=mode), (0, 0, side, side), mode="replicate")
@@ -141,7 +149,8 @@ class DressedModule(DownscalingModule):
         noise = self._unit_noise()
         mean, deviation = self.mean_module.moments(batch)
         x = fields.standardise(mean)
-        local = self.local_std if self.spec is self.home else cut(self.home, self.local_std, self.spec.grid)
+        known = self.smoothing is None or self.spec is self.home
+        local = self.local_std if known else cut(self.home, self.local_std, self.spec.grid)
         assert local is not None  # or `move_to` would have refused
         scale = local.expand_as(x) if deviation is None else local * deviation
         out, conservation = [], self.conserving(batch)

@@ -63,7 +63,7 @@ def measure_errors(
     It is in standardised units, divided by what is known of x_0's scale: the deviation that is predicted, `stage`'s statistics.
     `place` is (rank, world size): each process measures its share, and `reduce` adds up a tensor over all of them.
     """
-    spec, (rank, world) = fields.store.spec, place
+    spec, (rank, world) = fields.spec, place
     codec, tile = FieldCodec(spec, "regression", None, stage, local_scale).to(device), tile_size(spec.shape)
     sums = ErrorSums.none(codec.channels, spec.shape, tile)
     steps = representative(len(fields))
@@ -92,7 +92,7 @@ def measured(
     Raises FdsrError where the regression leaves nothing to learn.
     """
     sums = measure_errors(stage, fields, local_scale, **how)
-    names = fields.store.spec.high_channels
+    names = fields.spec.high_channels
     for name, square in zip(names, sums.square, strict=True):
         if not square > 0:
             raise FdsrError(f"the regression leaves no residual of variable '{name}'; there is nothing left to learn")
@@ -106,7 +106,7 @@ def measured(
             )
     stage = stage.with_statistics(sums)
     if LOCAL_SCALES[local_scale].climatological:  # power after the division by it, which takes another pass
-        local = torch.from_numpy(sums.local_scale(fields.store.spec.periodic))
+        local = torch.from_numpy(sums.local_scale(fields.spec.periodic))
         stage = replace(stage, local_scale=local)
         stage = replace(stage, power=measure_errors(stage, fields, local_scale, **how).normalised_power)
     return stage

@@ -14,7 +14,7 @@ from fdsr.data.serving.weather import FieldDataset, PatchDataset
 from fdsr.errors import FdsrError
 
 
-@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("factor", [(4, 4), (2, 3), (5, 1)])
 def test_upsample_is_the_formula(method: str, periodic: bool, factor: tuple[int, int]) -> None:

@@ -18,6 +18,7 @@ from fdsr.data.making.statistics import Moments
 from fdsr.data.making.writing import fingerprint
 from fdsr.data.serving.store import PairStore
 from fdsr.data.values import ValueTransform, apply_forward
+from fdsr.data.windows import Window
 from fdsr.data.zarr_groups import array_of
 from fdsr.errors import FdsrError
 
@@ -41,8 +42,11 @@ def check_store(path: str | Path) -> str:
     """
     store = PairStore(path)
     spec, attributes = store.spec, dict(store.group.attrs)
-    high = _summary(store.group, "high", spec.high_transforms, store.splits["train"])
-    low = _summary(store.group, "low", spec.low_transforms, store.splits["train"])
+    window = store.windows.get("train")
+    high = _summary(store.group, "high", spec.high_transforms, store.splits["train"], window)
+    low = _summary(
+        store.group, "low", spec.low_transforms, store.splits["train"], window and window.coarse(spec.factor)
+    )
     problems = [*_problems(store, high, "high"), *_problems(store, low, "low")]
     stated = {n: getattr(spec, n).numpy() for n in STATISTICS}
     renewed = fingerprint(store.group, attributes["config"], attributes["splits"], stated)  # type: ignore[arg-type]
@@ -62,7 +66,9 @@ def check_store(path: str | Path) -> str:
     return table
 
 
-def _summary(group: zarr.Group, name: str, transforms: list[ValueTransform], train: tuple[int, int]) -> ArraySummary:
+def _summary(
+    group: zarr.Group, name: str, transforms: list[ValueTransform], train: tuple[int, int], window: Window | None = None
+) -> ArraySummary:
     array = array_of(group, name)
     channels = array.shape[1]
     least, most = np.full(channels, np.inf), np.full(channels, -np.inf)
@@ -80,6 +86,7 @@ def _summary(group: zarr.Group, name: str, transforms: list[ValueTransform], tra
         if absent.all():
             unreadable.append(i)
         elif train[0] <= i < train[1]:
+            step = step if window is None else window.cut(step)
             of_step = Moments.of(apply_forward(transforms, torch.from_numpy(step)).numpy())
             moments = of_step if moments is None else moments + of_step
     empty = np.full(channels, np.nan)
@@ -101,7 +108,6 @@ def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
     (height, width), (rows, columns) = grid.shape, grid.names
     kind = f"projected ({grid.projection}, {grid.units})" if grid.projected else "latitude-longitude"
     axes = f"{rows} {_span(grid.rows)}, {columns} {_span(grid.columns)}"
-    inside = sum(last - first for first, last in store.splits.values())
     # the bytes on disk matter where there is a disk
     size = sum(f.stat().st_size for f in Path(store.path).rglob("*") if f.is_file()) if Path(store.path).exists() else 0
     entries = [
@@ -111,13 +117,23 @@ def _overview(store: PairStore, attributes: dict, sound: bool) -> list[str]:
         ("grid", f"{kind}, {height} × {width} ({axes}), {attributes['dropped_rows']} rows dropped in the south"),
         ("coarse grid", f"{height // fy} × {width // fx}, factor {fy} × {fx}"),
         ("times", f"{times.size}, {_date(times[0])} … {_date(times[-1])}, {_steps(times)}"),
-        *((f"  {k}", f"{b - a}, {_date(times[a])} … {_date(times[b - 1])}") for k, (a, b) in store.splits.items()),
-        ("  in no split", str(times.size - inside)),
+        *_blocks(store),
         ("static fields", ", ".join(spec.static_channels) or "none"),
         ("on disk", f"{size / 1e6:.1f} MB"),
         ("fingerprint", f"{spec.fingerprint} ({'that of its contents' if sound else 'of other contents'})"),
     ]
     return [f"{name:<15}{value}" for name, value in entries]
+
+
+def _blocks(store: PairStore) -> Iterable[tuple[str, str]]:
+    """The blocks of the split: regions at all times, or times."""
+    if store.windows:
+        for name, window in store.windows.items():
+            yield f"  {name}", window.part(store.spec.grid).extent
+        return
+    for name, (first, last) in store.splits.items():
+        yield f"  {name}", f"{last - first}, {_date(store.times[first])} … {_date(store.times[last - 1])}"
+    yield "  in no split", str(store.times.size - sum(last - first for first, last in store.splits.values()))
 
 
 def _channel_table(spec: FieldSpec, high: ArraySummary, low: ArraySummary, filled: dict[str, int]) -> list[str]:

@@ -12,7 +12,9 @@ from typing import Any
 
 from fdsr.data.choices import Interpolation, Missing, require_choice
 from fdsr.data.making.periods import Dates, Period
+from fdsr.data.making.regions import Region, is_region
 from fdsr.data.making.sources.channels import Channel, parse_channels
+from fdsr.data.making.sources.checksum import require_sha256
 from fdsr.data.making.sources.identity import source_identity
 from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.errors import FdsrError
@@ -34,10 +36,11 @@ class PrepareConfig:
         variables: fields to predict, and to coarsen as input: VARIABLE, VARIABLE@LEVEL (`z@500`, `z@500/850`), or
             NAME=VARIABLE@LEVEL to give the channel another name; `z500` alone means z@500 where no variable has that name
         factor: fine cells per coarse cell along rows and columns, one number or two
-        split: snapshots (int), fractions (float), or first and last date of 'train', 'val' and 'test'; dates as in
-            `time_range`
+        split: snapshots (int), fractions (float), or first and last date of 'train', 'val' and 'test', dates as in `time_range`; or
+            regions, at all times: lon:-125/-100, least and largest coordinate of an axis (lat, lon; y, x of a projected grid), of
+            which the whole coarse cells inside are taken
         gap: snapshots left out between blocks, so that neighbours in time never stand on both sides; null: 1, and none where
-            the blocks are dates, which say themselves what lies between them
+            the blocks are dates, which say themselves what lies between them. Between regions: coarse cells, at least 1; null: 2
         static: fields without time that the network sees at fine resolution (orography, land mask)
         transforms: per variable its name and settings, {tp: {name: cbrt, lower: 0}}; see fdsr.data.values
         units: per variable the unit that it is read in, {pr: mm h-1}, where that of the source can be converted; it is the source's
@@ -58,6 +61,8 @@ class PrepareConfig:
         trim: cut the last rows and columns that make no whole coarse cell, instead of refusing them
         missing: what a missing value is: an `error`, to `fill` with the nearest value of its own field, or to `mask`: it
             stays missing, and training and scores leave it out
+        sha256: checksum of the file `source`, which must be the one that is meant
+        origin: where that is to be had, for whoever lacks it: said when the checksum is another
         storage_options: what fsspec needs to reach the sources (credentials, endpoint); never written anywhere
 
     Raises FdsrError for settings that no source can meet.
@@ -82,19 +87,27 @@ class PrepareConfig:
     missing: Missing = "error"
     units: Mapping[str, str] = field(default_factory=dict)
     thresholds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    sha256: str | None = None
+    origin: str = ""
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         transforms = {name: make_transform(described) for name, described in self.transforms.items()}
         object.__setattr__(self, "transforms", transforms)
-        split = {name: _size_or_dates(value, f"split {name}") for name, value in self.split.items()}
+        split = {name: _block(value, f"split {name}") for name, value in self.split.items()}
         object.__setattr__(self, "split", split)
+        if self.sha256 is not None:
+            object.__setattr__(self, "sha256", require_sha256(self.sha256))
         if self.time_range is not None:
             object.__setattr__(self, "time_range", _dates(self.time_range, "time range"))
         require_choice(self.interpolation, Interpolation, "interpolation")
         require_choice(self.missing, Missing, "missing values")
         if not self.variables:
             raise FdsrError(f"no variables are asked for of '{self.source}'; name some (variables, or --variables)")
+        if self.by_region and self.apart < 1:
+            raise FdsrError(
+                f"gap {self.gap} lets regions of the split touch; leave out at least 1 coarse cell between them"
+            )
         if self.apart < 0:
             raise FdsrError(f"gap {self.gap} would let the blocks of the split overlap; give at least 0")
         if min(self.factors) < 1:
@@ -131,10 +144,17 @@ class PrepareConfig:
         return (self.factor, self.factor) if isinstance(self.factor, int) else (self.factor[0], self.factor[1])
 
     @property
+    def by_region(self) -> bool:
+        """Whether the blocks of the split are regions and not times."""
+        return any(is_region(block) for block in self.split.values())
+
+    @property
     def apart(self) -> int:
-        """Snapshots between the blocks of the split."""
+        """Snapshots, or coarse cells, between the blocks of the split."""
         if self.gap is not None:
             return self.gap
+        if self.by_region:
+            return 2
         return 0 if all(isinstance(block, list) for block in self.split.values()) else 1
 
     @property
@@ -199,6 +219,8 @@ class PrepareConfig:
             "missing": self.missing if self.missing != "error" else None,
             "units": dict(self.units),
             "thresholds": dict(self.thresholds),
+            "sha256": self.sha256,
+            "origin": self.origin,
         }
         return described | {k: v for k, v in later.items() if v}
 
@@ -223,11 +245,15 @@ def _dates(value: Dates, what: str) -> list[str]:
     return [period.first, period.last]
 
 
-def _size_or_dates(value: int | float | Dates, what: str) -> int | float | list[str]:
+def _block(value: int | float | Dates, what: str) -> int | float | str | list[str]:
+    if is_region(value):
+        return str(Region.parse(str(value), what))
     if not isinstance(value, (int, float)):
         return _dates(value, what)
     if not math.isfinite(value):
-        raise FdsrError(f"{what} is {value}; give a number of snapshots, a fraction of them, or dates FIRST/LAST")
+        raise FdsrError(
+            f"{what} is {value}; give a number of snapshots, a fraction of them, dates FIRST/LAST, or a region"
+        )
     return value
 
 

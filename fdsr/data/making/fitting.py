@@ -16,6 +16,7 @@ from fdsr.data.making.reading import PairReader
 from fdsr.data.making.running import BLOCKS_PER_WORKER, Runner
 from fdsr.data.making.splits import Block
 from fdsr.data.values import ValueTransform
+from fdsr.data.windows import Window
 from fdsr.errors import FdsrError
 
 
@@ -31,9 +32,10 @@ class FitWork:
 
     reader: PairReader
     channels: Mapping[str, _Channel]
+    windows: tuple[Window, Window]  # of the train block, on the fine and on the coarse grid
 
     def __call__(self, block: Block) -> dict[str, NDArray[np.float64]]:
-        high, low, _ = self.reader.read(*block)
+        high, low = (window.cut(x) for window, x in zip(self.windows, self.reader.read(*block), strict=False))
         return {n: c.transform.sums((high if c.fine else low)[:, c.position]) for n, c in self.channels.items()}
 
 
@@ -46,7 +48,7 @@ def fit_transforms(config: PrepareConfig, pairs: Pairs, train: Block, runner: Ru
     channels = dict(_unfitted(config, pairs))
     if not channels:
         return config
-    work = FitWork(pairs.reader, channels)
+    work = FitWork(pairs.reader, channels, (pairs.train, pairs.train.coarse(config.factors)))
     blocks = [(first, min(first + length, train[1])) for first in range(*train, length)]
     size = runner.workers * BLOCKS_PER_WORKER
     found: list[dict[str, NDArray[np.float64]]] = []

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from fdsr.data.making.partial import PartialStore
 from fdsr.data.making.statistics import Measure, PowerSums, Sums, tile_size
+from fdsr.data.windows import Window
 from fdsr.data.zarr_groups import array_of, consolidate
 
 SIDE = 9  # points of the square that the mean square is smoothed over
@@ -69,7 +70,7 @@ def representative(count: int) -> list[int]:
 class LocalScale(NamedTuple):
     """As a pair store holds it."""
 
-    scale: NDArray[np.float32]  # (C, H, W)
+    scale: NDArray[np.float32]  # (C, H, W), missing outside the train block
     power: Sums  # (C, K_y, K_x)
 
 
@@ -103,9 +104,10 @@ def add_local_scale(path: Path) -> None:
     for name in {"local_scale", "power_local"} & set(group):  # what a process that was killed has left
         del group[name]
     with xr.open_zarr(path, chunks=None, consolidated=False) as ds:
-        spec = FieldSpec.from_dataset(ds, dict(group.attrs), str(path))
+        spec = FieldSpec.from_dataset(ds, dict(group.attrs), str(path), "train")
     measure = Measure(
-        spec.high_transforms, spec.low_transforms, spec.base_index, spec.factor, spec.interpolation, spec.periodic, spec.masked
+        spec.high_transforms, spec.low_transforms, spec.base_index, spec.factor, spec.interpolation, spec.periodic, spec.masked,
+        Window.of_splits(group.attrs).get("train"),
     )  # fmt: skip
     statistics = {n: getattr(spec, n).numpy() for n in ("high_std", "residual_std", "power_residual")}
     splits: Any = group.attrs["splits"]
@@ -131,8 +133,10 @@ def measure_local_scale(
     total = reduce(PowerSums.__add__, (PowerSums.of(x / scale, tile) for x in residuals("power over local scale")))
     # a channel without a coarse counterpart is the field itself, whose scale is 1
     based = (np.array(measure.base_index) >= 0)[:, None, None]
+    whole, window = (high.shape[2], high.shape[3]), measure.window
     return LocalScale(
-        scale.astype(np.float32), np.where(based, total.power(np.zeros(len(scale))), statistics["power_residual"])
+        (scale if window is None else window.placed(scale, whole)).astype(np.float32),
+        np.where(based, total.power(np.zeros(len(scale))), statistics["power_residual"]),
     )
 
 

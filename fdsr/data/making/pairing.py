@@ -16,10 +16,12 @@ from fdsr.data.making.config import PrepareConfig
 from fdsr.data.making.pair_grid import PairGrid, pair_grid
 from fdsr.data.making.periods import chosen_times, times_of
 from fdsr.data.making.reading import ChannelReader, PairReader
+from fdsr.data.making.regions import split_windows
 from fdsr.data.making.regrid import regridding
 from fdsr.data.making.sources import Channel, View, open_source, parse_channels
 from fdsr.data.making.static import static_fields
 from fdsr.data.making.statistics import Measure
+from fdsr.data.windows import Window
 from fdsr.errors import FdsrError
 from fdsr.grids.axes import crop_region, grid_of
 
@@ -39,6 +41,7 @@ class Pairs:
     static: dict[str, NDArray]
     attributes: dict[str, dict[str, str]]
     owed: dict[str, str]  # to those who made the sources
+    windows: dict[str, Window]  # of the split, where it is one by region
 
     @property
     def high_channels(self) -> list[str]:
@@ -47,6 +50,11 @@ class Pairs:
     @property
     def low_channels(self) -> list[str]:
         return [c.name for c in (self.reader.low or self.reader.high).channels]
+
+    @property
+    def train(self) -> Window:
+        """What statistics are of."""
+        return self.windows.get("train", Window.whole(self.grid.fine.shape))
 
     def keep(self, positions: NDArray[np.int64]) -> None:
         """Leave out all times but those at `positions`."""
@@ -63,8 +71,9 @@ class Pairs:
             [low.index(n) if n in low else -1 for n in self.high_channels],
             self.grid.factor,
             config.interpolation,
-            self.grid.fine.periodic,
+            self.train.part(self.grid.fine).periodic,
             masked=config.missing == "mask",
+            window=self.windows.get("train"),
         )
 
     def block_length(self) -> int:
@@ -94,6 +103,7 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
             f"'{config.source}' has no time axis, which '{config.channels[0].variable}' needs; say which it is: --axes time=NAME"
         )
     grid = pair_grid(grid_of(source), config.factors, config.source, config.trim)
+    windows = split_windows(grid, config.split, config.apart, config.source)
     source = source.isel(row=slice(grid.fine.shape[0]), column=slice(grid.fine.shape[1]))
     steps = chosen_times(source, config.source, config.time_range)
     to_low, low_steps = None, steps
@@ -121,7 +131,7 @@ def plan_pairs(config: PrepareConfig, units: Mapping[str, str | None] | None = N
         attributes[name] = attributes[name] | {"thresholds": ", ".join(f"{t:g}" for t in thresholds)}
     times = source.time.values[steps] if "time" in source.coords else steps
     makers = {k: v for ds in (statics, low, source) if ds is not None for k, v in owed(ds.attrs).items()}
-    return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), fixed, attributes, makers)
+    return Pairs(grid, times, PairReader(grid, high_reader, low_reader, to_low), fixed, attributes, makers, windows)
 
 
 def _say_unmatched(config: PrepareConfig) -> None:

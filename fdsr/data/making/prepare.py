@@ -24,6 +24,7 @@ from fdsr.data.making.partial import PartialStore, Progress
 from fdsr.data.making.reading import PairReader
 from fdsr.data.making.running import BLOCKS_PER_WORKER, Runner, open_runner
 from fdsr.data.making.sources import source_identity
+from fdsr.data.making.sources.checksum import require_checksum
 from fdsr.data.making.splits import Block, split_blocks
 from fdsr.data.making.statistics import Measure, PairSums
 from fdsr.data.making.writing import Layout, create_store, finish_store, write_block
@@ -59,6 +60,8 @@ def prepare(
         raise TargetExistsError(
             f"target '{target}' exists already; remove it (it is never overwritten) or name another"
         )
+    if config.sha256 is not None:
+        require_checksum(config.source, config.sha256, config.origin)
     pairs = plan_pairs(config)
     blocks = split_blocks(pairs.times, config.split, config.apart, config.source)
     layout = layout or Layout()
@@ -181,7 +184,7 @@ def finish(
     for name, count in zip(names, progress.filled, strict=True):
         filled[name] = max(filled.get(name, 0), int(count))
     present = progress.sums.present if config.missing == "mask" else None
-    finish_store(partial.store, config, pairs.grid, blocks, statistics, local, filled, layout, present)
+    finish_store(partial.store, config, pairs, blocks, statistics, local, filled, layout, present)
 
 
 def store_folder(target: str | Path) -> Path:

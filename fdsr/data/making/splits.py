@@ -1,4 +1,4 @@
-"""Splits as blocks of time with a gap between them."""
+"""Splits as blocks of time with a gap between them; those by region have all times each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fdsr.data.making.periods import Period
+from fdsr.data.making.regions import is_region
 from fdsr.errors import FdsrError
 
 SPLITS = ("train", "val", "test")
@@ -20,12 +21,14 @@ def split_blocks(times: NDArray, split: Mapping[str, Any], gap: int, where: str)
 
     Each value of `split` is a number of snapshots (int), a fraction of them (float), or the first and the last date, each
     taken whole. Numbers and fractions are laid out in the order train, val, test from the start, with `gap` snapshots
-    between blocks. Raises FdsrError if blocks are unknown, empty, overlap, or are nearer than the gap.
+    between blocks. A region has all times. Raises FdsrError if blocks are unknown, empty, overlap, or are nearer than the gap.
     """
     unknown = set(split) - set(SPLITS)
     if unknown or "train" not in split:
         raise FdsrError(f"split {dict(split)} needs 'train' and may have 'val' and 'test', nothing else")
     n, start, blocks = times.size, 0, {}
+    if any(is_region(value) for value in split.values()):
+        return {name: (0, n) for name in SPLITS if name in split}
     for name in (s for s in SPLITS if s in split):
         value = split[name]
         if isinstance(value, (int, float)):

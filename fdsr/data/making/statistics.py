@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from fdsr.data.values import ValueTransform, apply_forward
+from fdsr.data.windows import Window
 from fdsr.errors import FdsrError
 
 Sums = NDArray[np.float64]
@@ -120,7 +121,9 @@ class PairSums:
     power: PowerSums  # of the field
     residual: Moments
     residual_power: PowerSums
-    present: NDArray[np.bool_]  # (C, H, W) points that any step has; (C, 1, 1) where nothing may be missing
+    present: NDArray[
+        np.bool_
+    ]  # (C, H, W) points of the whole grid that any step has; (C, 1, 1) where nothing may be missing
 
     def __add__(self, other: PairSums) -> PairSums:
         return PairSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -145,7 +148,7 @@ _PARTS: dict[str, type[Moments] | type[PowerSums]] = {
 
 @dataclass(frozen=True)
 class Measure:
-    """How a step is measured: transforms, interpolation, and for each high channel the low one that it is based on."""
+    """How a step is measured: where, transforms, interpolation, and for each high channel the low one that it is based on."""
 
     high_transforms: list[ValueTransform]
     low_transforms: list[ValueTransform]
@@ -154,9 +157,10 @@ class Measure:
     interpolation: str
     periodic: bool
     masked: bool = False  # whether values may be missing
+    window: Window | None = None  # what is measured of the grid; None: all of it
 
     def values(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> tuple[Sums, Sums, Sums]:
-        """(fine (C, H, W), coarse (D, h, w), residual (C, H, W)), all transformed, of one time step in physical units.
+        """(fine (C, H, W), coarse (D, h, w), residual (C, H, W)), all transformed, of the window of a time step in physical units.
 
         The residual is fine minus interpolated coarse values; 0 where a channel has no coarse counterpart. NaN where a value is
         missing, and in coarse cells that are dry: there nothing is to be learnt, and deviations are of where it rains.
@@ -165,6 +169,8 @@ class Measure:
 
         from fdsr.data.interpolate import add_halo, upsample, upsample_gaps
 
+        if self.window is not None:
+            high, low = self.window.cut(high), self.window.coarse(self.factor).cut(low)
         fine = apply_forward(self.high_transforms, torch.from_numpy(high)).numpy().astype(np.float64)
         coarse = apply_forward(self.low_transforms, torch.from_numpy(low))
         interpolate = upsample_gaps if self.masked else upsample

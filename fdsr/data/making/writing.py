@@ -18,7 +18,6 @@ from zarr.codecs import BloscCodec
 from fdsr.data.choices import Compression, require_choice
 from fdsr.data.making.config import STORE_VERSION, PrepareConfig
 from fdsr.data.making.local_scale import LocalScale, write_local_scale
-from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.making.pairing import Pairs
 from fdsr.data.making.statistics import STATISTICS, tile_size
 from fdsr.data.zarr_groups import array_of, consolidate
@@ -91,7 +90,7 @@ def create_store(path: Path, pairs: Pairs, layout: Layout) -> None:
     A projected grid has the axes y and x, with the true latitude and longitude of every point beside them.
     """
     grid, times, static = pairs.grid, pairs.times, pairs.static
-    tile = tile_size(grid.fine.shape)
+    tile = tile_size(pairs.train.shape)
     planes = np.stack(list(static.values())) if static else np.zeros((0, *grid.fine.shape))
     time = {"standard_name": "time", "axis": "T"}
     coords: dict[str, Any] = {
@@ -136,7 +135,7 @@ def write_block(path: Path, first: int, high: NDArray[np.float32], low: NDArray[
 def finish_store(
     path: Path,
     config: PrepareConfig,
-    grid: PairGrid,
+    pairs: Pairs,
     blocks: Mapping[str, tuple[int, int]],
     statistics: Mapping[str, NDArray],
     local: LocalScale,
@@ -148,7 +147,7 @@ def finish_store(
 
     present (C, H, W): which points any train step has, where values may be missing; None: all of them always.
     """
-    group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
+    grid, group = pairs.grid, zarr.open_group(str(path), mode="r+", use_consolidated=False)
     if present is not None:
         whole = np.broadcast_to(present, (len(present), *grid.fine.shape)).astype(np.int8)
         names = ["high_channel", *grid.fine.names]
@@ -164,6 +163,7 @@ def finish_store(
         if config.low_source
         else "area-weighted block mean",
         "splits": {k: list(v) for k, v in blocks.items()},
+        **({"windows": {k: list(v) for k, v in pairs.windows.items()}} if pairs.windows else {}),
         "dropped_rows": grid.dropped,
         **({"dropped_columns": grid.dropped_columns} if grid.dropped_columns else {}),
         "fingerprint": fingerprint(group, config.to_dict(), blocks, statistics),
@@ -175,11 +175,15 @@ def finish_store(
     consolidate(str(path))
 
 
+# settings that say where the data come from, and not what they are
+_OF_A_PLACE = ("source", "static_source", "low_source", "sha256", "origin")
+
+
 def fingerprint(
     group: zarr.Group, config: Mapping[str, Any], blocks: Mapping[str, Sequence[int]], statistics: Mapping[str, NDArray]
 ) -> str:
     """Hash over all that a model depends on; the sources' places do not count, their values do through the statistics."""
-    described = {k: v for k, v in config.items() if k not in ("source", "static_source", "low_source")}
+    described = {k: v for k, v in config.items() if k not in _OF_A_PLACE}
     if "low_source" in config:
         described["independent_low"] = True
     blocks = {k: tuple(v) for k, v in blocks.items()}

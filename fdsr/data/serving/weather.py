@@ -137,7 +137,11 @@ class WeatherDataModule(ResumableDataModule):
             store = str(Path(cache or os.environ.get("FDSR_CACHE", "cache")) / f"pairs-{self.config.key()}.zarr")
         self.path = store if store is None or is_remote(store) else str(Path(store).expanduser())
         self.store: PairStore | None = None
+        self._home: FieldSpec | None = None
         self._spec: FieldSpec | None = None
+        self._regions: dict[
+            str, tuple[PairStore, FieldSpec]
+        ] = {}  # the store as it is opened for other splits, and their places
         self._coarse: CoarseDataset | None = None
 
     @property
@@ -154,6 +158,7 @@ class WeatherDataModule(ResumableDataModule):
 
         Raises FdsrError where these are of another kind.
         """
+        self._home, self._regions = home, {}
         if self.store is not None:
             self._spec = of_pairs(home, self.store.spec, str(self.path), self.asked.any_spacing)
             if self._spec.time_channels:
@@ -187,10 +192,13 @@ class WeatherDataModule(ResumableDataModule):
             return
         if self.path is None:
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
-        if self.store is None:
+        split = _BLOCKS.get(stage, "test")
+        if self.store is None or self.store.of_split(split) is not self.store:
+            self._spec = self._home = None
+            self._regions = {}
             self.store = PairStore(
-                self.path, self.cached_steps, self.reader, self.reader_threads,
-                storage_options=self.storage_options, time_channels=self.time_channels, position=self.position,
+                self.path, self.cached_steps, self.reader, self.reader_threads, storage_options=self.storage_options,
+                time_channels=self.time_channels, position=self.position, split=split,
             )  # fmt: skip
             if stage == "fit" or not self._brings_its_kind:
                 self._require_prepared(self.store)
@@ -225,7 +233,19 @@ class WeatherDataModule(ResumableDataModule):
             raise FdsrError("the pair store is not open yet; call setup first")
         if split not in self.store.splits:
             raise FdsrError(f"pair store '{self.path}' has no '{split}' block; it has {', '.join(self.store.splits)}")
-        return FieldDataset(self.store, self.store.splits[split], every, self.spec)
+        spec = self.elsewhere(split) or self.spec
+        store = self._regions[split][0] if split in self._regions else self.store
+        return FieldDataset(store, store.splits[split], every, spec)
+
+    def elsewhere(self, split: str) -> FieldSpec | None:
+        """The place of a split's fields, where the store is split by region and that of these data now is another; else None."""
+        assert self.store is not None
+        if split not in self._regions:
+            store = self.store.of_split(split)
+            if store is self.store:
+                return None
+            self._regions[split] = (store, of_pairs(self._home or self.store.spec, store.spec, store.path))
+        return self._regions[split][1]
 
     def train_dataloader(self) -> BatchLoader:
         if self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False):
@@ -288,4 +308,6 @@ class WeatherDataModule(ResumableDataModule):
         return BatchLoader(dataset, share, batch_size=1, prefetch=self.prefetch, sized=len(dataset) >= world_size)
 
 
+# what blocks the stages of Lightning look at, and test beside them
+_BLOCKS = {"fit": "train", "validate": "val"}
 _MEND = "leave that setting of data out, or name another store"

@@ -75,7 +75,7 @@ def test_remapping_leaves_gaps_out() -> None:
 
 
 @pytest.mark.parametrize("periodic", [False, True])
-@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("factor", [(4, 4), (2, 3)])
 def test_a_missing_neighbour_counts_as_the_own_cell(factor: tuple[int, int], method: str, periodic: bool) -> None:
     low = RNG.normal(size=(7, 9)).astype(np.float32)
