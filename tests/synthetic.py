@@ -174,6 +174,8 @@ def interpolation_matrix(n: int, factor: int, method: str, periodic: bool) -> np
         return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
 
     kernel = cubic if method == "bicubic" else lambda x: max(0.0, 1 - abs(x))
+    if method == "nearest":
+        return np.repeat(np.eye(n), factor, axis=0)
     matrix = np.zeros((n * factor, n))
     for i in range(n * factor):
         centre = (i + 0.5) / factor - 0.5

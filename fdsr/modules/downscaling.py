@@ -224,6 +224,9 @@ class DownscalingModule(L.LightningModule):
             # other weights
             with torch.device("cpu"):
                 self.attach(self.trainer.datamodule.spec)  # type: ignore[attr-defined]
+            for split in getattr(self._datamodule(), "regions", ()):
+                with self.at_split(split):  # what cannot go there is refused now, and not after a training
+                    pass
 
     def _require_kind(self, data: Any) -> None:
         """Go where the data of a test or prediction are. Raises FdsrError where they are of another kind."""

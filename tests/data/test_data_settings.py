@@ -54,7 +54,7 @@ def test_all_that_prepares_a_store_is_a_setting_of_the_data(
         ({"reader": "fast"}, "reader 'fast' is unknown; choose one of auto, direct, tensorstore, zarr"),
         ({"flips": ["lon"]}, "'lon' is unknown; choose one of longitude, latitude"),
         ({"missing": "skip"}, "missing values 'skip' is unknown; choose one of error, fill, mask"),
-        ({"interpolation": "nearest"}, "interpolation 'nearest' is unknown"),
+        ({"interpolation": "lanczos"}, "interpolation 'lanczos' is unknown"),
         ({"factor": 0}, "give at least 1"),
         ({"variables": []}, "no variables are asked for of 'source.zarr'"),
         ({"transforms": {"t2m": {"name": "log"}}}, "transform 'log' is unknown"),

@@ -35,7 +35,8 @@ class FitWork:
     windows: tuple[Window, Window]  # of the train block, on the fine and on the coarse grid
 
     def __call__(self, block: Block) -> dict[str, NDArray[np.float64]]:
-        high, low = (window.cut(x) for window, x in zip(self.windows, self.reader.read(*block), strict=False))
+        high, low, _ = self.reader.read(*block)
+        high, low = self.windows[0].cut(high), self.windows[1].cut(low)
         return {n: c.transform.sums((high if c.fine else low)[:, c.position]) for n, c in self.channels.items()}
 
 

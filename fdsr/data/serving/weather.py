@@ -237,6 +237,11 @@ class WeatherDataModule(ResumableDataModule):
         store = self._regions[split][0] if split in self._regions else self.store
         return FieldDataset(store, store.splits[split], every, spec)
 
+    @property
+    def regions(self) -> list[str]:
+        """The splits that have a region each, where the store is split by region."""
+        return [] if self.store is None else list(self.store.windows)
+
     def elsewhere(self, split: str) -> FieldSpec | None:
         """The place of a split's fields, where the store is split by region and that of these data now is another; else None."""
         assert self.store is not None

@@ -110,7 +110,7 @@ def test_the_store_says_what_it_is(by_region: PairStore) -> None:
 def test_a_store_is_not_taken_for_another_split(by_region: PairStore, source_path: str) -> None:
     asked = {"source": source_path, "variables": ["t2m", "u10"], "static": ["orography"], "gap": 1}
     WeatherDataModule(by_region.path, split=SPLIT, **asked).setup("fit")
-    with pytest.raises(FdsrError, match="prepared with split .*lon:270/325.*, not .*lon:300/325"):
+    with pytest.raises(FdsrError, match=r"prepared with split .*lon:270/325.*, not .*lon:300/325"):
         WeatherDataModule(by_region.path, split=SPLIT | {"test": "lon:300/325"}, **asked).setup("fit")
 
 
@@ -149,6 +149,8 @@ def test_fit_and_test_go_to_the_regions(
         "FourierDDPMModule",
         data__split=SPLIT,
         data__position=False,
+        trainer__val_check_interval=1,
+        trainer__check_val_every_n_epoch=None,
         trainer__max_steps=2,
         trainer__callbacks=[callback],
     )
@@ -169,7 +171,7 @@ def test_what_is_known_of_one_place_alone_does_not_travel(
     by_region: PairStore, program: Callable[..., int], configure: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:  # fmt: skip
     config = configure("DDPMModule", data__split=SPLIT, trainer__max_steps=1, model__local_scale="climatological")
-    assert program("fit", "--config", config, "--run", tmp_path / "run") == 1
+    assert program("fit", "--config", config, "--run", tmp_path / "run") == 2
     assert "the model divides by a local scale, which is known where it was measured alone" in capsys.readouterr().err
     config = configure("DressedModule", data__split=SPLIT, name="dressed", trainer__max_epochs=2, model__smoothing=None)
     assert program("fit", "--config", config, "--run", tmp_path / "dressed") == 0
