@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from fdsr.data.field_spec import FieldSpec
-from fdsr.data.interpolate import HALO
+from fdsr.data.interpolate import HALO, upsample_gaps
 from fdsr.errors import FdsrError
 
 ConserveName = Literal["auto", "none", "end", "steps"]
 # of the amount that a block should hold: below it a block counts as dry, and what is to be added has no pattern to follow
 _DRY = 1e-6
+_ROUNDS = 3  # in which small amounts are given to larger ones of their block
 
 
 class Conservation:
@@ -23,7 +24,9 @@ class Conservation:
 
         x_i + (m − ā), the nearest field in ∫ (·)² dA that has the mean m; and
         L + (x_i − L) (m − L)/(ā − L) for a variable with a lower bound L, such as precipitation: nothing goes below it, what is
-        at it stays there, a block whose m is L is at L throughout, and one that is, and should not be, is filled evenly.
+        at it stays there, a block whose m is L is at L throughout, and one that is, and should not be, is filled evenly. A variable
+        of rain whose transform has a threshold leaves nothing below it where it can: points that would come to less give their amount
+        to the others of their block, and a block that is filled has as many wet points as reach it, on the side of wetter neighbours.
 
     Of a masked store the points that any train step has count. Variables without a coarse one of their name, and blocks whose
     coarse value is missing, stay as they are.
@@ -36,6 +39,7 @@ class Conservation:
             raise FdsrError(f"conserve: {reason}; leave it at auto, or none")
         self.factor, self.index = spec.factor, spec.base_index
         self.lower = [transform.lower for transform in spec.high_transforms]
+        self.threshold = [float(getattr(transform, "threshold", 0.0)) for transform in spec.high_transforms]
         area = torch.from_numpy(spec.grid.row_areas.copy())[:, None].expand(spec.shape)[None]
         if spec.present is not None:
             area = area * spec.present.to(area)
@@ -52,7 +56,15 @@ class Conservation:
                 out.append(x)
                 continue
             mean, lower = coarse[:, self.index[c]], self.lower[c]
-            projected = self._shift(x, mean, share[c]) if lower is None else self._scale(x, mean, share[c], lower)
+            if lower is None:
+                projected = self._shift(x, mean, share[c])
+            elif not self.threshold[c]:
+                projected = self._scale(x, mean, share[c], lower)
+            else:
+                dry = self._spread(self._mean(x, share[c]) <= _DRY * mean)
+                filled = self._filled(low[:, self.index[c], None], share[c], self.threshold[c])
+                kept = self._thinned(torch.where(dry, filled, x), mean, share[c], self.threshold[c])
+                projected = self._scale(kept, mean, share[c], lower)
             out.append(torch.where(self._spread(mean.isnan()), x, projected))
         return torch.stack(out, dim=1)
 
@@ -66,6 +78,25 @@ class Conservation:
         dry = found <= _DRY * wanted
         ratio = torch.where(dry, 0.0, wanted / torch.where(dry, 1.0, found))
         return lower + amount * self._spread(ratio) + self._spread(torch.where(dry, wanted, 0.0))
+
+    def _thinned(self, x: Tensor, mean: Tensor, share: Tensor, threshold: float) -> Tensor:
+        """x without the points that come to less than the threshold when blocks are scaled to `mean`, but for a block's largest."""
+        largest = self._spread(self._blocks(torch.where(share > 0, x, 0.0)).amax((-3, -1)))
+        for _ in range(_ROUNDS):
+            found = self._mean(x, share)
+            ratio = self._spread(torch.where(found > 0, mean / found.clamp(min=torch.finfo(x.dtype).tiny), 0.0))
+            x = torch.where((x * ratio >= threshold) | (x == largest), x, 0.0)
+        return x
+
+    def _filled(self, low: Tensor, share: Tensor, threshold: float) -> Tensor:
+        """Blocks of 1 at as many points as reach the threshold, where interpolation of `low` (N, 1, with halo) is highest, else 0."""
+        fine = upsample_gaps(low, self.factor, "bilinear")[:, 0].nan_to_num(0.0)
+        blocks = self._blocks(torch.where(share > 0, fine, -1.0)).movedim(-3, -2).flatten(-2)  # (N, h, w, points)
+        rank = blocks.argsort(stable=True, dim=-1, descending=True).argsort(-1)
+        points = (blocks >= 0).sum(-1)
+        wet = (low[:, 0, HALO:-HALO, HALO:-HALO].nan_to_num(0.0) * points / threshold).floor().clamp(min=1)
+        chosen = (rank < wet[..., None]).to(low.dtype).unflatten(-1, self.factor).movedim(-2, -3)
+        return chosen.reshape(fine.shape)
 
     def _mean(self, x: Tensor, share: Tensor) -> Tensor:
         return self._blocks(x * share).sum((-3, -1))

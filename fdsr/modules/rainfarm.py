@@ -17,7 +17,6 @@ from fdsr.data.interpolate import HALO
 from fdsr.data.serving.weather import WeatherBatch
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
-from fdsr.modules.conservation import ConserveName
 from fdsr.modules.interpolation import UntrainedModule
 from fdsr.modules.seeding import generator
 
@@ -28,27 +27,19 @@ class RainFARMModule(UntrainedModule):
     """Log-normal noise with a power law for spectrum, in each coarse cell of such a size that its mean is the coarse value.
 
     Rebora et al. (2006, doi:10.1175/JHM517.1), as in pysteps' `rainfarm.downscale`, which has to be installed. It is of amounts, the
-    variables whose transform has the lower bound 0; others are interpolated. What falls below the threshold of a variable's transform
-    is set to 0, which takes a little from the coarse means; `conserve` gives it back. Missing coarse values count as dry to their
-    neighbours, and stay missing. Nothing to train.
+    variables whose transform has the lower bound 0; others are interpolated. What falls below the threshold of a variable's
+    transform is set to 0, which takes a little from the coarse means; `conserve` gives it back. Missing coarse values count as dry
+    to their neighbours, and stay missing. Nothing to train.
 
     Args:
         alpha: slope of the noise's power in wavenumber; null: that of each coarse field, as pysteps estimates it.
         kernel: what smooths the edges of coarse cells: `none` keeps their means, `gaussian` and `uniform` do not.
-        conserve: whether fine fields are corrected to coarsen to the coarse ones exactly: `none`, or else at the end.
         members: ensemble size in tests and predictions.
-        seed: root of all noise.
+        kwargs: what DownscalingModule takes, but for a target.
     """
 
-    def __init__(
-        self,
-        alpha: float | None = None,
-        kernel: Kernel = "none",
-        conserve: ConserveName = "none",
-        members: int = 8,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(target="full", members=members, seed=seed, conserve=conserve)
+    def __init__(self, alpha: float | None = None, kernel: Kernel = "none", members: int = 8, **kwargs: Any) -> None:
+        super().__init__(target="full", members=members, **kwargs)
         self.alpha, self.kernel = alpha, kernel
 
     def build(self, codec: Codec) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from synthetic import TINY_DDGAN, TINY_UNET, make_source, pair_config, randomise, write_source
+from synthetic import TINY_DDGAN, TINY_UNET, make_source, pair_config, rain_source, randomise, write_source
 from torch import Tensor
 
 from fdsr.data import PairStore, WeatherBatch, prepare
@@ -104,6 +104,57 @@ def test_zeros_stay_zeros_and_blocks_that_should_be_wet_are_filled_evenly(projec
     torch.testing.assert_close(rain[:4, :4], torch.full((4, 4), 0.5))
     ratio = rain[8:12, 8:12:2] / fields[0, 1, 8:12, 8:12:2]
     torch.testing.assert_close(ratio, ratio[:1, :1].expand(4, 2))  # its pattern is kept
+
+
+@pytest.fixture(scope="module")
+def radar(world: Path) -> PairStore:
+    """A store of rain with exact zeros and a corner without values."""
+    source = write_source(rain_source(missing=True), world / "radar.zarr")
+    transforms = {"rain": {"name": "zero_inflated", "threshold": 0.1}}
+    config = pair_config(source, variables=["rain"], static=[], missing="mask", transforms=transforms)
+    return PairStore(str(prepare(config, world / "radar_pairs.zarr")))
+
+
+@pytest.mark.parametrize("conserve", ["end", "steps"])
+def test_rain_with_a_threshold_keeps_amounts_and_zeros(radar: PairStore, conserve: str) -> None:
+    module = DDPMModule(backbone_args=TINY_UNET, conserve=conserve)  # type: ignore[arg-type]
+    module.attach(radar.spec)
+    randomise(module.eval())
+    batch = batch_of(radar)
+    assert radar.spec.present is not None
+    members = torch.where(radar.spec.present, module.generate(batch, 2, 0), torch.nan)
+    for m in range(2):
+        coarse = coarsen(members[:, m].numpy().astype(np.float64), radar.spec.grid.row_areas, (4, 4))
+        low = batch["low"][..., HALO:-HALO, HALO:-HALO].numpy()
+        assert np.array_equal(np.isnan(coarse), np.isnan(low))
+        assert np.nanmax(np.abs(coarse - low)) < 1e-4 * np.nanstd(low)
+        dry = (low == 0).repeat(4, -2).repeat(4, -1)
+        assert 0.2 < dry.mean() < 0.9 and not np.nan_to_num(members[:, m].numpy()[dry]).any()
+    known = members[~members.isnan()]
+    assert float(known.min()) == 0 and 0.3 < float((known == 0).float().mean()) < 0.95
+    # what a block has is no less than the threshold, unless it is all that it has
+    below = (known > 0) & (known < 0.0999)
+    assert float(below.float().mean()) < 0.02
+
+
+def test_small_amounts_go_to_larger_ones_and_empty_blocks_are_filled_towards_their_neighbours(radar: PairStore) -> None:
+    conservation = Conservation(replace(radar.spec, present=None))
+    low = torch.zeros(1, 1, 8, 12)
+    low[0, 0, 2, 3], low[0, 0, 2, 4], low[0, 0, 5, 5], low[0, 0, 6, 8] = 2.0, 0.04, 0.03, 0.001
+    fields = torch.zeros(1, 1, 32, 48)
+    fields[0, 0, 8:12, 12:16] = 3.0  # far from the threshold
+    fields[0, 0, 20:24, 20:24] = torch.arange(16.0).view(4, 4)  # as drizzle everywhere, when scaled
+    out = conservation(fields, add_halo(low, False))[0, 0]
+    torch.testing.assert_close(out[8:12, 12:16], torch.full((4, 4), 2.0))
+    # drawn dry: as many points as reach 0.1 mm/h, in the column next to the wet block
+    filled = out[8:12, 16:20]
+    assert int((filled > 0).sum()) == 6 and bool((filled[:, 0] > 0).all()) and not bool(filled[:, 2:].any())
+    thinned = out[20:24, 20:24]
+    assert 1 <= int((thinned > 0).sum()) <= 4 and float(thinned[thinned > 0].min()) >= 0.1
+    # too little for a single point: one has it all
+    assert int((out[24:28, 32:36] > 0).sum()) == 1
+    coarse = coarsen(out[None].numpy().astype(np.float64), radar.spec.grid.row_areas, (4, 4))
+    np.testing.assert_allclose(coarse, low[0], atol=1e-6)
 
 
 def test_the_correction_is_the_nearest(wet: PairStore, project: Any) -> None:

@@ -45,7 +45,7 @@ def attached(store: PairStore, **arguments: object) -> RainFARMModule:
 
 def test_a_member_is_what_pysteps_makes(rain_store: PairStore, batch: WeatherBatch) -> None:
     rainfarm = pytest.importorskip("pysteps.downscaling.rainfarm")
-    module = attached(rain_store)
+    module = attached(rain_store, conserve="none")
     drawn = module.generate(batch, 3, 5)
     assert drawn.shape == (2, 3, 1, 32, 48)
     low = batch["low"][1, 0, HALO:-HALO, HALO:-HALO].numpy()
