@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fdsr import __version__
 from fdsr.backbones import Tiler, build_backbone
 from fdsr.data.making.local_scale import LocalSums
 from fdsr.data.making.statistics import Moments, Sums, cosine_power
 from fdsr.diffusion import Likelihood, SquaredError
+from fdsr.errors import FdsrError
 from fdsr.modules.settings import build, plain
 
 
@@ -101,8 +103,13 @@ class FirstStage:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FirstStage:
-        """What `to_dict` gave."""
+        """What `to_dict` gave. Raises FdsrError for what a newer version of fdsr wrote."""
         names = [f.name for f in fields(cls) if f.name in values]
+        if unknown := sorted(name for name in values if name not in names and not name.startswith("state.")):
+            raise FdsrError(
+                f"the first stage was saved by a newer version of fdsr: it has {', '.join(unknown)}, which this one ({__version__}) "
+                "does not know; install that"
+            )
         state = {k[6:]: v for k, v in values.items() if k.startswith("state.")}
         return cls(state=state, **{name: values[name] for name in names})
 

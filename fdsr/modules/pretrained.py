@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fdsr import __version__
 from fdsr.atomic import written_whole
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, one_line
 from fdsr.modules.downscaling import CLASS_KEY, KIND_KEY, SPEC_KEY, DownscalingModule, read_stage
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import Spec, kind_of, read_spec
@@ -52,10 +55,23 @@ def load_module(path: str | Path) -> DownscalingModule:
         name, hyperparameters = checkpoint[CLASS_KEY], checkpoint["hyper_parameters"]
         spec = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
         stage, state = read_stage(checkpoint), checkpoint["state_dict"]
-    module = build(_module_class(name), hyperparameters, f"'{path}'")
-    module.attach(spec, stage)
-    module.load_state_dict(state)
+    method = _module_class(name)
+    with _of_this_version(path):
+        module = build(method, hyperparameters, "its settings")
+        module.attach(spec, stage)
+        module.load_state_dict(state)
     return module.eval()
+
+
+@contextmanager
+def _of_this_version(path: Path) -> Iterator[None]:
+    """One line that names the model and the version where settings or weights are not understood."""
+    try:
+        yield
+    except (FdsrError, RuntimeError) as error:
+        raise FdsrError(
+            f"'{path}' cannot be loaded: {one_line(error)}; was it saved by another version of fdsr than {__version__}?"
+        ) from error
 
 
 def save_pretrained(module: DownscalingModule, folder: str | Path, beside: Mapping[str, str] | None = None) -> Path:
@@ -104,6 +120,8 @@ def _read_folder(folder: Path) -> tuple[str, dict[str, Any], Spec, FirstStage | 
         tensors = load_file(str(folder / WEIGHTS))
     except OSError as error:
         raise FdsrError(f"'{folder}' is not a model folder: {error.strerror or error}") from error
+    except (ValueError, SafetensorError) as error:
+        raise FdsrError(f"model folder '{folder}' is damaged: {one_line(error)}; copy it again") from error
 
     def part(name: str) -> dict[str, Tensor]:
         return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}

@@ -17,6 +17,7 @@ from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
 from fdsr.diffusion import Ancestral, SimpleLoss
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
+from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.pretrained import read_checkpoint
 
 Build = Callable[..., DownscalingModule]
@@ -180,6 +181,28 @@ def test_a_setting_that_is_not_here(checkpoint: Callable[[str], tuple]) -> None:
         with pytest.raises(FdsrError, match=words) as caught:
             load_module(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+        assert "was it saved by another version of fdsr than" in str(caught.value)
+
+
+def test_a_folder_that_is_damaged_or_newer(checkpoint: Callable[[str], tuple], tmp_path: Path) -> None:
+    """Weights cut short or of another network, a configuration cut short, a first stage that says more than is known here."""
+    folder = save_pretrained(checkpoint("DDPMModule")[0], tmp_path / "model")
+    weights, config = ((folder / name).read_bytes() for name in ("model.safetensors", "config.json"))
+    values = json.loads(config)
+    wider = values | {"hyper_parameters": values["hyper_parameters"] | {"backbone_args": {"width": 32}}}
+    for name, content, words in (
+        ("model.safetensors", weights[:1000], "model' is damaged: .*; copy it again"),
+        ("config.json", config[:100], "model' is damaged: .*; copy it again"),
+        ("config.json", json.dumps(wider).encode(), "cannot be loaded: .*was it saved by another version of fdsr than"),
+    ):
+        (folder / name).write_bytes(content)
+        with pytest.raises(FdsrError, match=words) as caught:
+            load_module(folder)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+        (folder / "model.safetensors").write_bytes(weights)
+        (folder / "config.json").write_bytes(config)
+    with pytest.raises(FdsrError, match="first stage was saved by a newer version of fdsr: it has colour"):
+        FirstStage.from_dict({"backbone": "unet", "state.head": torch.ones(1), "colour": 1})
 
 
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:

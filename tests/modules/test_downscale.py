@@ -189,6 +189,7 @@ def test_bad_input_in_one_line(model: Model, build: Build, coarse: xr.Dataset, s
         (source_data, r"spaced 7\.5° × 7\.5°, 0\.25 times as far .* trained at 30° × 30°"),
         (holes, "u10.*2020-01-01T06"),
         (coarse.isel(latitude=[0, 1, 3]), "unevenly spaced axis 'lat'"),
+        (coarse.isel(time=slice(0)), "has a time axis without times"),
     ):
         with pytest.raises(FdsrError, match=words) as no:
             model.downscale(ds)

@@ -94,6 +94,8 @@ class CoarseDataset(WholeFields):
         rows = _clear_of_poles(home, low, self.where)
         ds, self.low_grid = ds.isel(row=rows), low.part(rows)
         self.spec = at(home, _place(home, fine_grid(home, self.low_grid), self.where, asked), self.where)
+        if not ds.sizes["time"]:
+            raise FdsrError(f"'{self.where}' has a time axis without times; there is nothing to predict from")
         steps = chosen_times(ds, self.where)
         self.times, self.attributes = times_of(ds), dict(ds.attrs)
         self.conditions = Conditions(self.spec, self.times)
