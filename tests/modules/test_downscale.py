@@ -204,6 +204,19 @@ def test_bad_input_in_one_line(model: Model, build: Build, coarse: xr.Dataset, s
     assert plain.downscale(coarse.isel(time=[0]), members=8).sizes["member"] == 1
 
 
+def test_fields_in_other_units_than_they_say(
+    model: Model, coarse: xr.Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = coarse.isel(time=[0])
+    model.downscale(first, members=1, steps=1)
+    assert not caplog.messages
+    model.downscale(first.assign(t2m=(first.t2m - 273.15).assign_attrs(units="K")), members=1, steps=1)
+    (line,) = caplog.messages
+    assert line.startswith("'the dataset': t2m is on average -") and line.endswith(
+        "in the training; are its units right?"
+    )
+
+
 def test_a_hub_address(model: Model, coarse: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Laid out as the hub's cache; and what is said without huggingface_hub."""
     snapshot = tmp_path / "cache" / "models--lab--fine" / "snapshots" / "0a1b"

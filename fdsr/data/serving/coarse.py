@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from fdsr.data.choices import Missing
 from fdsr.data.field_spec import FieldSpec
@@ -23,6 +24,7 @@ from fdsr.data.place import Place, at, fine_grid, of_pairs, require_spacing
 from fdsr.data.serving.conditions import Conditions
 from fdsr.data.serving.datasets import WeatherBatch, WholeFields
 from fdsr.data.serving.store import PairStore
+from fdsr.data.values import apply_forward
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
 from fdsr.grids.axes import crop_region, grid_of
@@ -32,6 +34,9 @@ from fdsr.grids.names import MEMBER
 from fdsr.units import conversions
 
 log = logging.getLogger(__name__)
+
+# deviations of single values over the place of the training by which a field's mean is never off
+FAR = 6.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class CoarseDataset(WholeFields):
     def __init__(self, source: Source, home: FieldSpec, asked: Asked | None = None) -> None:
         self.numbers: list[Any] = [0]
         self.store: PairStore | None = None
+        self._looked_at = False
         asked, self.where = asked or Asked(), name_of(source)
         if isinstance(source, str) and _is_pair_store(source):
             self.store = PairStore(source, time_channels=home.time_channels)
@@ -122,8 +128,24 @@ class CoarseDataset(WholeFields):
         else:
             fields = [self.readers[i % self.members].read(t, t + 1)[0] for i, t in zip(items, times, strict=True)]
             low = torch.from_numpy(np.concatenate(fields))
+            if not self._looked_at:
+                self._looked_at = True
+                _say_if_far(self.spec, low, self.where)
         batch = self._batch(low, self.times, times)
         return batch | {"index": torch.tensor(list(items), dtype=torch.int64)}
+
+
+def _say_if_far(spec: FieldSpec, low: Tensor, where: str) -> None:
+    """Warn where fields (n, D, h, w) are on average where no weather of the training's sort is: they are in other units than they say."""
+    mean = apply_forward(spec.low_transforms, low).double().nanmean((0, 2, 3))
+    for name, far in zip(spec.low_channels, ((mean - spec.low_mean) / spec.low_std).tolist(), strict=True):
+        if abs(far) > FAR:
+            log.warning(
+                "'%s': %s is on average %.0f deviations from its mean in the training; are its units right?",
+                where,
+                name,
+                far,
+            )
 
 
 def require_even(grid: Grid, where: str) -> None:
