@@ -48,11 +48,12 @@ Next: look at the figure, open the page in a browser, then
 
 
 class Step(NamedTuple):
-    """A command, the file that shows it was done, and one that must be there before."""
+    """A command, the file that shows it was done, one that must be there before, and on how many threads it runs."""
 
     command: list[str]
     result: Path
     needs: Path | None = None
+    threads: int = 1  # which is fastest for networks as small, two trainings side by side
 
 
 def step(name: str) -> Step:
@@ -66,7 +67,8 @@ def step(name: str) -> Step:
     if method == "two_stages_sr":
         command += ["--model.regression_ckpt", str(FIRST_STAGE.last_checkpoint)]
     if verb == "test":
-        return Step(command, folder.table.path, needs)
+        # the last of all has the other row's core too
+        return Step(command, folder.table.path, needs, threads=2 if folder.path == BEST.path else 1)
     if verb == "predict":  # one time: the test makes the others
         command += ["--output", str(folder.prediction), "--trainer.limit_predict_batches", "1"]
         return Step(command, folder.prediction, needs)
@@ -106,9 +108,11 @@ def share(event: Event) -> None:
 
 def run_row(row: tuple[str, ...], begin: float) -> int:
     """Run what is left of a row, each command with a log beside its result, when what it begins from is there; the last's status."""
+    import torch
+
     from fdsr.cli import main as fdsr
 
-    for command, result, needs in left(row):
+    for command, result, needs, threads in left(row):
         while needs is not None and not needs.exists():
             if failed.wait(0.2):  # in the other row
                 return 0
@@ -116,6 +120,7 @@ def run_row(row: tuple[str, ...], begin: float) -> int:
         minutes, seconds = divmod(int(time.time() - begin), 60)
         print(f"[{minutes}:{seconds:02d}] $ fdsr {' '.join(command)}", flush=True)
         status = 1
+        torch.set_num_threads(threads)
         try:
             with words_to(log):
                 status = fdsr(command)
@@ -139,7 +144,7 @@ def main() -> int:
         f"'tail -f {RUNS}/*/fit.log' shows how far they are; Ctrl-C stops, and 'make demo' goes on from there.\n",
         flush=True,
     )
-    os.environ |= {"OMP_NUM_THREADS": "1"}  # of either process, which is fastest for networks as small
+    os.environ |= {"OMP_NUM_THREADS": "1"}
     begin, spawn = time.time(), multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(len(ROWS), mp_context=spawn, initializer=share, initargs=(spawn.Event(),)) as pool:

@@ -278,7 +278,7 @@ def test_the_demo_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     results = [s.result for row in rows for s in row]
     assert len(set(results)) == len(results) and {s.needs for row in rows for s in row} - {None} <= set(results)
     for row in rows:
-        for command, _, needs in row:
+        for command, _, needs, _ in row:
             values = parsed(command, monkeypatch)
             given = values.model.init_args
             for name in NAMES_OF_REGRESSIONS:
