@@ -12,11 +12,12 @@ from lightning.pytorch.callbacks import Callback
 
 from fdsr.callbacks.example import example_dataset
 from fdsr.callbacks.logged_names import score
-from fdsr.callbacks.spec_metrics import spec_metrics
+from fdsr.callbacks.spec_metrics import spec_metrics, spec_task
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_at_least
 from fdsr.metrics import FieldMetrics, require_scorable
+from fdsr.metrics.blocks import BlockSums
 from fdsr.metrics.registry import MetricNames, find_metrics
 from fdsr.metrics.results import scores_dataset
 from fdsr.modules.downscaling import DownscalingModule
@@ -31,16 +32,26 @@ class ScoreRecorder(Callback):
     the scores are what `fdsr.metrics.evaluate` gives for the same prediction, with spectra and rank histograms. A value
     that is missing where the truth is not stops the test with its place.
 
+    With `blocks` it keeps the sums of every tile of about so many rows and columns, from which intervals come (`fdsr.metrics.blocks`).
+
     The metrics live here, not in the module, so that they never reach a checkpoint. Every rank feeds its own share;
     sums are merged when the test ends.
     """
 
     def __init__(
-        self, run_dir: str | PathLike[str], method: str, overwrite: bool = False, metrics: MetricNames | None = None
+        self,
+        run_dir: str | PathLike[str],
+        method: str,
+        overwrite: bool = False,
+        metrics: MetricNames | None = None,
+        blocks: int | None = None,
     ) -> None:
+        require_at_least(8, "--", blocks=blocks)
+        self.side = blocks
         self.chosen = find_metrics(metrics)
         self.folder, self.method, self.overwrite = RunFolder(run_dir), method, overwrite
         self.metrics: FieldMetrics | None = None
+        self.blocks: BlockSums | None = None
         self.members, self.n_times = 0, 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -52,6 +63,8 @@ class ScoreRecorder(Callback):
         if not isinstance(pl_module.codec, FieldCodec):
             return  # images are judged as a set, by FIDCallback
         self.metrics = spec_metrics(pl_module.codec.spec, self.chosen, pl_module.members).to(pl_module.device)
+        if self.side is not None:
+            self.blocks = BlockSums(spec_task(pl_module.codec.spec), self.side)
         self.members, self.n_times = 0, 0
 
     def on_test_batch_end(
@@ -64,6 +77,8 @@ class ScoreRecorder(Callback):
         prediction, truth = outputs["prediction"].float(), outputs["truth"].float()
         _require_finite(pl_module.fields.spec, prediction, truth, outputs["time"])
         self.metrics.update(prediction, truth, low)
+        if self.blocks is not None:
+            self.blocks.update(prediction, truth, outputs["time"].tolist())
         self.members, self.n_times = prediction.shape[1], self.n_times + prediction.shape[0]
         if batch_idx == 0 and trainer.is_global_zero:
             self.folder.example.write(example_dataset(pl_module.fields.spec, outputs, self.method))
@@ -77,8 +92,11 @@ class ScoreRecorder(Callback):
         count = trainer.strategy.reduce(torch.tensor(float(self.n_times), device=pl_module.device), reduce_op="sum")
         units = {name: spec.attributes.get(name, {}).get("units", "1") for name in spec.high_channels}
         scores = scores_dataset([self.metrics], units, self.members, int(count))
+        found = None if self.blocks is None else gathered(self.blocks.found)
         if not trainer.is_global_zero:
             return
+        if self.blocks is not None:
+            self.folder.blocks.write(self.blocks.dataset(found))
         facts: dict[str, Any] = {"split": "test", "members": self.members, "nfe": pl_module.evaluations_per_member}
         facts |= {"seed": pl_module.seed, "n_times": int(count)}
         facts |= {"device": device_name(pl_module.device), "commit": code_version()}
@@ -92,6 +110,15 @@ class ScoreRecorder(Callback):
         logged = {score(row["metric"], row["variable"]): float(row["value"]) for row in rows}
         for logger in trainer.loggers:
             logger.log_metrics(logged, step=trainer.global_step)
+
+
+def gathered(found: list[Any]) -> list[Any]:
+    """The lists of all processes, one after the other. A collective call."""
+    if not torch.distributed.is_initialized():
+        return found
+    lists: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(lists, found)
+    return [item for part in lists for item in part]
 
 
 def _require_finite(spec: FieldSpec, prediction: torch.Tensor, truth: torch.Tensor, times: torch.Tensor) -> None:

@@ -26,6 +26,7 @@ class RunFolder:
         # a test of fields: every score; what `fdsr.metrics.evaluate` gives, with spectra and ranks; its first time
         self.table = Table(self.path / TABLE)
         self.scores = NetCDF(self.path / "test_scores.nc")
+        self.blocks = NetCDF(self.path / "test_blocks.nc")  # sums of metrics by tile and time, see fdsr.metrics.blocks
         self.example = NetCDF(self.path / "test_example.nc")
         self.figure = self.path / "figure.png"
         self.distances = JSONLines(self.path / "image_distances.jsonl")  # of images, in training and tests

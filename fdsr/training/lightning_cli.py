@@ -37,6 +37,8 @@ _OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
     ("metrics", list[str] | str | None, None,
      "Metrics of a test: names, or paths of classes of your own; with a plus before a name, beside the default ones, as "
      "in --metrics +weather_frechet. In training the callbacks' own settings count."),
+    ("blocks", int | None, None,
+     "Side in points of the tiles that a test keeps sums of, one by one (test_blocks.nc), for intervals by drawing them again."),
     ("tile", str | None, None, "How whole fields are evaluated: auto, off, or ROWSxCOLUMNS (default: model.tile)."),
     ("conserve", ConserveName | None, None,
      "Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, none, or auto, at the end "
@@ -121,7 +123,7 @@ class FdsrCLI(LightningCLI):
             *(self._get(self.config_init, "trainer.callbacks") or []),
             callbacks.Rates(),
             callbacks.RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
-            callbacks.ScoreRecorder(folder, method, values.overwrite, values.metrics),
+            callbacks.ScoreRecorder(folder, method, values.overwrite, values.metrics, values.blocks),
             callbacks.PredictionWriter(values.output or folder.prediction, values.overwrite, values.sharded),
             *progress,
         ]

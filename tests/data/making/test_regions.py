@@ -157,12 +157,22 @@ def test_fit_and_test_go_to_the_regions(
     assert program("fit", "--config", config, "--run", tmp_path / "run") == 0
     assert (
         program(
-            "test", "--config", config, "--run", tmp_path / "run", "--ckpt_path", tmp_path / "run/checkpoints/last.ckpt"
+            "test",
+            "--config",
+            config,
+            "--run",
+            tmp_path / "run",
+            "--ckpt_path",
+            tmp_path / "run/checkpoints/last.ckpt",
+            "--blocks",
+            8,
         )
         == 0
     )
     with xr.open_dataset(tmp_path / "run" / "test_example.nc") as example:
         assert example.lon.values.tolist() == (7.5 * np.arange(36, 44)).tolist()
+    with xr.open_dataset(tmp_path / "run" / "test_blocks.nc") as blocks:
+        assert blocks.sizes["block"] == 18 * 3 and set(blocks.row.values) == {0, 1, 2}  # of 24 × 8 points
     lines = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert "val_loss" in lines and "fdsr/crps/t2m" in lines
 
