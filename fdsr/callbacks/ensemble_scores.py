@@ -38,7 +38,8 @@ class ScoringCallback(EvaluationCallback):
 
     def add(self, module: DownscalingModule, ensemble: Ensemble) -> None:
         assert self.metrics is not None
-        self.metrics.update(ensemble["prediction"], ensemble["truth"], ensemble["low"][..., HALO:-HALO, HALO:-HALO])
+        low = ensemble["low"][..., HALO:-HALO, HALO:-HALO]
+        self.metrics.update(ensemble["prediction"], ensemble["truth"], low, ensemble["time"])
         self._members = ensemble["prediction"].shape[1]
 
     def finish(self, trainer: L.Trainer, module: DownscalingModule, step: int) -> Scores:

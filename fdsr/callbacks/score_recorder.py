@@ -76,7 +76,7 @@ class ScoreRecorder(Callback):
         low = outputs["low"][..., HALO:-HALO, HALO:-HALO]
         prediction, truth = outputs["prediction"].float(), outputs["truth"].float()
         _require_finite(pl_module.fields.spec, prediction, truth, outputs["time"])
-        self.metrics.update(prediction, truth, low)
+        self.metrics.update(prediction, truth, low, outputs["time"])
         if self.blocks is not None:
             self.blocks.update(prediction, truth, outputs["time"].tolist())
         self.members, self.n_times = prediction.shape[1], self.n_times + prediction.shape[0]

@@ -1,11 +1,16 @@
-"""Whether the members are right about many cells at once: the energy score of patches."""
+"""Whether the members are right about many cells, and several variables, at once: energy scores of patches."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from fdsr.errors import FdsrError
 from fdsr.metrics.field_metric import AreaMean, masked
+from fdsr.metrics.score_metric import Sample, Task
 from fdsr.metrics.sum_metric import working_dtype
 from fdsr.scores import Score
 
@@ -48,6 +53,57 @@ class EnergyScore(AreaMean):
         for m in range(1, members):
             score -= norm(p[m] - p[:m]).sum(0) / (members * (members - 1))
         self.add(total=(score * area).sum(-1), area=area.sum(-1))
+
+
+class JointEnergyScore(EnergyScore):
+    """The energy score of patches of all variables together, each counted in the deviation of its coarse field at that time.
+
+    It asks for the right dependence between variables besides. The deviation is known before the truth is, so that the score is
+    proper; a variable whose coarse field does not vary is left out. A cell where any variable's truth is missing counts in none. One
+    number, which stands beside every variable. Needs the coarse input of all variables, and two of them.
+    """
+
+    scores = (
+        Score("joint_energy_score", f"fair energy score of all variables in patches of {SIDE} × {SIDE} cells", unit="1",
+              summary="mean", ensemble=True),
+    )  # fmt: skip
+    on_demand = True
+
+    def __init__(
+        self, weights: Tensor, n_variables: int = 2, index: Sequence[int] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(weights, n_variables, **kwargs)
+        self.index = list(range(n_variables)) if index is None else list(index)
+
+    @classmethod
+    def for_task(cls, task: Task) -> Self | None:
+        """None of a single variable, and where one has no coarse field of its name."""
+        low = list(task.names if task.low_names is None else task.low_names)
+        if len(task.names) < 2 or task.factor is None or not set(task.names) <= set(low):
+            return None
+        return cls(task.weights, len(task.names), [low.index(name) for name in task.names])
+
+    def take(self, sample: Sample) -> None:
+        if sample.low is None:
+            raise FdsrError("joint_energy_score counts variables in deviations of the coarse input; give low as well")
+        self.update(sample.prediction, sample.truth, sample.low)
+
+    def update(self, prediction: Tensor, truth: Tensor, low: Tensor) -> None:  # type: ignore[override]
+        """Add times: (B, M, C, H, W), (B, C, H, W) and their coarse input (B, C_low, h, w)."""
+        dtype = working_dtype(truth.device)
+        coarse = low[:, self.index].to(dtype)
+        present = ~coarse.isnan()
+        count = present.sum((-2, -1), keepdim=True).clamp(min=1)
+        mean = torch.where(present, coarse, 0.0).sum((-2, -1), keepdim=True) / count
+        deviation = (torch.where(present, coarse - mean, 0.0).square().sum((-2, -1), keepdim=True) / count).sqrt()
+        unit = torch.where(deviation > 0, 1 / deviation, 0.0)
+        super().update(prediction.to(dtype) * unit[:, None], truth.to(dtype) * unit)
+
+    def _add(self, p: Tensor, y: Tensor, w: Tensor) -> None:
+        # all variables of a patch are one vector
+        cells = w.amin(0).expand_as(w)
+        p, y, cells = (x.movedim(-3, -2).flatten(-2)[..., None, :, :] for x in (p, y, cells))
+        super()._add(p, y, cells)
 
 
 def _patches(x: Tensor) -> Tensor:

@@ -113,9 +113,16 @@ def evaluate_datasets(
             z = _load(coarse, name, coarse_steps[i])[None] if coarse is not None and name in coarse.data else None
             if z is not None and bool(z.isinf().any()):
                 raise FdsrError(f"low: {name} is infinite at time {time}")
-            metric.update(x[None, :, None], y[None], z)
+            metric.update(x[None, :, None], y[None], z, torch.tensor([seconds(time)]))
     units = {name: str(reference.data[name].attrs.get("units", "")) for name in names}
     return scores_dataset(list(scored.values()), units, members, len(times))
+
+
+def seconds(time: np.generic) -> float:
+    """Since 1970, of a date; a position as it is."""
+    return (
+        float(time.astype("datetime64[us]").astype(np.int64)) / 1e6 if isinstance(time, np.datetime64) else float(time)
+    )
 
 
 def _mask(mask: xr.DataArray, fine: Fields, reference: Fields) -> Callable[[int], Tensor]:

@@ -10,9 +10,10 @@ from fdsr.errors import FdsrError
 from fdsr.metrics.amount_spectra import AmountSpectra
 from fdsr.metrics.climate import CorrelationErrors, FieldMaximum
 from fdsr.metrics.consistency import CoarseConsistency
-from fdsr.metrics.energy import EnergyScore
+from fdsr.metrics.energy import EnergyScore, JointEnergyScore
 from fdsr.metrics.ensemble import CRPS, RankHistogram, SpreadSkill
 from fdsr.metrics.log_spectral import SpectralScores, ZonalScores
+from fdsr.metrics.persistence import LagCorrelationError
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
 from fdsr.metrics.precipitation import ExceedanceScores
 from fdsr.metrics.quantiles import QuantileErrors
@@ -23,7 +24,7 @@ from fdsr.scores import Score
 # in the order of tables
 METRICS: tuple[type[ScoreMetric], ...] = (
     RMSE, MAE, Bias, CRPS, SpreadSkill, SpectralScores, QuantileErrors, ZonalScores, CoarseConsistency, RankHistogram,
-    EnergyScore, FieldMaximum, CorrelationErrors, WeatherFrechet, ExceedanceScores, AmountSpectra,
+    EnergyScore, JointEnergyScore, FieldMaximum, CorrelationErrors, LagCorrelationError, WeatherFrechet, ExceedanceScores, AmountSpectra,
 )  # fmt: skip
 DEFAULT = tuple(metric.name for metric in METRICS if not metric.on_demand)
 

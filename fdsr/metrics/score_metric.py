@@ -52,11 +52,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Sample:
-    """Times to add: prediction (B, M, C, H, W), truth (B, C, H, W) and coarse input (B, C_low, h, w), physical units."""
+    """Times to add: prediction (B, M, C, H, W), truth (B, C, H, W) and coarse input (B, C_low, h, w), physical units.
+
+    time: (B,) seconds since 1970, or positions where times have no dates.
+    """
 
     prediction: Tensor
     truth: Tensor
     low: Tensor | None = None
+    time: Tensor | None = None
 
     @cached_property
     def mean(self) -> Tensor:

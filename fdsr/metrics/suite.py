@@ -40,11 +40,11 @@ class FieldMetrics(nn.Module):
         return cast(ScoreMetric, self.metrics[name])
 
     @torch.no_grad()
-    def update(self, prediction: Tensor, truth: Tensor, low: Tensor | None = None) -> None:
-        """Add times: (B, M, C, H, W), (B, C, H, W) and, with a factor, (B, C_low, h, w); physical units."""
+    def update(self, prediction: Tensor, truth: Tensor, low: Tensor | None = None, time: Tensor | None = None) -> None:
+        """Add times: (B, M, C, H, W), (B, C, H, W) and, with a factor, (B, C_low, h, w), physical units; (B,) seconds of time."""
         if prediction.ndim != 5:
             raise FdsrError(f"a prediction is (time, member, variable, lat, lon), got {tuple(prediction.shape)}")
-        sample = Sample(prediction, truth, low)
+        sample = Sample(prediction, truth, low, time)
         for metric in self:
             metric.take(sample)
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from fdsr.metrics import CRPS, CorrelationErrors, EnergyScore, FieldMaximum, FieldMetrics, Task
+from fdsr.metrics.energy import JointEnergyScore
+from fdsr.metrics.persistence import LagCorrelationError
 from fdsr.metrics.registry import DEFAULT
 
 from .fields import grid, sample, weights
@@ -101,6 +103,91 @@ def test_correlations() -> None:
     a, b = (c / np.sqrt(np.outer(np.diag(c), np.diag(c))) for c in (drawn, true))
     np.testing.assert_allclose(metric.compute().numpy(), np.sqrt(((a - b) ** 2).sum(1) / 2), rtol=1e-8)
     assert CorrelationErrors.for_task(Task(grid(), ["t2m"])) is None
+
+
+def test_joint_energy_score_is_its_definition() -> None:
+    prediction, truth = sample(times=2, members=3, height=20, width=36)
+    truth[1, 1, 9:12, 3:30] = torch.nan
+    low = torch.nn.functional.avg_pool2d(truth.nan_to_num(0.0), 4)[:, [1, 0]]
+    task = Task(grid(20, 36), ["a", "b"], factor=4, low_names=["b", "a"])
+    metrics = FieldMetrics(task, ["joint_energy_score"])
+    for b in range(2):
+        metrics.update(prediction[b : b + 1], truth[b : b + 1], low[b : b + 1])
+    w = np.broadcast_to(task.weights.numpy()[:, None], (20, 36))
+    total = area = 0.0
+    for b in range(2):
+        unit = low[b, [1, 0]].double().std((-2, -1), correction=0).numpy()[:, None, None]
+        x, y = prediction[b].double().numpy() / unit, truth[b].double().numpy() / unit
+        seen = ~np.isnan(y).any(0)
+        for i, j in np.ndindex(2, 4):
+            place = np.s_[8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
+            share = np.where(seen, w, 0)[place]
+            vectors, true = x[(..., *place)], np.nan_to_num(y[(..., *place)])
+            norm = lambda d, share=share: np.sqrt(((d**2).sum(0) * share).sum() / (2 * share.sum()))  # noqa: E731
+            error = np.mean([norm(m - true) for m in vectors])
+            spread = sum(norm(p - q) for p in vectors for q in vectors) / (2 * 3 * 2)
+            total, area = total + (error - spread) * share.sum(), area + share.sum()
+    found = metrics.compute()["joint_energy_score"]
+    assert found["a"] == found["b"] == pytest.approx(total / area, rel=1e-6)
+    assert JointEnergyScore.for_task(Task(grid(), ["t2m"], factor=4)) is None
+
+
+def test_joint_energy_score_asks_for_the_dependence_between_variables() -> None:
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.randn(256, 1, 1, 1, generator=rng).expand(-1, 2, 8, 8)
+    members = torch.randn(256, 8, 1, 1, 1, generator=rng).expand(-1, -1, 2, 8, 8)
+    apart = torch.cat([members[:, :, :1], members.roll(1, 1)[:, :, 1:]], dim=2)
+    low = torch.randn(1, 2, 2, 2, generator=rng).expand(256, -1, -1, -1)
+    found = []
+    for ensemble in (members, apart):
+        metric = JointEnergyScore(torch.ones(8), 2)
+        metric.update(ensemble, truth, low)
+        found.append(float(metric.compute()[0]))
+    assert found[1] > 1.02 * found[0]
+
+
+def test_correlation_from_one_time_to_the_next() -> None:
+    rng = np.random.default_rng(0)
+    steps = [0, 1, 2, 3, 6, 7, 8, 12]  # three pieces that follow each other
+    series = np.zeros((8, 4, 2, 6, 9))
+    for t in range(8):
+        series[t] = 0.6 * series[t - 1] + rng.normal(size=series.shape[1:]) if t else rng.normal(size=series.shape[1:])
+    series[2, 0, 1, 3, 4] = np.nan
+    truth, members = series[:, 0], series[:, 1:]
+
+    def autocorrelation(x: np.ndarray, w: np.ndarray) -> float:
+        a = x - x.mean(0)
+        pairs = [(i, i + 1) for i in range(7) if steps[i + 1] - steps[i] == 1]
+        now, then = (np.stack([a[p[k]] for p in pairs]) for k in (0, 1))
+        return float((now * then * w).sum() / np.sqrt((now**2 * w).sum() * (then**2 * w).sum()))
+
+    area = np.broadcast_to(weights(6).numpy()[:, None], (6, 9))
+    expected = []
+    for c in range(2):
+        w = np.where(np.isnan(truth[:, c]).any(0), 0, area)
+        r = [autocorrelation(np.nan_to_num(members[:, m, c]), w) for m in range(3)]
+        expected.append(np.mean(r) - autocorrelation(np.nan_to_num(truth[:, c]), w))
+    metric = LagCorrelationError(weights(6), (6, 9), 2)
+    for i in (5, 2, 7, 0, 1, 4, 3, 6):  # in any order
+        metric.update(torch.from_numpy(members[[i]]), torch.from_numpy(truth[[i]]), torch.tensor([3600.0 * steps[i]]))
+    np.testing.assert_allclose(metric.compute().numpy(), expected, rtol=1e-9)
+    metric.reset()
+    metric.update(torch.from_numpy(members[:2]), torch.from_numpy(truth[:2]), torch.tensor([0.0, 1.0]))
+    assert metric.compute().isnan().all()  # one pair is none
+
+
+def test_the_share_of_hot_points_is_that_of_an_event() -> None:
+    prediction, truth = sample(times=2)
+    task = Task(grid(), ["a", "t2m"], thresholds={"t2m": [0.7]})
+    metrics = FieldMetrics(task, ["events"])
+    metrics.update(prediction, truth)
+    w = np.broadcast_to(task.weights.numpy()[:, None], truth.shape[-2:])
+    hot = [
+        np.average((x.numpy() >= 0.7).mean(tuple(range(x.ndim - 2))), weights=w)
+        for x in (prediction[:, :, 1], truth[:, 1])
+    ]
+    found = metrics.compute()
+    assert [found["wet_fraction_0.7"]["t2m"], found["wet_fraction_truth_0.7"]["t2m"]] == pytest.approx(hot, rel=1e-9)
 
 
 def test_they_are_asked_for_by_name() -> None:
