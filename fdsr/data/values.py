@@ -69,9 +69,9 @@ class ValueTransform:
         """This transform with what is to be measured, from `sums` added up. Raises FdsrError where they allow none."""
         raise NotImplementedError
 
-    def idle(self, low: NDArray, factor: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which coarse cells (h, w), given their means `low`, leave nothing open: means and deviations are not of them."""
-        return np.zeros(low.shape, dtype=bool)
+    def idle(self, low: Any, factor: tuple[int, int]) -> Any:
+        """Which coarse cells leave nothing open, given their means, a tensor or an array: deviations are not of them."""
+        return low < -np.inf
 
     def completed(self, other: ValueTransform | None) -> Self:
         """This transform with what `other`, of the same name, has measured."""
@@ -232,7 +232,7 @@ class ZeroInflated(ValueTransform, name="zero_inflated"):
         own = {"scale": scale, "dry": 1.0 - wet / present}
         return replace(self, **{n: v for n, v in own.items() if getattr(self, n) is None})
 
-    def idle(self, low: NDArray, factor: tuple[int, int]) -> NDArray[np.bool_]:
+    def idle(self, low: Any, factor: tuple[int, int]) -> Any:
         return low <= 0.5 * self.threshold / (factor[0] * factor[1])  # a single wet point makes more
 
     def _least(self, x: Tensor) -> Tensor:

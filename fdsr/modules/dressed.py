@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -29,6 +30,9 @@ class DressedModule(DownscalingModule):
     `fit` runs over the whole training fields twice without gradients: the first epoch measures the local standard
     deviation σ of the mean's error (in standardised, transformed values), the second the power of error/σ. A generative
     model that does not beat this has learnt nothing about the small scales.
+
+    Of rain, whose transform says which coarse cells are dry (`zero_inflated`), errors are counted in the others alone: over dry regions
+    they would shrink with the size of these.
 
     Where the mean comes with a deviation of its own, of a regression with GaussianLikelihood, errors are counted in it: noise
     has that deviation times σ, which then only corrects it.
@@ -80,10 +84,11 @@ class DressedModule(DownscalingModule):
 
     def _error(self, batch: WeatherBatch) -> Tensor:
         """Error of the mean forecast (B, C, H, W) in standardised, transformed values, and in its own deviation where it has
-        one; NaN where there is no truth.
+        one; NaN where there is no truth, and in dry coarse cells.
         """
         mean, deviation = self.mean_module.moments(batch)
         error = self.fields.standardise(batch["high"]) - self.fields.standardise(mean)
+        error = error.masked_fill(self.fields.idle(batch), torch.nan)
         return error if deviation is None else error / deviation
 
     def training_step(self, batch: WeatherBatch, batch_idx: int) -> None:
@@ -95,9 +100,9 @@ class DressedModule(DownscalingModule):
             self._values += self._over_places((~error.isnan()).sum(0))
         else:
             for field in error / self.local_std:
-                self._power += torch.from_numpy(cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))).to(
-                    self._power
-                )
+                with np.errstate(invalid="ignore"):  # NaN where it rains nowhere
+                    power = cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))
+                self._power += torch.from_numpy(power).nan_to_num(0.0).to(self._power)
 
     def on_train_epoch_end(self) -> None:
         count = self.trainer.strategy.reduce(torch.tensor(float(self._count), device=self.device), reduce_op="sum")

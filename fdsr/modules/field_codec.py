@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fdsr.data.field_spec import FieldSpec
-from fdsr.data.interpolate import upsample, upsample_gaps
+from fdsr.data.interpolate import HALO, upsample, upsample_gaps
 from fdsr.data.values import apply_forward, apply_inverse
 from fdsr.diffusion import Spectrum, Transform
 from fdsr.errors import FdsrError
@@ -181,6 +181,15 @@ class FieldCodec(Codec):
     def restore(self, x: Tensor) -> Tensor:
         """The inverse of `standardise`, lower bounds applied."""
         return apply_inverse(self.spec.high_transforms, x * self.std + self.mean)
+
+    def idle(self, batch: Batch) -> Tensor:
+        """Where the coarse field leaves nothing open, as in dry cells of rain: (B, C, H, W) bool."""
+        low, factor = batch["low"][..., HALO:-HALO, HALO:-HALO], self.spec.factor
+        cells = [
+            transform.idle(low[:, j], factor) if j >= 0 else torch.zeros_like(low[:, 0], dtype=torch.bool)
+            for transform, j in zip(self.spec.high_transforms, self.spec.base_index, strict=True)
+        ]
+        return torch.stack(cells, dim=1).repeat_interleave(factor[0], -2).repeat_interleave(factor[1], -1)
 
     def to_target(self, truth: Tensor, encoded: Encoded) -> Tensor:
         """Fields in physical units (B, C, H, W) to x_0."""

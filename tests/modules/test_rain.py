@@ -1,4 +1,4 @@
-"""RainFARM is pysteps' function, member by member; rain is drawn with its zeros, its gaps and its coarse means."""
+"""The baselines of rain: RainFARM is pysteps' function, member by member; zeros, gaps and coarse means are kept."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from synthetic import pair_config, rain_source, write_source
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
-from fdsr.data.interpolate import HALO
+from fdsr.data.interpolate import HALO, add_halo
 from fdsr.errors import FdsrError
-from fdsr.modules import RainFARMModule
+from fdsr.modules import DressedModule, RainFARMModule
 from fdsr.modules.rainfarm import drawing_from
 from fdsr.modules.seeding import generator
 
@@ -118,3 +118,27 @@ def test_without_pysteps_it_says_what_to_install(rain_store: PairStore, monkeypa
     monkeypatch.setitem(sys.modules, "pysteps.downscaling.rainfarm", None)
     with pytest.raises(FdsrError, match=r"pip install 'fdsr\[rainfarm\]'"):
         attached(rain_store)
+
+
+def test_dressed_rain_counts_errors_where_it_rains(tmp_path: Path, quiet_trainer: Callable[..., L.Trainer]) -> None:
+    ds = rain_source()
+    ds.rain[2] = 0  # a dry time, of which there is no spectrum
+    source = write_source(ds, tmp_path / "source.zarr")
+    transforms = {"rain": {"name": "zero_inflated", "threshold": 0.1}}
+    config = pair_config(source, variables=["rain"], static=[], transforms=transforms)
+    store = PairStore(prepare(config, tmp_path / "pairs.zarr"))
+    module = DressedModule(smoothing=None, members=4)
+    data = WeatherDataModule(store=store.path, patch=None)
+    quiet_trainer(max_epochs=2, limit_val_batches=0).fit(module, datamodule=data)
+    high, low = (torch.from_numpy(np.asarray(store.group[name][:10])) for name in ("high", "low"))
+    batch: WeatherBatch = {"low": add_halo(low, False), "conditioning": torch.zeros(10, 3, 32, 48)}  # type: ignore[typeddict-item]
+    mean = module.fields.restore(module.fields.encode(batch).base)
+    error = module.fields.standardise(high) - module.fields.standardise(mean)
+    wet = (low > 0).repeat_interleave(4, -2).repeat_interleave(4, -1)
+    assert 0.2 < float(wet.float().mean()) < 0.8
+    assert float(module.local_std) == pytest.approx(float(error[wet].square().mean().sqrt()), rel=1e-4)
+    assert bool(module.power.isfinite().all()) and float(module.power.mean()) > 0
+    fields = data.fields("test")
+    drawn = module.generate(torch.utils.data.default_collate([fields[0]]), 4, 0)
+    dry = (fields[0]["low"][..., HALO:-HALO, HALO:-HALO] == 0).repeat_interleave(4, -2).repeat_interleave(4, -1)
+    assert not bool(drawn[0][:, dry].any()) and bool((drawn > 0).any())
