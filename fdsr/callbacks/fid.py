@@ -16,7 +16,6 @@ from torchmetrics import Metric
 from tqdm import tqdm
 
 from fdsr.callbacks.evaluation_mode import evaluation_mode, now
-from fdsr.callbacks.image_grid import write_grid
 from fdsr.callbacks.logged_names import distance as distance_key
 from fdsr.data.images.files import LabelledImages
 from fdsr.errors import FdsrError, choose, require_at_least
@@ -114,7 +113,9 @@ class FIDCallback(Callback):
         if trainer.is_global_zero:
             folder = RunFolder(trainer.default_root_dir)
             if self.grid:
-                write_grid(folder.picture(stage, step), shown)
+                from fdsr.drawing.png import write_grid  # nobody else need wait for matplotlib
+
+                write_grid(folder.picture(stage, step), shown.cpu().numpy())
             facts: dict[str, float] = {"n_generated": self.n_images}
             if self.n_reference:
                 facts["n_reference"] = self.n_reference

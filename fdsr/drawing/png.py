@@ -1,13 +1,18 @@
-"""Figures as PNG files."""
+"""Figures, and images side by side, as PNG files."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from einops import rearrange
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from numpy.typing import NDArray
 
 from fdsr.atomic import written_whole
 from fdsr.drawing.style import PALETTE, SIZE, Panel, settings
@@ -43,4 +48,17 @@ def save_panels(rows: Sequence[Sequence[Panel]], path: Path) -> Path:
             for ax in places[len(line) :]:
                 ax.set_visible(False)
         figure.legend(handles=[look.sample for look in looks], loc="outside right upper")
+    return path
+
+
+def write_grid(path: Path, images: NDArray[np.uint8], margin: int = 2) -> Path:
+    """Write images (N, C, H, W), C 1 or 3, as a near-square grid on white; returns `path`."""
+    n, _, height, width = images.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    tiles = np.full((rows * columns, 3, height + margin, width + margin), 255, np.uint8)
+    tiles[:n, :, margin:, margin:] = images
+    canvas = rearrange(tiles, "(r c) rgb h w -> (r h) (c w) rgb", r=rows)
+    with written_whole(path) as partial:
+        imsave(partial, np.pad(canvas, ((0, margin), (0, margin), (0, 0)), constant_values=255), format="png")
     return path

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fdsr.callbacks import EMACallback
 from fdsr.callbacks.fid import FIDCallback
-from fdsr.callbacks.image_grid import write_grid
 from fdsr.data import FashionMNISTDataModule
+from fdsr.drawing.png import write_grid
 from fdsr.errors import FdsrError
 from fdsr.metrics.frechet import frechet_distance
 from fdsr.metrics.images.features import ClassifierFeatures, quantise

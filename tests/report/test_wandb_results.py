@@ -11,7 +11,7 @@ import torch
 import wandb
 from wandb_spec import referenced
 
-from fdsr.callbacks.image_grid import write_grid
+from fdsr.drawing.png import write_grid
 from fdsr.records import RunFolder
 from fdsr.report.sweep_table import SweepTable
 from fdsr.report.wandb.results import log_test
