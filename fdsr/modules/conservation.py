@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -114,9 +114,3 @@ def nothing_to_conserve(spec: FieldSpec) -> str:
     if spec.independent_low:
         return "the model's coarse fields are of an archive of their own, not block means of the fine ones"
     return "no variable has a coarse one of its name" if max(spec.base_index) < 0 else ""
-
-
-def require_conserve(name: str) -> None:
-    """Raise FdsrError for a name that does not exist."""
-    if name not in get_args(ConserveName):
-        raise FdsrError(f"conserve '{name}' is unknown; choose one of {', '.join(get_args(ConserveName))}")

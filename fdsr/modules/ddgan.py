@@ -30,13 +30,12 @@ from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError, choose
 from fdsr.modules.adversarial import AdversarialModule, Targets
 from fdsr.modules.codec import Batch, Codec, Cut
-from fdsr.modules.ddpm import PredictionName
+from fdsr.modules.ddpm import PredictionName, warn_of_signal
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.from_ddpm import begin_discriminator, begin_network, read_ddpm
 from fdsr.modules.judged import Judged
 from fdsr.modules.masking import cut, mean_present, neutral
 from fdsr.modules.seeding import generator
-from fdsr.modules.terminal_noise import warn_of_signal
 
 DivergenceName = Literal["gan", "hellinger", "reverse_kl", "total_variation", "kl", "pearson_chi2", "jensen_shannon"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -34,12 +35,13 @@ from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.generative import GenerativeModule
 from fdsr.modules.masking import cut, neutral_output, points_over_present
 from fdsr.modules.settings import require_instances
-from fdsr.modules.terminal_noise import warn_of_signal
 
 PredictionName = Literal["eps", "x0", "v"]
 ScheduleName = Literal["vp", "linear", "cosine"]
 VarianceName = Literal["posterior", "beta"]
 VALIDATION_TIMES = 8  # of a field in validation: its loss varies a thousandfold with t
+# a sampler starts from pure noise: what is left of the signal at t = T should be invisible in it
+MAX_TERMINAL_SNR = 0.01
 
 
 class DDPMModule(GenerativeModule):
@@ -171,3 +173,13 @@ class DDPMModule(GenerativeModule):
             return settle(self.parametrisation.to_x_0(self.process, predict(x_t, t), x_t, t))
 
         return self.sampler(denoise, noise, self.process)
+
+
+def warn_of_signal(process: GaussianDiffusion) -> None:
+    """One line where the data's strongest coefficient does not drown in the noise at t = T; none where no power is known."""
+    if process.spectrum.known and (ratio := process.terminal_snr()) > MAX_TERMINAL_SNR:
+        warnings.warn(
+            f"at t = T the strongest coefficient of these data still has a signal-to-noise ratio of {ratio:.2g} (more than "
+            f"{MAX_TERMINAL_SNR}): samples will miss its variance; use target residual, or coloured noise",
+            stacklevel=2,
+        )

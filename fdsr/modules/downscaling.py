@@ -11,11 +11,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from fdsr.data.choices import require_choice
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.place import require_inside
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch, Codec
-from fdsr.modules.conservation import Conservation, ConserveName, nothing_to_conserve, require_conserve
+from fdsr.modules.conservation import Conservation, ConserveName, nothing_to_conserve
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.kinds import KINDS, Spec, kind_of, read_spec
@@ -279,7 +280,7 @@ class DownscalingModule(L.LightningModule):
 
     @conserve.setter
     def conserve(self, name: ConserveName) -> None:
-        require_conserve(name)
+        require_choice(name, ConserveName, "conserve")
         self._conserve = name
 
     @property

@@ -15,7 +15,7 @@ from tiny_images import TinyImages
 from fdsr.data import WeatherBatch, WeatherDataModule
 from fdsr.diffusion import GaussianDiffusion, Schedule, Spectrum, WhiteNoise
 from fdsr.modules import DDPMModule, DownscalingModule
-from fdsr.modules.terminal_noise import MAX_TERMINAL_SNR, warn_of_signal
+from fdsr.modules.ddpm import MAX_TERMINAL_SNR, warn_of_signal
 
 Build = Callable[..., DownscalingModule]
 

@@ -50,8 +50,10 @@ def reference(
     text = ":".join((_VERSION, extractor.fingerprint, fingerprint, str(len(images)), str(kept)))
     path = Path(cache) / f"{extractor.name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
     device = images.device
-    found = _agreed(_read(path) if rank == 0 else None, world)
-    if found is None:
+    known = [_read(path) if rank == 0 else None]
+    if world > 1:
+        dist.broadcast_object_list(known)  # what the first has found: none may compute alone
+    if (found := known[0]) is None:
         partial = path.with_name(f".{path.stem}.partial-{rank}-of-{world}.safetensors")
         found = _compute(extractor, images, kept, batch_size, rank, world, partial, progress and rank == 0)
         if rank == 0:
@@ -100,15 +102,6 @@ def _compute(
     if world > 1:
         features = torch.cat(gather_all_tensors(features.to(images.device)))
     return {**statistics._asdict(), "features": features}
-
-
-def _agreed(found: dict[str, Tensor] | None, world: int) -> dict[str, Tensor] | None:
-    """What the first process found in the cache, on all of them: none may compute alone."""
-    if world == 1:
-        return found
-    everybodys = [found]
-    dist.broadcast_object_list(everybodys)
-    return everybodys[0]
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:
