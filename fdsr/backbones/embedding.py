@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fdsr.backbones.padding import zero_init
+
 
 def sinusoids(positions: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     """cos and sin of `positions` (N,) at dim/2 frequencies, geometric from 1 to 1/max_period: (N, dim), float32.
@@ -62,10 +64,7 @@ class LatentMapping(nn.Module):
 
     def silence(self) -> None:
         """Begin without effect: 0 for every z, until the last layer is trained."""
-        last = self.layers[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        zero_init(self.layers[-1])
 
     def forward(self, z: Tensor) -> Tensor:
         h = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from torch import nn
 
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.codec import Batch
@@ -76,7 +76,7 @@ class CriticProbe(Callback):
                 for step, batch in enumerate(islice(batches, self.steps)):
                     rng = generator(module.device, module.seed, "probe", self._last, step)
                     due = module.r1_gamma > 0 and step % module.r1_every == 0
-                    loss, penalty = _judged(module, batch, rng, penalised=due)
+                    loss, penalty, _ = module.discriminator_loss(module.targets(batch), rng, due)
                     optimizer.zero_grad()
                     (loss + penalty).backward()
                     if module.gradient_clip is not None:
@@ -109,16 +109,11 @@ def _other_batches(trainer: L.Trainer, module: L.LightningModule) -> Generator[B
             yield trainer.strategy.batch_to_device(batch, module.device)
 
 
-def _judged(module: DDGANModule, batch: Batch, rng: torch.Generator, penalised: bool) -> tuple[Tensor, Tensor]:
-    loss, penalty, _ = module.discriminator_loss(module.targets(batch), rng, penalised)
-    return loss, penalty
-
-
 @torch.no_grad()
 def _loss(module: DDGANModule, batches: list[Batch]) -> float:
     """The discriminator's mean loss, with the same times and noise at every call."""
     losses = [
-        _judged(module, batch, generator(module.device, module.seed, "probed", i), penalised=False)[0]
+        module.discriminator_loss(module.targets(batch), generator(module.device, module.seed, "probed", i), False)[0]
         for i, batch in enumerate(batches)
     ]
     return float(torch.stack(losses).mean())

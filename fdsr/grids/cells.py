@@ -23,11 +23,6 @@ def cell_edges(centres: ArrayLike, lower: float = -np.inf, upper: float = np.inf
     return np.clip(edges, lower, upper)
 
 
-def latitude_edges(latitude: ArrayLike) -> FloatArray:
-    """sin φ at the edges of latitude rows (n + 1,), in degrees, any order: differences of it are areas on the sphere."""
-    return np.sin(np.deg2rad(cell_edges(latitude, -90.0, 90.0)))
-
-
 def block_means(axis: FloatArray, factor: int) -> FloatArray:
     """Centres of blocks of `factor` evenly spaced points."""
     return axis.reshape(-1, factor).mean(axis=1)
@@ -112,9 +107,3 @@ def around_circle(longitude: FloatArray) -> tuple[NDArray[np.int64], FloatArray]
     given = longitude[order]
     turned = given[0] + np.mod(east[order] - east[order[0]], 360.0)
     return order, given + 360.0 * np.round((turned - given) / 360.0)
-
-
-def closes_circle(longitude: FloatArray) -> bool:
-    """Whether evenly spaced longitudes in degrees close the circle: n · Δλ = 360°."""
-    step = mean_step(longitude)
-    return longitude.size > 1 and bool(abs(step * longitude.size - 360.0) < 0.01 * step)

@@ -105,13 +105,19 @@ class Grid:
 
     @cached_property
     def periodic(self) -> bool:
-        """Whether the columns close the circle of longitude."""
-        return self.spherical and is_even(self.columns, UNEVEN) and cells.closes_circle(self.columns)
+        """Whether the columns close the circle of longitude: W · Δλ = 360°."""
+        around, step = (
+            self.spherical and self.columns.size > 1 and is_even(self.columns, UNEVEN),
+            mean_step(self.columns),
+        )
+        return around and bool(abs(step * self.columns.size - 360.0) < 0.01 * step)
 
     @cached_property
     def row_edges(self) -> FloatArray:
-        """Where one row ends and the next begins (H + 1,), such that cells have the areas of its differences."""
-        return cells.latitude_edges(self.rows) if self.spherical else cells.cell_edges(self.rows)
+        """Where one row ends and the next begins (H + 1,), such that cells have the areas of its differences: sin φ on a sphere."""
+        if self.spherical:
+            return np.sin(np.deg2rad(cells.cell_edges(self.rows, -90.0, 90.0)))
+        return cells.cell_edges(self.rows)
 
     @cached_property
     def row_areas(self) -> FloatArray:

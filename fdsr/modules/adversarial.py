@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from fdsr.backbones import build_discriminator
-from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError, require_at_least
-from fdsr.modules.codec import Batch, Codec, Cut
-from fdsr.modules.generative import GenerativeModule
+from fdsr.modules.codec import Batch, Codec
+from fdsr.modules.generative import GenerativeModule, Targets
 from fdsr.modules.judged import Judged
 from fdsr.modules.network import check_settings
-
-
-class Targets(NamedTuple):
-    """A batch as both networks meet it: x_0 (B, C, H, W), the condition, where x_0 is present (None: everywhere), what counts."""
-
-    x_0: Tensor
-    condition: Tensor
-    present: Tensor | None = None
-    counted: Cut = everything
 
 
 class AdversarialModule(GenerativeModule):
@@ -131,12 +121,6 @@ class AdversarialModule(GenerativeModule):
         if every and (self.trainer.fit_loop.total_batch_idx + 1) % every == 0:
             self.log_dict(self.judged.collect(self.trainer.strategy), batch_size=1)
         return facts
-
-    def targets(self, batch: Batch) -> Targets:
-        """What a batch is trained on."""
-        encoded = self.codec.encode(batch)
-        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
-        return Targets(x_0, encoded.condition, self.codec.present(batch), self.codec.counted(batch))
 
     def discriminator_loss(
         self, targets: Targets, rng: torch.Generator, penalised: bool

@@ -73,9 +73,8 @@ class ConsistencyModule(DDPMModule):
         return 0 if math.isinf(total) else min(self.stages - 1, int(self.stages * self.trainer.global_step / total))
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        encoded, present, counted = self.codec.encode(batch), self.codec.present(batch), self.codec.counted(batch)
-        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
-        predict = self.predictor(encoded.condition)
+        x_0, condition, present, counted = self.targets(batch)
+        predict = self.predictor(condition)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return counted(neutral(self.parametrisation.to_x_0(self.process, predict(x_t, t), x_t, t), present))

@@ -67,11 +67,10 @@ class CRPSModule(GenerativeModule):
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         assert self.spectrum is not None
-        encoded, present = self.codec.encode(batch), self.codec.present(batch)
-        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
+        x_0, condition, present, counted = self.targets(batch)
         eta = torch.randn(self.draws * len(x_0), *x_0.shape[1:], generator=rng, device=x_0.device)
-        members = self.draw(eta, encoded.condition.repeat(self.draws, 1, 1, 1)).unflatten(0, (self.draws, -1))
-        members, counted = neutral(members, present), self.codec.counted(batch)
+        members = self.draw(eta, condition.repeat(self.draws, 1, 1, 1)).unflatten(0, (self.draws, -1))
+        members = neutral(members, present)
         members, x_0 = counted(members.flatten(0, 1)).unflatten(0, (self.draws, -1)), counted(x_0)
         with torch.autocast(x_0.device.type, enabled=False):
             loss = fair_crps(members, x_0).mean()

@@ -28,11 +28,12 @@ from fdsr.diffusion import (
 )
 from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError, choose
-from fdsr.modules.adversarial import AdversarialModule, Targets
+from fdsr.modules.adversarial import AdversarialModule
 from fdsr.modules.codec import Batch, Codec, Cut
 from fdsr.modules.ddpm import PredictionName, warn_of_signal
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.from_ddpm import begin_discriminator, begin_network, read_ddpm
+from fdsr.modules.generative import Targets
 from fdsr.modules.judged import Judged
 from fdsr.modules.masking import cut, mean_present, neutral
 from fdsr.modules.seeding import generator

@@ -130,9 +130,8 @@ class DDPMModule(GenerativeModule):
 
     def task(self, batch: Batch, rng: torch.Generator) -> tuple[Denoising, Tensor | float]:
         """A batch to denoise, with times and noise from `rng`, and what turns a mean over all its points into one over those present."""
-        encoded, present, counted = self.codec.encode(batch), self.codec.present(batch), self.codec.counted(batch)
-        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
-        predict = neutral_output(self.predictor(encoded.condition), present, self.process, self.parametrisation)
+        x_0, condition, present, counted = self.targets(batch)
+        predict = neutral_output(self.predictor(condition), present, self.process, self.parametrisation)
         task = Denoising(
             lambda x_t, t: counted(predict(x_t, t)),
             x_0,

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError
-from fdsr.modules.codec import Batch
+from fdsr.modules.codec import Batch, Cut
 from fdsr.modules.downscaling import LocalScaleName
 from fdsr.modules.image_codec import ImageCodec
 from fdsr.modules.network import NetworkModule
 from fdsr.modules.seeding import generator
 from fdsr.modules.targets import require_scale
 from fdsr.modules.two_stages import measured, read_regression
+
+
+class Targets(NamedTuple):
+    """What a batch is trained on: x_0 (B, C, H, W), the condition, where x_0 is present (None: everywhere), what counts."""
+
+    x_0: Tensor
+    condition: Tensor
+    present: Tensor | None = None
+    counted: Cut = everything
 
 
 class GenerativeModule(NetworkModule):
@@ -71,6 +81,12 @@ class GenerativeModule(NetworkModule):
                 quiet=self.trainer.progress_bar_callback is None,
             )
         )
+
+    def targets(self, batch: Batch) -> Targets:
+        """Of a batch, what `codec` makes of it."""
+        encoded = self.codec.encode(batch)
+        x_0 = self.codec.to_target(self.codec.truth(batch), encoded)
+        return Targets(x_0, encoded.condition, self.codec.present(batch), self.codec.counted(batch))
 
     @property
     def sample_evaluations(self) -> int:

@@ -20,7 +20,7 @@ from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.diffusion import DIVERGENCES, Step
 from fdsr.errors import FdsrError
 from fdsr.modules import DDGANModule, DownscalingModule, load_module
-from fdsr.modules.adversarial import Targets
+from fdsr.modules.generative import Targets
 
 Build = Callable[..., DownscalingModule]
 MakeTrainer = Callable[..., L.Trainer]

@@ -19,7 +19,7 @@ from fdsr.data import WeatherDataModule
 from fdsr.diffusion import ScalarPreconditioning, Step
 from fdsr.errors import FdsrError
 from fdsr.modules import ConsistencyModule, DDGANModule, DDPMModule, LevelPairDDGANModule, save_pretrained
-from fdsr.modules.adversarial import Targets
+from fdsr.modules.generative import Targets
 
 MakeTrainer = Callable[..., L.Trainer]
 ENCODER = {"discriminator": "unet_encoder", "discriminator_args": TINY_UNET, "discriminator_from_ddpm": True}

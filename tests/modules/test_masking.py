@@ -33,7 +33,7 @@ from fdsr.diffusion import (
     vp_schedule,
 )
 from fdsr.errors import FdsrError
-from fdsr.modules.adversarial import Targets
+from fdsr.modules.generative import Targets
 from fdsr.modules.masking import mean_present, neutral_output, points_over_present
 
 LOSSES = [
