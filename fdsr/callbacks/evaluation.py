@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from fdsr.callbacks.evaluation_mode import evaluation_mode
 from fdsr.callbacks.logged_names import score
-from fdsr.data.serving.weather import FieldDataset
+from fdsr.data.serving.datasets import FieldDataset
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.modules.downscaling import DownscalingModule, Ensemble
 

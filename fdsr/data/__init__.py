@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from fdsr.data.image_spec import ImageBatch, ImageSpec
     from fdsr.data.images.fashion_mnist import FashionMNISTDataModule
     from fdsr.data.making.prepare import PrepareConfig, prepare
+    from fdsr.data.serving.datasets import WeatherBatch
     from fdsr.data.serving.store import PairStore
-    from fdsr.data.serving.weather import WeatherBatch, WeatherDataModule
+    from fdsr.data.serving.weather import WeatherDataModule
     from fdsr.data.values import ValueTransform
 
 _HOMES = {
@@ -25,7 +26,7 @@ _HOMES = {
     "PairStore": "serving.store",
     "PrepareConfig": "making.prepare",
     "ValueTransform": "values",
-    "WeatherBatch": "serving.weather",
+    "WeatherBatch": "serving.datasets",
     "WeatherDataModule": "serving.weather",
     "prepare": "making.prepare",
 }

@@ -62,12 +62,8 @@ class FieldSpec:
     position: bool = True  # whether it tells the place on the sphere, likewise
     static_mean: Tensor | None = None  # (S,) over the place of training; None: this place is that
     static_std: Tensor | None = None  # (S,)
-    independent_low: bool = (
-        False  # whether coarse fields are of an archive of their own, not block means of the fine ones
-    )
-    owed: dict[str, str] | None = (
-        None  # to the makers of the training data, see `fdsr.data.attribution`; None: not recorded
-    )
+    independent_low: bool = False  # whether coarse fields are of an archive of their own, no block means
+    owed: dict[str, str] | None = None  # to the makers of the data, see `fdsr.data.attribution`; None: not recorded
 
     def __post_init__(self) -> None:
         if self.static_mean is None or self.static_std is None:

@@ -134,9 +134,8 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     longitude = ds.column.values.astype(np.float64)
     # the representative of each longitude that lies at lon_min or next east of it
     turned = longitude + 360 * np.ceil((lon_min - 1e-6 - longitude) / 360) if turns else longitude
-    if lon_max - lon_min < 360 or is_even(
-        np.sort(turned), 1e-3
-    ):  # else all of a region that a whole turn would cut in two
+    # a whole turn keeps all of a region that it would cut in two
+    if lon_max - lon_min < 360 or is_even(np.sort(turned), 1e-3):
         longitude = turned
     elif turns:
         lon_min, lon_max = -np.inf, np.inf

@@ -24,7 +24,7 @@ class Encoded(NamedTuple):
 
     base: Tensor  # (B, C, H, W) interpolated coarse field in standardised units of the high channels; 0 where none
     condition: (
-        Tensor  # (B, D + S + 3, H, W) interpolated coarse channels, static fields, position: what a network is given
+        Tensor  # (B, D + S + 3, H, W) what a network is given: interpolated coarse channels, static fields, position
     )
     scale: Tensor  # what x_0 is counted in, in standardised units: (B, C, H, W), or 1 in place of dimensions along which it is one
 

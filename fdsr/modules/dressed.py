@@ -14,7 +14,7 @@ from fdsr.data.choices import Interpolation
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.statistics import cosine_power, tile_size
 from fdsr.data.place import cut, require_inside
-from fdsr.data.serving.weather import WeatherBatch
+from fdsr.data.serving.datasets import WeatherBatch
 from fdsr.diffusion import ColouredNoise, RealFourier, Spectrum
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec

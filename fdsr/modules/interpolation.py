@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fdsr.data.choices import Interpolation
-from fdsr.data.serving.weather import WeatherBatch
+from fdsr.data.serving.datasets import WeatherBatch
 from fdsr.errors import FdsrError
 from fdsr.modules.conservation import ConserveName
 from fdsr.modules.downscaling import DownscalingModule

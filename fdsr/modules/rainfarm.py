@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdsr.data.interpolate import HALO
-from fdsr.data.serving.weather import WeatherBatch
+from fdsr.data.serving.datasets import WeatherBatch
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Codec
 from fdsr.modules.interpolation import UntrainedModule

@@ -38,9 +38,8 @@ def plain(value: Any, what: str) -> Any:
             return kind(value)  # numpy's numbers are no plain ones
     if isinstance(value, Mapping):
         values = {str(k): plain(v, f"{what}.{k}") for k, v in value.items()}
-        return (
-            {**values, "init_args": {}} if list(values) == ["class_path"] else values
-        )  # as of an object without arguments
+        # as of an object, also of one without arguments
+        return {**values, "init_args": {}} if list(values) == ["class_path"] else values
     if isinstance(value, list | tuple):
         return [plain(v, what) for v in value]
     cls = type(value)

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.local_scale import representative
 from fdsr.data.making.statistics import tile_size
+from fdsr.data.serving.datasets import FieldDataset
 from fdsr.data.serving.shares import evaluation_share
-from fdsr.data.serving.weather import FieldDataset
 from fdsr.errors import FdsrError
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.first_stage import ErrorSums, FirstStage

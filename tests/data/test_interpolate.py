@@ -9,8 +9,8 @@ from synthetic import interpolate
 
 from fdsr.data import PairStore
 from fdsr.data.interpolate import HALO, add_halo, upsample
+from fdsr.data.serving.datasets import FieldDataset, PatchDataset
 from fdsr.data.serving.patches import PatchKey
-from fdsr.data.serving.weather import FieldDataset, PatchDataset
 from fdsr.errors import FdsrError
 
 

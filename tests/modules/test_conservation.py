@@ -17,7 +17,7 @@ from fdsr.data import PairStore, WeatherBatch, prepare
 from fdsr.data.coarsen import coarsen
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO, add_halo
-from fdsr.data.serving.weather import FieldDataset
+from fdsr.data.serving.datasets import FieldDataset
 from fdsr.errors import FdsrError
 from fdsr.modules import DDPMModule, DownscalingModule, DressedModule
 from fdsr.modules.conservation import Conservation

@@ -57,9 +57,7 @@ class ChannelReader:
             read.levels.append(index or 0)
             read.channels.append(i)
             attributes = dict(self.ds[variable].attrs)
-            if isinstance(
-                attributes.get("units"), list | tuple
-            ):  # of all channels of the array that this one was taken out of
+            if isinstance(attributes.get("units"), list | tuple):  # of all channels of an array
                 del attributes["units"]
             self.attributes[channel.name] = {
                 k: str(v) for k, v in attributes.items() if k in ("units", "standard_name", "long_name", "thresholds")

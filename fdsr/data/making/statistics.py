@@ -121,9 +121,7 @@ class PairSums:
     power: PowerSums  # of the field
     residual: Moments
     residual_power: PowerSums
-    present: NDArray[
-        np.bool_
-    ]  # (C, H, W) points of the whole grid that any step has; (C, 1, 1) where nothing may be missing
+    present: NDArray[np.bool_]  # (C, H, W) points of the grid that any step has; (C, 1, 1) where nothing may be missing
 
     def __add__(self, other: PairSums) -> PairSums:
         return PairSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

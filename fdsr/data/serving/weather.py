@@ -18,7 +18,7 @@ from fdsr.data.resuming import ResumableDataModule
 from fdsr.data.serving.augment import require_flips, require_odd
 from fdsr.data.serving.coarse import Asked, CoarseDataset
 from fdsr.data.serving.context import Surroundings
-from fdsr.data.serving.datasets import FieldDataset, PatchDataset, WeatherBatch, WholeFields
+from fdsr.data.serving.datasets import FieldDataset, PatchDataset, WholeFields
 from fdsr.data.serving.loader import BatchLoader
 from fdsr.data.serving.patches import PatchSampler
 from fdsr.data.serving.shares import evaluation_share
@@ -26,8 +26,6 @@ from fdsr.data.serving.store import PairStore
 from fdsr.data.serving.units import PredictionUnits, UnitSampler
 from fdsr.errors import FdsrError, require_at_least
 from fdsr.grids.dates import year_and_day
-
-__all__ = ["WeatherBatch", "WeatherDataModule"]
 
 
 class WeatherDataModule(ResumableDataModule):
@@ -139,9 +137,8 @@ class WeatherDataModule(ResumableDataModule):
         self.store: PairStore | None = None
         self._home: FieldSpec | None = None
         self._spec: FieldSpec | None = None
-        self._regions: dict[
-            str, tuple[PairStore, FieldSpec]
-        ] = {}  # the store as it is opened for other splits, and their places
+        # the store as it is opened for other splits, and their places
+        self._regions: dict[str, tuple[PairStore, FieldSpec]] = {}
         self._coarse: CoarseDataset | None = None
 
     @property
@@ -304,13 +301,10 @@ class WeatherDataModule(ResumableDataModule):
         return BatchLoader(units, sampler, batch_size=1, prefetch=self.prefetch, sized=len(units) >= world_size)
 
     def _whole_fields(self, split: str, every: int = 1) -> BatchLoader:
-        return self._evaluation_loader(self.fields(split, every))
-
-    def _evaluation_loader(self, dataset: WholeFields) -> BatchLoader:
         """Every field once, in uneven shares between processes; one field a batch."""
-        rank, world_size = self._place
-        share = evaluation_share(len(dataset), rank, world_size)
-        return BatchLoader(dataset, share, batch_size=1, prefetch=self.prefetch, sized=len(dataset) >= world_size)
+        fields, (rank, world_size) = self.fields(split, every), self._place
+        share = evaluation_share(len(fields), rank, world_size)
+        return BatchLoader(fields, share, batch_size=1, prefetch=self.prefetch, sized=len(fields) >= world_size)
 
 
 # what blocks the stages of Lightning look at, and test beside them

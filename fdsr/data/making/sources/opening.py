@@ -54,9 +54,8 @@ class View:
         self.met.update(str(n) for n in (*ds.dims, *ds.coords))
         for name in (n for n in self.select if n in ds.dims or (n in ds.coords and ds[n].ndim == 0)):
             along = np.atleast_1d(ds[name].values)
-            values = (
-                along / np.timedelta64(1, "h") if along.dtype.kind == "m" else along
-            ).tolist()  # lead times in hours
+            # lead times in hours
+            values = (along / np.timedelta64(1, "h") if along.dtype.kind == "m" else along).tolist()
             if self.select[name] not in values:
                 raise FdsrError(f"'{where}' has no {name} {self.select[name]}; it has {', '.join(map(str, values))}")
             if name in ds.dims:  # of a forecast the lead is still to be added to its begin
