@@ -1,6 +1,6 @@
 """The one error a user is meant to read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,6 +23,12 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
     if name not in table:
         raise FdsrError(f"{what} '{name}' is unknown; choose one of {', '.join(table)}")
     return table[name]
+
+
+def require_alike(different: Sequence[str], data: str, mend: str) -> None:
+    """Raise FdsrError with all that makes a checkpoint unfit for `data`, where there is anything."""
+    if different:
+        raise FdsrError(f"checkpoint does not match {data}: {'; '.join(different)}; {mend}")
 
 
 def require_at_least(least: int, where: str, **settings: float | None) -> None:

@@ -14,7 +14,7 @@ from fdsr import __version__
 from fdsr.data.attribution import owed
 from fdsr.data.values import Identity, ValueTransform, make_transform
 from fdsr.data.windows import Window
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_alike
 from fdsr.grids import Grid
 from fdsr.grids.cf import read_coordinates
 
@@ -242,8 +242,4 @@ class FieldSpec:
 
     def require_same(self, other: FieldSpec, where: str) -> None:
         """Raise FdsrError naming what differs between a checkpoint (`self`) and a store (`other`)."""
-        different = self.differences(other)
-        if different:
-            raise FdsrError(
-                f"checkpoint does not match the store '{where}': {'; '.join(different)}; use the store it was trained on"
-            )
+        require_alike(self.differences(other), f"the store '{where}'", "use the store it was trained on")

@@ -8,7 +8,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_alike
 
 
 class ImageBatch(TypedDict, total=False):
@@ -81,8 +81,4 @@ class ImageSpec:
 
     def require_same(self, other: object, where: str) -> None:
         """Raise FdsrError naming what differs between a checkpoint (`self`) and a data set (`other`)."""
-        different = self.differences(other)
-        if different:
-            raise FdsrError(
-                f"checkpoint does not match the images of '{where}': {'; '.join(different)}; use those it was trained on"
-            )
+        require_alike(self.differences(other), f"the images of '{where}'", "use those it was trained on")

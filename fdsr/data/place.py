@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdsr.data.field_spec import FieldSpec
-from fdsr.errors import FdsrError
+from fdsr.errors import FdsrError, require_alike
 from fdsr.grids import Grid
 from fdsr.units import SAME, conversion
 
@@ -138,10 +138,7 @@ def of_pairs(home: FieldSpec, other: FieldSpec, where: str, any_spacing: bool = 
 
     Raises FdsrError where the store is of another kind: variables, units, factor, spacing, missing values.
     """
-    if different := kind_differences(home, other):
-        raise FdsrError(
-            f"checkpoint does not match the store '{where}': {'; '.join(different)}; use a store of the kind it was trained on"
-        )
+    require_alike(kind_differences(home, other), f"the store '{where}'", "use a store of the kind it was trained on")
     require_spacing(home, other.low_grid, where, any_spacing)
     if not home.differences(replace(other, time_channels=home.time_channels, position=home.position)):
         return home
