@@ -35,7 +35,7 @@ fit, test and predict also take
   --low STORE           predict from coarse fields, wherever they lie; --static STORE: the static fields there
   --region A,B,C,D      LAT_MIN,LAT_MAX,LON_MIN,LON_MAX of what to take of them
   --tile auto|off|RxC   whole fields in tiles of R × C points; auto (default): where memory asks for it
-  --conserve WHEN       fine fields corrected to coarsen to the coarse ones exactly: end (usual), steps, none
+  --conserve WHEN       fine fields corrected to coarsen to the coarse ones exactly: end, steps, none; auto (default): end, but for rain
   --wandb MODE          Weights & Biases beside the run's own record, of fit and test: offline (default), online, off
   --KEY.NAME VALUE      any value of the configuration, for instance --trainer.max_steps 500
   --help                all of them

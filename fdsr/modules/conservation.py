@@ -31,14 +31,19 @@ class Conservation:
     Of a masked store the points that any train step has count. Variables without a coarse one of their name, and blocks whose
     coarse value is missing, stay as they are.
 
+    Args:
+        spec: the fields and their place.
+        bounded: whether variables with a lower bound are projected; otherwise they too stay as they are.
+
     Raises FdsrError where coarse fields are no block means of the fine ones, or no variable has a coarse one.
     """
 
-    def __init__(self, spec: FieldSpec) -> None:
+    def __init__(self, spec: FieldSpec, bounded: bool = True) -> None:
         if reason := nothing_to_conserve(spec):
             raise FdsrError(f"conserve: {reason}; leave it at auto, or none")
-        self.factor, self.index = spec.factor, spec.base_index
-        self.lower = [transform.lower for transform in spec.high_transforms]
+        self.factor, self.lower = spec.factor, [transform.lower for transform in spec.high_transforms]
+        left_out = [low is not None and not bounded for low in self.lower]
+        self.index = [-1 if left else i for i, left in zip(spec.base_index, left_out, strict=True)]
         self.threshold = [float(getattr(transform, "threshold", 0.0)) for transform in spec.high_transforms]
         area = torch.from_numpy(spec.grid.row_areas.copy())[:, None].expand(spec.shape)[None]
         if spec.present is not None:

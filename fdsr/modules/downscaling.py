@@ -65,7 +65,7 @@ class DownscalingModule(L.LightningModule):
         seed: root of all noise: training draws depend on (seed, batch number, rank), evaluation on (seed, time, member).
         conserve: whether fine fields are corrected to coarsen to the coarse ones exactly, see `fdsr.modules.conservation`: `none`;
             at the `end`; of methods with a sampler every estimate of them on the way there as well, in all `steps`; `auto`: at the
-            end where the training's coarse fields are block means of the fine ones, else not.
+            end where the training's coarse fields are block means of the fine ones, but for variables with a lower bound, such as rain.
     """
 
     trains_on_whole_fields = False  # read by the data module: patches otherwise
@@ -287,12 +287,16 @@ class DownscalingModule(L.LightningModule):
     def conserves(self) -> ConserveName:
         """What `conserve` comes to for these data: `none`, `end` or `steps`."""
         if self.conserve == "auto":
-            return "none" if nothing_to_conserve(self.fields.spec) else "end"
+            spec = self.fields.spec
+            bounded = all(transform.lower is not None for transform in spec.high_transforms)
+            return "none" if bounded or nothing_to_conserve(spec) else "end"
         return self.conserve
 
     def conserving(self, batch: Batch) -> Conservation | None:
         """The projection that ends the members of a batch; None where nothing is corrected, as in patches, which are of no place."""
-        return None if self.conserves == "none" or "rows" in batch else Conservation(self.fields.spec)
+        if self.conserves == "none" or "rows" in batch:
+            return None
+        return Conservation(self.fields.spec, bounded=self.conserve != "auto")
 
     # -- evaluation ------------------------------------------------------------------------------------------------
 

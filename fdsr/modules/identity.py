@@ -47,7 +47,7 @@ def settings_of(module: DownscalingModule, fields: WholeFields, members: int, se
         "members": members,
         "steps": f"{module.evaluations_per_member} ({getattr(module, 'sampler', 'no sampler')})",
     }
-    found |= {name: getattr(module, name) for name in ("tile", "conserves") if hasattr(module, name)}
+    found |= {name: getattr(module, name) for name in ("tile", "conserve") if hasattr(module, name)}
     return {name: str(value) for name, value in found.items()}
 
 

@@ -42,7 +42,7 @@ _OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
     ("tile", str | None, None, "How whole fields are evaluated: auto, off, or ROWSxCOLUMNS (default: model.tile)."),
     ("conserve", ConserveName | None, None,
      "Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, none, or auto, at the end "
-     "where coarse fields are block means (default: model.conserve)."),
+     "where coarse fields are block means, but for rain and its like (default: model.conserve)."),
 )  # fmt: skip
 
 

@@ -195,13 +195,22 @@ def test_variables_without_a_coarse_one_stay_as_they_are(wet: PairStore) -> None
 def test_members_conserve_by_themselves_where_there_is_something_to_conserve(
     wet: PairStore, build: Build, field_batch: WeatherBatch
 ) -> None:
-    """`auto` is `end` on coarse fields that are block means, and nothing on others; plain interpolation stays plain."""
+    """`auto` is `end` on coarse fields that are block means, but for rain, and nothing on others; interpolation stays plain."""
     module = build("DDPMModule")
     assert module.conserve == "auto" and module.conserves == "end"
     by_itself = module.generate(field_batch, 2, 0)
     assert module.conserving({"rows": torch.arange(8)}) is None  # of a patch
     module.conserve = "end"
     assert torch.equal(by_itself, module.generate(field_batch, 2, 0))
+    rain = DDPMModule(backbone_args=TINY_UNET)
+    rain.attach(wet.spec)
+    batch, conservation = batch_of(wet), rain.conserving({})
+    assert conservation is not None and rain.conserves == "end"
+    drawn = torch.rand(2, 2, 24, 48)
+    kept = conservation(drawn, batch["low"])
+    assert torch.equal(kept[:, 1], drawn[:, 1]) and not torch.equal(kept[:, 0], drawn[:, 0])
+    rain._recode(replace(wet.spec, high_transforms=[wet.spec.high_transforms[1]] * 2), None)
+    assert rain.conserves == "none" and rain.conserving({}) is None
     for changes in ({"independent_low": True}, {"low_channels": ["one", "other"]}):
         elsewhere = DDPMModule(backbone_args=TINY_UNET)
         elsewhere.attach(replace(wet.spec, **changes))
