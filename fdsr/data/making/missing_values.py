@@ -92,7 +92,7 @@ def settle(policy: str, fields: Plane, name: str, when: Callable[[int], str], wh
     return filled
 
 
-MIN_CELLS = 16  # in which neighbouring rows have to differ for it to be told which way round they run
+MIN_CELLS = 16  # in which neighbouring rows have to differ for it to be told which way round they run; chance decides in fewer
 
 
 def require_straight_rows(plane: Plane, name: str, when: str, where: str) -> None:
@@ -103,9 +103,7 @@ def require_straight_rows(plane: Plane, name: str, when: str, where: str) -> Non
     step, turned = (np.abs(plane[1:] - other) for other in (plane[:-1], plane[:-1, ::-1]))
     known = ~np.isnan(step) & ~np.isnan(turned)
     straight, reverse = (np.where(known, x, 0).sum(1) for x in (step, turned))
-    jumps = np.flatnonzero(
-        (reverse < 0.5 * straight) & ((known & (step > 0)).sum(1) >= min(MIN_CELLS, plane.shape[1] // 2))
-    )
+    jumps = np.flatnonzero((reverse < 0.5 * straight) & ((known & (step > 0)).sum(1) >= MIN_CELLS))
     if jumps.size == 0:
         return
     which = f"row {jumps[0] + 1}" if jumps.size <= 2 else f"rows {', '.join(str(i + 1) for i in jumps[:6:2])} …"
