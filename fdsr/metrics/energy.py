@@ -67,7 +67,6 @@ class JointEnergyScore(EnergyScore):
         Score("joint_energy_score", f"fair energy score of all variables in patches of {SIDE} × {SIDE} cells", unit="1",
               summary="mean", ensemble=True),
     )  # fmt: skip
-    on_demand = True
 
     def __init__(
         self, weights: Tensor, n_variables: int = 2, index: Sequence[int] | None = None, **kwargs: Any

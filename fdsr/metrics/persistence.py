@@ -29,7 +29,6 @@ class LagCorrelationError(ScoreMetric):
     scores = (
         Score("lag1_error", "error of the autocorrelation from one time to the next", unit="1", direction="nearest 0"),
     )
-    name = "lag1_error"
     on_demand = True
     series: list[Tensor]
 
@@ -67,8 +66,8 @@ class LagCorrelationError(ScoreMetric):
         series = torch.cat(rows)
         series = series[series[:, 0].argsort()]
         steps = series[1:, 0] - series[:-1, 0]
-        follows = steps <= steps[steps > 0].min() if bool((steps > 0).any()) else steps < 0
-        follows &= steps > 0
+        on = steps > 0
+        follows = on & (steps <= steps[on].min()) if bool(on.any()) else on
         if int(follows.sum()) < 2:
             return nothing
         x = series[:, 1:].unflatten(1, (-1, self.n_variables, self.weights.numel()))  # (T, M + 1, C, K)

@@ -92,7 +92,8 @@ def settle(policy: str, fields: Plane, name: str, when: Callable[[int], str], wh
     return filled
 
 
-MIN_CELLS = 16  # in which neighbouring rows have to differ for it to be told which way round they run; chance decides in fewer
+# in which neighbouring rows have to differ for it to be told which way round they run; in fewer chance decides
+MIN_CELLS = 16
 
 
 def require_straight_rows(plane: Plane, name: str, when: str, where: str) -> None:
