@@ -217,7 +217,8 @@ class ZeroInflated(ValueTransform, name="zero_inflated"):
         present, wet, logarithms, amount, negative = sums.tolist()
         if -negative > 0.01 * amount and negative < -self.threshold * present:
             raise FdsrError(
-                f"transform '{self.name}' is of amounts, and the train block has negative values; take cbrt, or none"
+                f"transform '{self.name}' is of amounts, and the train block has negative values; if these mark missing ones, give the "
+                "source an attribute _FillValue that says so, else take cbrt, or none"
             )
         if not wet:
             raise FdsrError(

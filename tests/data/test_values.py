@@ -200,7 +200,7 @@ def test_scale_and_share_of_dry_points_are_of_the_values() -> None:
     ("x", "words"),
     [
         (np.array([0.0, 3e-4, 1e-5]), "no value of the train block reaches the threshold 0.1"),
-        (np.array([0.0, 3.0, -5.0]), "negative values; take cbrt"),
+        (np.array([0.0, 3.0, -5.0]), "negative values; if these mark missing ones"),
     ],
 )
 def test_values_that_are_no_amounts_are_refused(x: np.ndarray, words: str) -> None:

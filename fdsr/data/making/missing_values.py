@@ -107,7 +107,12 @@ def require_straight_rows(plane: Plane, name: str, when: str, where: str) -> Non
     jumps = np.flatnonzero((reverse < 0.5 * straight) & ((known & (step > 0)).sum(1) >= MIN_CELLS))
     if jumps.size == 0:
         return
-    which = f"row {jumps[0] + 1}" if jumps.size <= 2 else f"rows {', '.join(str(i + 1) for i in jumps[:6:2])} …"
+    rows = [str(i + 1) for i in jumps[::2]]  # a run of them begins with one jump and ends with another
+    which = (
+        f"row {rows[0]}"
+        if len(rows) == 1
+        else f"each of the rows {', '.join(rows[:4])}{', …' if len(rows) > 4 else ''}"
+    )
     which = "every second row" if jumps.size > len(straight) / 2 else which
     differ = (f"{x[jumps].mean() / plane.shape[1]:.3g}" for x in (straight, reverse))
     raise FdsrError(
