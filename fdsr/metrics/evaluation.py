@@ -102,6 +102,7 @@ def evaluate_datasets(
         for name in names
     ]  # fmt: skip
     scored = {name: FieldMetrics(task, metrics) for name, task in zip(names, tasks, strict=True)}
+    clock = _seconds(fine)
     # silent where nobody watches
     for i, time in enumerate(tqdm(times, "evaluate", unit="time", disable=None)):
         for name, metric in scored.items():
@@ -113,16 +114,18 @@ def evaluate_datasets(
             z = _load(coarse, name, coarse_steps[i])[None] if coarse is not None and name in coarse.data else None
             if z is not None and bool(z.isinf().any()):
                 raise FdsrError(f"low: {name} is infinite at time {time}")
-            metric.update(x[None, :, None], y[None], z, torch.tensor([seconds(time)]))
+            metric.update(x[None, :, None], y[None], z, clock[i : i + 1])
     units = {name: str(reference.data[name].attrs.get("units", "")) for name in names}
     return scores_dataset(list(scored.values()), units, members, len(times))
 
 
-def seconds(time: np.generic) -> float:
-    """Since 1970, of a date; a position as it is."""
-    return (
-        float(time.astype("datetime64[us]").astype(np.int64)) / 1e6 if isinstance(time, np.datetime64) else float(time)
-    )
+def _seconds(fields: Fields) -> Tensor:
+    """Of every time (T,), since 1970 where they are dates; positions where there are none."""
+    if "time" not in fields.data.coords:
+        return torch.arange(fields.data.sizes["time"], dtype=torch.float64)
+    times = fields.coordinate("time")
+    times = times.astype("datetime64[us]").astype(np.int64) / 1e6 if times.dtype.kind == "M" else times
+    return torch.from_numpy(np.array(times, dtype=np.float64))
 
 
 def _mask(mask: xr.DataArray, fine: Fields, reference: Fields) -> Callable[[int], Tensor]:

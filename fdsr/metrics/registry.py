@@ -17,6 +17,7 @@ from fdsr.metrics.persistence import LagCorrelationError
 from fdsr.metrics.pointwise import MAE, RMSE, Bias
 from fdsr.metrics.precipitation import ExceedanceScores
 from fdsr.metrics.quantiles import QuantileErrors
+from fdsr.metrics.reliability import Reliability
 from fdsr.metrics.score_metric import ScoreMetric
 from fdsr.metrics.weather_frechet import WeatherFrechet
 from fdsr.scores import Score
@@ -24,7 +25,8 @@ from fdsr.scores import Score
 # in the order of tables
 METRICS: tuple[type[ScoreMetric], ...] = (
     RMSE, MAE, Bias, CRPS, SpreadSkill, SpectralScores, QuantileErrors, ZonalScores, CoarseConsistency, RankHistogram,
-    EnergyScore, JointEnergyScore, FieldMaximum, CorrelationErrors, LagCorrelationError, WeatherFrechet, ExceedanceScores, AmountSpectra,
+    EnergyScore, JointEnergyScore, FieldMaximum, CorrelationErrors, LagCorrelationError, WeatherFrechet, ExceedanceScores, Reliability,
+    AmountSpectra,
 )  # fmt: skip
 DEFAULT = tuple(metric.name for metric in METRICS if not metric.on_demand)
 
