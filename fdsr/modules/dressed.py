@@ -31,8 +31,8 @@ class DressedModule(DownscalingModule):
     deviation σ of the mean's error (in standardised, transformed values), the second the power of error/σ. A generative
     model that does not beat this has learnt nothing about the small scales.
 
-    Of rain, whose transform says which coarse cells are dry (`zero_inflated`), errors are counted in the others alone: over dry regions
-    they would shrink with the size of these.
+    Of rain, whose transform says which coarse cells are dry (`zero_inflated`), errors are counted, and noise is added, in the others
+    alone: over dry regions errors would shrink with the size of these.
 
     Where the mean comes with a deviation of its own, of a regression with GaussianLikelihood, errors are counted in it: noise
     has that deviation times σ, which then only corrects it.
@@ -157,7 +157,7 @@ class DressedModule(DownscalingModule):
         known = self.smoothing is None or self.spec is self.home
         local = self.local_std if known else cut(self.home, self.local_std, self.spec.grid)
         assert local is not None  # or `move_to` would have refused
-        scale = local.expand_as(x) if deviation is None else local * deviation
+        scale = (local.expand_as(x) if deviation is None else local * deviation).masked_fill(fields.idle(batch), 0.0)
         out, conservation = [], self.conserving(batch)
         for i, time in enumerate(batch["time"]):
             rngs = [generator(x.device, seed, "member", int(time), m) for m in numbers]

@@ -127,7 +127,7 @@ def test_dressed_rain_counts_errors_where_it_rains(tmp_path: Path, quiet_trainer
     transforms = {"rain": {"name": "zero_inflated", "threshold": 0.1}}
     config = pair_config(source, variables=["rain"], static=[], transforms=transforms)
     store = PairStore(prepare(config, tmp_path / "pairs.zarr"))
-    module = DressedModule(smoothing=None, members=4)
+    module = DressedModule(smoothing=None, members=4, conserve="end")
     data = WeatherDataModule(store=store.path, patch=None)
     quiet_trainer(max_epochs=2, limit_val_batches=0).fit(module, datamodule=data)
     high, low = (torch.from_numpy(np.asarray(store.group[name][:10])) for name in ("high", "low"))
@@ -142,3 +142,7 @@ def test_dressed_rain_counts_errors_where_it_rains(tmp_path: Path, quiet_trainer
     drawn = module.generate(torch.utils.data.default_collate([fields[0]]), 4, 0)
     dry = (fields[0]["low"][..., HALO:-HALO, HALO:-HALO] == 0).repeat_interleave(4, -2).repeat_interleave(4, -1)
     assert not bool(drawn[0][:, dry].any()) and bool((drawn > 0).any())
+    # and without that, nothing is drawn in dry cells but what interpolation leaves there
+    module.conserve = "none"
+    drawn = module.generate(torch.utils.data.default_collate([fields[0]]), 4, 0)
+    assert bool((drawn[0][:, dry] == drawn[0][:1, dry]).all()) and not torch.equal(drawn[0, 0], drawn[0, 1])
