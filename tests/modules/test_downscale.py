@@ -96,11 +96,13 @@ def test_a_part_and_back_again(model: Model, coarse: xr.Dataset) -> None:
     xr.testing.assert_identical(again, whole)
 
 
-def test_an_ensemble_of_coarse_fields(model: Model, coarse: xr.Dataset) -> None:
-    both = xr.concat([coarse, coarse + 1], xr.Variable("number", [3, 8]), combine_attrs="override")
-    both = both.assign({n: both[n].assign_attrs(coarse[n].attrs) for n in both})
-    found = model.downscale(both.transpose("time", "latitude", "number", "longitude"), members=2)
-    assert found.t2m.dims == ("time", "member", "latitude", "longitude")
+@pytest.mark.parametrize("axis", ["number", "ens"])
+def test_an_ensemble_of_coarse_fields(model: Model, coarse: xr.Dataset, axis: str) -> None:
+    both = xr.concat([coarse, coarse + 1], xr.Variable(axis, [3, 8]), combine_attrs="override")
+    both = both.assign({n: both[n].assign_attrs(coarse[n].attrs) for n in both}).rename(t2m="temperature")
+    both = both.transpose("time", "latitude", axis, "longitude")
+    found = model.downscale(both, members=2, variables=["t2m=temperature"])
+    assert found.temperature.dims == ("time", "member", "latitude", "longitude")
     assert found.low_member.values.tolist() == [3, 3, 8, 8] and found.sizes["member"] == 4
 
 

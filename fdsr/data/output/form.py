@@ -18,6 +18,7 @@ from fdsr.grids.cells import block_means, positions
 from fdsr.grids.cf import coordinates, mapped
 from fdsr.grids.finding import with_places
 from fdsr.grids.grib import with_grib_axes
+from fdsr.grids.names import MEMBER
 from fdsr.units import SAME, Conversion, conversion
 
 AXES = ("time", "member", "row", "column")
@@ -149,10 +150,7 @@ def form_of_input(ds: xr.Dataset, found: CoarseDataset, asked: Asked, members: i
 
 def _is_plain(array: xr.DataArray, dims: Mapping[str, str]) -> bool:
     """Whether a variable is of no level among others, so that its name says all."""
-    return all(str(d) in dims.values() or array.sizes[d] == 1 or str(d).lower() in _MEMBERS for d in array.dims)
-
-
-_MEMBERS = ("member", "number", "realization", "ensemble")
+    return all(str(d) in dims.values() or array.sizes[d] == 1 or str(d).lower() in MEMBER.usual for d in array.dims)
 
 
 def _axis(ds: xr.Dataset, name: str, axis: str, found: CoarseDataset) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
