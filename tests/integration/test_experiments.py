@@ -15,6 +15,7 @@ from synthetic import SPLIT, TINY_DDGAN, TINY_UNET
 from tiny_images import SPEC
 
 import fdsr.diffusion
+from fdsr.data import PrepareConfig
 from fdsr.modules import DDPMModule, save_pretrained
 from fdsr.records import RunFolder
 from fdsr.sweep.grid import Point, Sweep, read_sweep
@@ -143,6 +144,7 @@ def test_sweep_of_images_is_understood_as_it_stands(
 
 
 COMPARISONS = sorted((ROOT / "experiments").glob("compare_weather*.yaml"))
+REAL_FIELDS = sorted((ROOT / "experiments").glob("real_fields*.yaml"))
 
 
 def training_evaluations(point: Point, constants: dict[str, Any]) -> int:
@@ -186,6 +188,45 @@ def test_the_comparison_is_fair(path: Path) -> None:
         "two_stages_onepass_predicted",
     ):  # fmt: skip
         assert seeds[method] == everywhere, method
+
+
+@pytest.mark.parametrize("path", REAL_FIELDS, ids=lambda p: p.stem)
+def test_the_study_of_real_fields_is_fair(path: Path) -> None:
+    """Evaluations alike; three seeds on each archive; the files named with source and sum; nothing of one place on rain."""
+    constants = load(REAL_FIELDS[0])["constants"] | load(path).get("constants", {})
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for point in read_sweep(path).points:
+        data, settings = point.axes["data"], point.fit or {}
+        seeds.setdefault((point.method, data), set()).add(point.axes["seed"])
+        if point.fit is not None and "backbone" in load(point.config)["model"]["init_args"]:
+            expected = constants["half"] if point.method == "first_stage" else constants["full"]
+            assert training_evaluations(point, constants) == expected, point.name
+        if data.startswith("rain"):
+            assert settings.get("model.init_args.local_scale") != "climatological", point.name
+    for method in (
+        "regression_dressed",
+        "regression_gaussian_dressed",
+        "ddpm_spectral",
+        "fourier_coloured",
+        "onepass",
+        "ddgan",
+        "two_stages",
+    ):
+        for data in ("rain", "temperature", "heights", "turbulence", "era5_sample"):
+            assert seeds[method, data] == {0, 1, 2}
+    for data in ("rain", "rain_x8", "temperature", "heights"):
+        part = load(ROOT / "experiments" / "parts" / f"{data}.yaml")["init_args"]
+        assert len(part["sha256"]) == 64 and part["origin"] and PrepareConfig.given(part)["source"].startswith("cache/")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", REAL_FIELDS, ids=lambda p: p.stem)
+def test_the_study_of_real_fields_is_understood(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner(tmp_path, program=())
+    for point in {(p.config, p.axes["data"][:4]): p for p in read_sweep(path).points if p.fit is not None}.values():
+        values = parsed(runner.fit_command(point), monkeypatch)
+        part = load(path.parent / "parts" / f"{point.axes['data']}.yaml")["init_args"]
+        assert values.data.init_args.source == part["source"], point.name
 
 
 @pytest.mark.slow
