@@ -69,6 +69,8 @@ def _of_this_version(path: Path) -> Iterator[None]:
     try:
         yield
     except (FdsrError, RuntimeError) as error:
+        if isinstance(error, FdsrError) and error.__cause__ is None:  # of something else that it needs
+            raise
         raise FdsrError(
             f"'{path}' cannot be loaded: {one_line(error)}; was it saved by another version of fdsr than {__version__}?"
         ) from error
