@@ -38,7 +38,7 @@ _OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
      "Metrics of a test: names, or paths of classes of your own; with a plus before a name, beside the default ones, as "
      "in --metrics +weather_frechet. In training the callbacks' own settings count."),
     ("blocks", int | None, None,
-     "Side in points of the tiles that a test keeps sums of, one by one (test_blocks.nc), for intervals by drawing them again."),
+     "Side in points of the tiles whose sums a test keeps one by one, beside its scores, for intervals by drawing them again."),
     ("tile", str | None, None, "How whole fields are evaluated: auto, off, or ROWSxCOLUMNS (default: model.tile)."),
     ("conserve", ConserveName | None, None,
      "Whether fine fields coarsen to the coarse ones exactly: corrected at the end, in all steps, none, or auto, at the end "
