@@ -26,7 +26,7 @@ from fdsr.metrics.blocks import drawn_again
 from fdsr.records import RunFolder, Table
 from fdsr.report.compare import report
 
-DRAWS = 400
+DRAWS = 200
 AGAINST = "regression_dressed"
 REFERENCE = "bicubic"  # whose mean absolute error the CRPS is divided by
 # what is drawn together: tiles where there is but one time, else days, years, times
@@ -102,7 +102,8 @@ def intervals(found: Results) -> list[dict[str, Any]]:
         reference = found.get((data, REFERENCE, "0"))
         for score, variable in seeds[0]:
             if reference is not None and score == "crps":
-                relative = [own["crps", variable] / reference["mae", variable] for own in seeds]
+                with np.errstate(divide="ignore", invalid="ignore"):  # draws of dry tiles alone
+                    relative = [own["crps", variable] / reference["mae", variable] for own in seeds]
                 rows.append(
                     {"data": data, "method": method, "variable": variable, "score": "crps_relative"}
                     | interval(relative)
@@ -178,15 +179,16 @@ def draw_members(tested: list[Tested], path: Path) -> None:
         return
     first = examples[shown[0]]
     rain = first.truth.isel(variable=0).values
-    tops, lefts = (range(0, n - WINDOW + 1, WINDOW // 2) for n in rain.shape)
-    wet = {(r, c): (rain[r : r + WINDOW, c : c + WINDOW] > 0.1).mean() for r in tops for c in lefts}
+    height, width = (min(n, WINDOW) for n in rain.shape)
+    tops, lefts = (range(0, n - side + 1, WINDOW // 2) for n, side in zip(rain.shape, (height, width), strict=True))
+    wet = {(r, c): (rain[r : r + height, c : c + width] > 0.1).mean() for r in tops for c in lefts}
     top, left = max(wet, key=lambda place: wet[place])
-    scale = LogNorm(0.1, max(1.0, float(np.quantile(rain[top : top + WINDOW, left : left + WINDOW], 0.999))))
+    scale = LogNorm(0.1, max(1.0, float(np.quantile(rain[top : top + height, left : left + width], 0.999))))
 
     def cut(field: xr.DataArray) -> NDArray:
         factor = rain.shape[0] // field.shape[0]
         whole = field.values.repeat(factor, 0).repeat(factor, 1)
-        window = whole[top : top + WINDOW, left : left + WINDOW]
+        window = whole[top : top + height, left : left + width]
         return np.where(window >= scale.vmin, window, np.nan)
 
     with picture(path, 9.0, 2.3 * len(shown) + 0.5) as figure:

@@ -37,6 +37,8 @@ def _rows(study: Study) -> Rows:
                 study.looks[label]: np.where(of.reliability_cells[i] > FEWEST, of.reliability[i], np.nan)
                 for label, of in ((label, ds.sel(variable=name)) for label, ds in found.items())
             }
+            if not any(np.isfinite(frequency[1:]).any() for frequency in own.values()):  # no member ever has it
+                continue
             alt = "; ".join(f"{look.label}: {np.round(f, 2).tolist()}" for look, f in own.items())
             panels.append(
                 Panel(f"{name} ≥ {threshold:g} {unit}", partial(draw_reliability, found=own), alt, own, height=2.6)
