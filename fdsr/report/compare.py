@@ -79,4 +79,7 @@ def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) 
         joined = Table(output / "comparison.csv")
         join_tables([(r.folder.table, r.method, r.axes) for r in runs], {a: None for r in runs for a in r.axes}, joined)
         print(f"table:  {joined} and comparison.txt")
-    print(f"figure: {save_run(runs[-1].folder, RunFolder(output).figure)}")
+    # of several runs some may have been brought from elsewhere without their examples
+    pictured = [run for run in runs if run.folder.example.exists()] or (runs if alone else [])
+    if pictured:
+        print(f"figure: {save_run(pictured[-1].folder, RunFolder(output).figure)}")
