@@ -33,7 +33,8 @@ class Conservation:
 
     Args:
         spec: the fields and their place.
-        bounded: whether variables with a lower bound are projected; otherwise they too stay as they are.
+        bounded: whether variables with a lower bound are projected; otherwise they too stay as they are, but for dry coarse cells of
+            those that have a threshold, which are dry.
 
     Raises FdsrError where coarse fields are no block means of the fine ones, or no variable has a coarse one.
     """
@@ -44,6 +45,7 @@ class Conservation:
         self.factor, self.lower = spec.factor, [transform.lower for transform in spec.high_transforms]
         left_out = [low is not None and not bounded for low in self.lower]
         self.index = [-1 if left else i for i, left in zip(spec.base_index, left_out, strict=True)]
+        self.transforms, self.base = spec.high_transforms, spec.base_index
         self.threshold = [float(getattr(transform, "threshold", 0.0)) for transform in spec.high_transforms]
         area = torch.from_numpy(spec.grid.row_areas.copy())[:, None].expand(spec.shape)[None]
         if spec.present is not None:
@@ -58,7 +60,8 @@ class Conservation:
         out = []
         for c, x in enumerate(fields.unbind(1)):
             if self.index[c] < 0:
-                out.append(x)
+                dry = self.transforms[c].idle(coarse[:, self.base[c]], self.factor)  # nowhere, where none is dry
+                out.append(x.masked_fill(self._spread(dry), 0.0) if self.base[c] >= 0 else x)
                 continue
             mean, lower = coarse[:, self.index[c]], self.lower[c]
             if lower is None:

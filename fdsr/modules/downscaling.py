@@ -65,7 +65,8 @@ class DownscalingModule(L.LightningModule):
         seed: root of all noise: training draws depend on (seed, batch number, rank), evaluation on (seed, time, member).
         conserve: whether fine fields are corrected to coarsen to the coarse ones exactly, see `fdsr.modules.conservation`: `none`;
             at the `end`; of methods with a sampler every estimate of them on the way there as well, in all `steps`; `auto`: at the
-            end where the training's coarse fields are block means of the fine ones, but for variables with a lower bound, such as rain.
+            end where the training's coarse fields are block means of the fine ones, but for variables with a lower bound: of these
+            dry coarse cells alone are made dry, where a threshold says which are.
     """
 
     trains_on_whole_fields = False  # read by the data module: patches otherwise
@@ -288,8 +289,8 @@ class DownscalingModule(L.LightningModule):
         """What `conserve` comes to for these data: `none`, `end` or `steps`."""
         if self.conserve == "auto":
             spec = self.fields.spec
-            bounded = all(transform.lower is not None for transform in spec.high_transforms)
-            return "none" if bounded or nothing_to_conserve(spec) else "end"
+            none = all(t.lower is not None and not getattr(t, "threshold", 0.0) for t in spec.high_transforms)
+            return "none" if none or nothing_to_conserve(spec) else "end"
         return self.conserve
 
     def conserving(self, batch: Batch) -> Conservation | None:

@@ -18,6 +18,7 @@ from fdsr.data.coarsen import coarsen
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.interpolate import HALO, add_halo
 from fdsr.data.serving.datasets import FieldDataset
+from fdsr.data.values import ZeroInflated
 from fdsr.errors import FdsrError
 from fdsr.modules import DDPMModule, DownscalingModule, DressedModule
 from fdsr.modules.conservation import Conservation
@@ -211,6 +212,16 @@ def test_members_conserve_by_themselves_where_there_is_something_to_conserve(
     assert torch.equal(kept[:, 1], drawn[:, 1]) and not torch.equal(kept[:, 0], drawn[:, 0])
     rain._recode(replace(wet.spec, high_transforms=[wet.spec.high_transforms[1]] * 2), None)
     assert rain.conserves == "none" and rain.conserving({}) is None
+    # of rain with a threshold dry cells are made dry, and nothing else
+    rain._recode(replace(wet.spec, high_transforms=[ZeroInflated(scale=1.0, threshold=0.1)] * 2), None)
+    conservation = rain.conserving({})
+    assert conservation is not None and rain.conserves == "end"
+    drawn, coarse = torch.rand(1, 2, 24, 48), torch.rand(1, 2, 6, 12) + 0.1
+    coarse[0, :, 2, 3] = 0.0
+    kept = conservation(drawn, add_halo(coarse, True))
+    assert not kept[..., 8:12, 12:16].any()
+    drawn[..., 8:12, 12:16] = 0
+    assert torch.equal(kept, drawn)
     for changes in ({"independent_low": True}, {"low_channels": ["one", "other"]}):
         elsewhere = DDPMModule(backbone_args=TINY_UNET)
         elsewhere.attach(replace(wet.spec, **changes))
