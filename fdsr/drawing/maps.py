@@ -14,22 +14,42 @@ from matplotlib.figure import Figure
 from fdsr.drawing.style import FIELDS, SPREAD
 
 WINDOW = (64, 96)  # points shown of a larger grid, so that single cells stay visible
+_FLAT = 0.1  # of the whole field's deviation: less, and a window shows nothing
 _WIDTH = 2.3  # inches of a map
 
 
 def window(ds: xr.Dataset) -> xr.Dataset:
-    """`ds` in a window of the middle latitudes, north for a global grid; all of a small one."""
+    """`ds` in a window of the middle latitudes, north for a global grid; all of a small one.
 
-    def cut(n: int, size: int, centre: float) -> slice:
-        start = int(np.clip(round(n * centre - size / 2), 0, max(0, n - size)))
-        return slice(start, min(n, start + size))
-
-    ds = ds.isel(lat=cut(ds.sizes["lat"], WINDOW[0], 0.27), lon=cut(ds.sizes["lon"], WINDOW[1], 0.8))
+    Where nothing happens there, as with rain, in the window in which the truth varies most.
+    """
+    ds = _cut(ds, 0.27, 0.8) if _varies(_cut(ds, 0.27, 0.8)) > _FLAT * _varies(ds) else _liveliest(ds)
     west, east, south, north = _extent(ds)
     return ds.isel(
         lat_low=np.flatnonzero((ds.lat_low > south) & (ds.lat_low < north)),
         lon_low=np.flatnonzero((ds.lon_low > west) & (ds.lon_low < east)),
     )
+
+
+def _cut(ds: xr.Dataset, row: float, column: float) -> xr.Dataset:
+    """The window about a place, given as fractions of the grid."""
+
+    def cut(n: int, size: int, centre: float) -> slice:
+        start = int(np.clip(round(n * centre - size / 2), 0, max(0, n - size)))
+        return slice(start, min(n, start + size))
+
+    return ds.isel(lat=cut(ds.sizes["lat"], WINDOW[0], row), lon=cut(ds.sizes["lon"], WINDOW[1], column))
+
+
+def _varies(ds: xr.Dataset) -> float:
+    """The truth's standard deviation, of the first variable; 0 where all is missing."""
+    return float(ds.truth.isel(variable=0).std().fillna(0))
+
+
+def _liveliest(ds: xr.Dataset) -> xr.Dataset:
+    rows, columns = (max(1, ds.sizes[axis] // size) for axis, size in zip(("lat", "lon"), WINDOW, strict=True))
+    places = [((i + 0.5) / rows, (j + 0.5) / columns) for i in range(rows) for j in range(columns)]
+    return max((_cut(ds, *place) for place in places), key=_varies)
 
 
 def title(ds: xr.Dataset, what: str) -> str:
