@@ -14,7 +14,12 @@ import xarray as xr
 import yaml
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--model.backbone_args={width: 8, multipliers: [1, 2], groups: 4}", "--model.members=2", "--model.steps=2"]
+SMALL = [
+    "--model.backbone_args={width: 8, multipliers: [1, 2], groups: 4}",
+    "--model.members=2",
+    "--model.steps=2",
+    "--data.evaluate_every=4",
+]  # one time of the test block
 
 
 @pytest.mark.slow
@@ -64,9 +69,10 @@ def test_the_readmes_own_method(tmp_path: Path) -> None:
         "settings": {
             "model.init_args.backbone_args": {"width": 8, "multipliers": [1, 2], "groups": 4},
             "model.init_args.members": 2,
+            "data.init_args.evaluate_every": 4,
         },
         "fit": {"trainer.max_steps": 2},
-        "blocks": [{"method": "flow", "config": "mylab.yaml", "grid": {"steps": [1, 2]}}],
+        "blocks": [{"method": "flow", "config": "mylab.yaml", "grid": {"steps": [1]}}],
     }
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     fdsr(["sweep", "sweep.yaml"], ["report", "runs/mylab", "runs/sweep"])

@@ -216,15 +216,16 @@ def _one_lead_time(two: xr.Dataset, ds: xr.Dataset, settings: dict[str, object],
 
 def test_files_of_a_glob_that_cannot_be_joined(tmp_path: Path, ds: xr.Dataset) -> None:
     first, last = ds.isel(time=slice(0, 3)), ds.isel(time=slice(3, None))
-    for second, words in (
-        (last.assign_coords(time=np.arange(last.sizes["time"])), "'0.nc' and '1.nc' do not both have dates"),
-        (None, "'t2m' has other values of 'number' in '0.nc' than in '1.nc'"),
+    for folder, second, words in (
+        ("dates", last.assign_coords(time=np.arange(last.sizes["time"])), "'0.nc' and '1.nc' do not both have dates"),
+        ("numbers", None, "'t2m' has other values of 'number' in '0.nc' than in '1.nc'"),
     ):
         one, two = (first, second) if second is not None else (first.expand_dims(number=[i]) for i in (0, 1))
-        one.to_netcdf(tmp_path / "0.nc")
-        two.to_netcdf(tmp_path / "1.nc")
+        (tmp_path / folder).mkdir()
+        one.to_netcdf(tmp_path / folder / "0.nc")
+        two.to_netcdf(tmp_path / folder / "1.nc")
         with pytest.raises(FdsrError, match=words):
-            open_source(str(tmp_path / "?.nc"), None, parse_channels(["t2m"]))
+            open_source(str(tmp_path / folder / "?.nc"), None, parse_channels(["t2m"]))
 
 
 def test_a_glob_on_two_turns_of_longitude_with_a_file_of_something_else(
