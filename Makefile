@@ -29,15 +29,15 @@ $(VENV)/.installed-$(EXTRAS): pyproject.toml constraints.txt
 
 install: $(VENV)/.installed-$(EXTRAS) ## set up .venv with everything, tests included
 
-demo: install ## train, evaluate and predict on the embedded ERA5 sample (about six minutes on two quiet cores)
+demo: install ## train, evaluate and predict on the embedded ERA5 sample (six to nine minutes on two cores)
 	@$(BIN)/python experiments/demo.py
 
 sweep-T: install ## quality against the number of steps: the study for a GPU, or for two cores; resumes (hours)
 	@study=$$($(BIN)/python -c 'import torch; print("sweep_T" if torch.cuda.is_available() else "sweep_T_cpu")') && \
 	$(BIN)/fdsr sweep experiments/$$study.yaml && $(BIN)/fdsr report runs/$$study/fid_vs_steps.csv
 
-test: install ## run every test, a process a core (six to twelve minutes on two cores)
-	@echo "Running every test: six to twelve minutes on two cores ('make test-fast': what needs no training, two minutes)"
+test: install ## run every test, a process a core (ten to seventeen minutes on two cores)
+	@echo "Running every test: ten to seventeen minutes on two cores ('make test-fast': what needs no training, two minutes)"
 	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_OPTIONS)
 
 test-fast: install ## run the tests that need no training (two minutes)
