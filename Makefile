@@ -10,7 +10,7 @@ WORKERS := -n auto --maxprocesses 8 --maxschedchunk 1
 EXTRAS ?= dev
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
-# of pip's many words those on what takes long; all of them are in .venv/install.log
+# pip leaves out the bytecode of modules that nobody may import; of its words those on what takes long are shown, all are in .venv/install.log
 SHORT := sed -unE 's/^ *Downloading (.*-[0-9].*[0-9]{2,}\.[0-9] MB\))$$/  fetching \1/p; s/^(Installing collected packages):.*/  unpacking (a minute or two)/p'
 
 .PHONY: help install demo sweep-T test test-fast bench bench-data lint clean
@@ -23,7 +23,7 @@ $(VENV)/.installed-$(EXTRAS): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fdsr needs Python 3.11 or newer; set PYTHON=python3.x" >&2; exit 1; }
 	@echo "Installing into $(VENV): PyTorch is large, two to five minutes on a fresh machine"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt \
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile --constraint constraints.txt \
 	    --editable '.[$(EXTRAS)]' 2>&1 | tee $(VENV)/install.log | $(SHORT) || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 

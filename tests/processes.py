@@ -16,7 +16,9 @@ from typing import Any
 import torch
 import torch.multiprocessing
 
-multiprocessing.set_forkserver_preload(["fdsr.training.run", "fdsr.metrics", "scipy.linalg", "pytest", "hypothesis"])
+multiprocessing.set_forkserver_preload(
+    ["fdsr.training.run", "fdsr.metrics", "dask.array", "einops", "scipy.linalg", "pytest", "hypothesis"]
+)
 
 
 def side_by_side(function: Callable[..., None], *arguments: Any, world: int = 2, seconds: float = 500) -> None:

@@ -42,7 +42,6 @@ def wasserstein(a: Tensor, b: Tensor) -> Tensor:
     return (a[..., 0].sort(1).values - b[..., 0].sort(1).values).abs().mean(1)
 
 
-@pytest.fixture(scope="module")
 def distances() -> dict[str, float]:
     """All seven trained at once, each on its own loss: alternating updates, R1, an average of the generator's weights.
 
@@ -90,6 +89,6 @@ def distances() -> dict[str, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_tiny_gan_learns_the_mixture(distances: dict[str, float], name: str) -> None:
-    assert distances[name] < 0.1, {k: round(v, 3) for k, v in distances.items()}
+def test_tiny_gans_learn_the_mixture() -> None:
+    found = distances()
+    assert max(found.values()) < 0.1, {k: round(v, 3) for k, v in found.items()}

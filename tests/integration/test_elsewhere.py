@@ -46,21 +46,21 @@ def pairs(store: str) -> WeatherDataModule:
     return WeatherDataModule(store=store, patch=(32, 32), batch_size=8, patches_per_step=8, position=False)
 
 
-Trained = Callable[[str], DownscalingModule]
+Trained = Callable[..., DownscalingModule]
 
 
 @pytest.fixture(scope="module")
 def trained(stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A model trained at a place for 150 steps, once."""
+    """A model trained at a place, once."""
 
     @cache
-    def make(place: str) -> DownscalingModule:
+    def make(place: str, steps: int = 150) -> DownscalingModule:
         module = FourierDDPMModule(
             backbone_args={"width": 16, "multipliers": [1, 2], "groups": 4}, sampler=DPMSolverPP(4), members=4,
             lr=3e-3, warmup_steps=20,
         )  # fmt: skip
         trainer = L.Trainer(
-            accelerator="cpu", devices=1, max_steps=150, max_epochs=-1, limit_val_batches=0, logger=False,
+            accelerator="cpu", devices=1, max_steps=steps, max_epochs=-1, limit_val_batches=0, logger=False,
             enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
             default_root_dir=tmp_path_factory.mktemp("trained"), use_distributed_sampler=False,
         )  # fmt: skip
@@ -94,16 +94,15 @@ def test_scores_elsewhere_beside_those_of_a_model_trained_there(stores: dict[str
 
     europe, america = trained("Europe"), trained("America")
     here, there, smooth = (scores(m, "America", 2) for m in (america, europe, InterpolationModule()))
-    globe, from_europe, plain = (scores(m, "globe", 1) for m in (trained("globe"), europe, InterpolationModule()))
+    from_europe, plain = (scores(m, "globe", 1) for m in (europe, InterpolationModule()))
     for name in ("t2m", "u10"):
-        # .66 K and .65 m/s at home, .76 and .70 from Europe, bicubic's error 1.14 and .97; of the globe .52 and .63, .57 and .65, .82
+        # .66 K and .65 m/s at home, .76 and .70 from Europe, bicubic's error 1.14 and .97; of the globe .57 and .65, bicubic's .82
         # and .86, when this was written
         assert here["crps"][name] < there["crps"][name] < 1.4 * here["crps"][name], name
         assert there["crps"][name] < 0.85 * smooth["mae"][name], name
         assert max(here["lsd"][name], there["lsd"][name]) < 6 < 15 < smooth["lsd"][name], name
-        assert from_europe["crps"][name] < 1.4 * globe["crps"][name], name
-        assert from_europe["crps"][name] < 0.9 * plain["mae"][name], name
-        assert max(globe["lsd"][name], from_europe["lsd"][name]) < 7 < 15 < plain["lsd"][name], name
+        assert from_europe["crps"][name] < 0.85 * plain["mae"][name], name
+        assert from_europe["lsd"][name] < 7 < 15 < plain["lsd"][name], name
     # and back home it is what it was
     again = scores(america, "America", 2)
     assert again["crps"] == here["crps"]
@@ -148,7 +147,7 @@ def seams(tiled: Tensor, whole: Tensor, columns: Axis) -> tuple[float, float, fl
 @pytest.mark.slow
 def test_no_seam_on_the_globe_in_tiles_by_a_model_trained_on_a_part(stores: dict[str, str], trained: Trained) -> None:
     """Members of the globe in tiles by the model of Europe; independent noise a tile, averaged over overlaps, is found out."""
-    model: Any = trained("Europe")
+    model: Any = trained("Europe", 60)
     data = at(model, stores["globe"])
     batch = torch.utils.data.default_collate([data.fields("test")[1]])
     with torch.inference_mode():

@@ -223,7 +223,9 @@ def test_the_study_of_real_fields_is_fair(path: Path) -> None:
 @pytest.mark.parametrize("path", REAL_FIELDS, ids=lambda p: p.stem)
 def test_the_study_of_real_fields_is_understood(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Runner(tmp_path, program=())
-    for point in {(p.config, p.axes["data"][:4]): p for p in read_sweep(path).points if p.fit is not None}.values():
+    points = [p for p in read_sweep(path).points if p.fit is not None]
+    # every configuration and all data once
+    for point in ({p.config: p for p in points} | {p.axes["data"]: p for p in reversed(points)}).values():
         values = parsed(runner.fit_command(point), monkeypatch)
         part = load(path.parent / "parts" / f"{point.axes['data']}.yaml")["init_args"]
         assert values.data.init_args.source == part["source"], point.name

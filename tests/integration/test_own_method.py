@@ -33,36 +33,6 @@ def test_the_readmes_own_method(tmp_path: Path) -> None:
     for name in ("experiments", "data"):  # the paths in it are the repository's
         (tmp_path / name).symlink_to(ROOT / name)
 
-    def fdsr(*commands: list[str]) -> str:
-        # one process for all: each would import torch anew. As the installed command runs: unlike `python -m`, it does not begin
-        # with the working directory on its path
-        program = "import sys; sys.path.pop(0); from fdsr.cli import main; sys.exit(any([main(c) for c in eval(sys.argv[1])]))"
-        run = subprocess.run(
-            [sys.executable, "-c", program, repr(commands)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
-        return run.stdout
-
-    assert "Euler steps, each a network evaluation" in fdsr(["fit", "--model.help", "mylab.FlowMatchingModule"])
-    common = ["--config", "mylab.yaml", *SMALL]
-    fdsr(
-        ["fit", *common, "--trainer.max_steps=4"],
-        ["test", *common],
-        ["predict", *common],
-        ["export", "runs/mylab/checkpoints/last.ckpt", "shared"],
-        ["test", *common, "--ckpt_path=shared", "--run=runs/exported"],
-    )
-    with (
-        (tmp_path / "runs/mylab/test_metrics.csv").open() as one,
-        (tmp_path / "runs/exported/test_metrics.csv").open() as two,
-    ):
-        rows, again = list(csv.DictReader(one)), list(csv.DictReader(two))
-    assert {r["nfe"] for r in rows} == {"2"} and [r["value"] for r in rows] == [r["value"] for r in again]
-    assert xr.open_zarr(tmp_path / "runs/mylab/prediction.zarr").sizes["member"] == 2
     sweep = {
         "table": "test_metrics",
         "keys": {"steps": "model.init_args.steps"},
@@ -75,5 +45,36 @@ def test_the_readmes_own_method(tmp_path: Path) -> None:
         "blocks": [{"method": "flow", "config": "mylab.yaml", "grid": {"steps": [1]}}],
     }
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
-    fdsr(["sweep", "sweep.yaml"], ["report", "runs/mylab", "runs/sweep"])
+    common = ["--config", "mylab.yaml", *SMALL]
+    commands = [
+        ["fit", *common, "--trainer.max_steps=4"],
+        ["test", *common],
+        ["predict", *common],
+        ["export", "runs/mylab/checkpoints/last.ckpt", "shared"],
+        ["test", *common, "--ckpt_path=shared", "--run=runs/exported"],
+        ["sweep", "sweep.yaml"],
+        ["report", "runs/mylab", "runs/sweep"],
+        ["fit", "--model.help", "mylab.FlowMatchingModule"],
+    ]
+    # one process for all: each would import torch anew. As the installed command runs: unlike `python -m`, it does not begin
+    # with the working directory on its path
+    program = (
+        "import sys; sys.path.pop(0); from fdsr.cli import main; assert not any([main(c) for c in eval(sys.argv[1])])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, repr(commands)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "Euler steps, each a network evaluation" in run.stdout
+    with (
+        (tmp_path / "runs/mylab/test_metrics.csv").open() as one,
+        (tmp_path / "runs/exported/test_metrics.csv").open() as two,
+    ):
+        rows, again = list(csv.DictReader(one)), list(csv.DictReader(two))
+    assert {r["nfe"] for r in rows} == {"2"} and [r["value"] for r in rows] == [r["value"] for r in again]
+    assert xr.open_zarr(tmp_path / "runs/mylab/prediction.zarr").sizes["member"] == 2
     assert "flow" in (tmp_path / "runs/sweep/report.html").read_text()

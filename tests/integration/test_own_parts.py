@@ -21,8 +21,9 @@ from fdsr.data import WeatherBatch
 from fdsr.modules import load_module
 
 ROOT = Path(__file__).parents[2]
-# what pip installs as the command `fdsr`: Python puts the script's folder on the path, not the working directory
-SCRIPT = "import sys\n\nfrom fdsr.cli import main\n\nsys.exit(main())\n"
+# commands one after the other in one process, whose statuses are its last words; begun as what pip installs as the command `fdsr`:
+# Python puts the script's folder on the path, not the working directory
+SCRIPT = "import sys\n\nfrom fdsr.cli import main\n\nprint([main(command) for command in eval(sys.argv.pop(1))])\n"
 PACKAGE = {
     "methods": '''
         from typing import Any
@@ -165,16 +166,14 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def fdsr(lab: Path, world: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """fdsr(verb, …, how=…): the program as a user starts it, in the package's folder unless told otherwise."""
-    hows = {"module": ["-m", "fdsr.cli"], "command": [str(lab.parent / "bin" / "fdsr")]}
+    """fdsr([verb, …], …): commands as a user starts them, in the package's folder unless told otherwise; ends with their statuses."""
 
-    def run(
-        *arguments: object, how: str = "module", cwd: Path = lab, path: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*commands: list[object], cwd: Path = lab) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), path))), "FDSR_CACHE": str(world / "cache"), "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT), "FDSR_CACHE": str(world / "cache"), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        command = [sys.executable, *hows[how], *map(str, arguments)]
+        words = [[str(word) for word in command] for command in commands]
+        command = [sys.executable, str(lab.parent / "bin" / "fdsr"), repr(words)]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
 
     return run
@@ -188,24 +187,25 @@ def written(path: Path, source: str, method: str, arguments: dict[str, Any]) -> 
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0 and set(statuses(done)) == {0}, done.stderr[-3000:]
     return done.stdout
+
+
+def statuses(done: subprocess.CompletedProcess[str]) -> list[int]:
+    found: list[int] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 @pytest.mark.slow
 def test_every_verb_takes_a_users_own_parts(
-    fdsr: Callable[..., Any], lab: Path, source_path: str, field_batch: WeatherBatch, tmp_path: Path
-) -> None:
+    fdsr: Callable[..., Any], lab: Path, source_path: str, field_batch: WeatherBatch, tmp_path: Path,
+    program: Callable[..., int], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     config = written(lab / "own.yaml", source_path, "Patient", OWN)
-    assert "factor of the loss. (type: float, default: 1.0)" in " ".join(
-        succeeded(fdsr("fit", "--model.help", "ownlab.methods.Patient", how="command")).split()
-    )
-    succeeded(fdsr("fit", "--config", config))
     run, ckpt = lab / "runs" / "own", lab / "runs" / "own" / "checkpoints" / "last.ckpt"
-    succeeded(fdsr("test", "--config", config, how="command"))
+    succeeded(fdsr(*([verb, "--config", config] for verb in ("fit", "test", "predict"))))
     rows = list(csv.DictReader((run / "test_metrics.csv").open()))
     assert rows and {row["nfe"] for row in rows} == {"6"}  # as the sampler counts
-    succeeded(fdsr("predict", "--config", config, how="command"))
     assert (run / "prediction.zarr").is_dir()
 
     # what the checkpoint says of itself, and the module that comes back
@@ -220,10 +220,11 @@ def test_every_verb_takes_a_users_own_parts(
     # a folder to share is written from anywhere that knows the package, and nowhere else
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    lost = fdsr("export", ckpt, "shared", cwd=elsewhere)
-    assert lost.returncode == 2 and len(lost.stderr.splitlines()) == 1
+    lost = fdsr(["export", ckpt, "shared"], cwd=elsewhere)
+    assert statuses(lost) == [2] and len(lost.stderr.splitlines()) == 1
     assert "'ownlab.methods.Patient' cannot be imported" in lost.stderr and not (elsewhere / "shared").exists()
-    succeeded(fdsr("export", ckpt, "shared", cwd=elsewhere, path=str(lab), how="command"))
+    monkeypatch.chdir(elsewhere)
+    assert program("export", ckpt, "shared") == 0  # this process knows it
     assert json.loads((elsewhere / "shared" / "config.json").read_text())["class"] == "ownlab.methods.Patient"
     assert torch.equal(load_module(elsewhere / "shared").generate(field_batch, 2, 3), expected)
 
@@ -234,12 +235,20 @@ def test_every_verb_takes_a_users_own_parts(
         "blocks": [{"method": "patient", "config": "own.yaml", "grid": {"slope": [1.5], "seed": [0]}}],
     }
     (lab / "study.yaml").write_text(yaml.safe_dump(study))
-    succeeded(fdsr("sweep", "study.yaml", how="command"))
+    name = "patient-seed=0-slope=1.5"
+    monkeypatch.chdir(lab)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert program("sweep", "study.yaml") == 0 and program("report", "runs/own", "runs/study", "--output", "page") == 0
     points = sorted(p.parents[1] for p in (lab / "runs" / "study").glob("patient-*/checkpoints/last.ckpt"))
     slopes = [load_module(p / "checkpoints" / "last.ckpt").hparams["noise"]["init_args"]["slope"] for p in points]
-    assert slopes == [1.5]
-    succeeded(fdsr("report", "runs/own", *points, "--output", "page"))
-    assert all(name in (lab / "page" / "report.html").read_text() for name in ("own", *(p.name for p in points)))
+    assert [p.name for p in points] == [name] and slopes == [1.5]
+    assert all(word in (lab / "page" / "report.html").read_text() for word in ("own", name))
+
+
+def test_help_of_a_users_own_method(lab: Path, program: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program("fit", "--model.help", "ownlab.methods.Patient")
+    assert "factor of the loss. (type: float, default: 1.0)" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow
@@ -249,11 +258,10 @@ def test_a_users_own_discriminator(
     own = {"backbone": "ownlab.nets.Net", "backbone_args": {"width": 4}, "discriminator": "ownlab.nets.Critic",
            "discriminator_args": {"width": 5}, "latent_dim": 3, "timesteps": 2, "members": 2}  # fmt: skip
     config = written(lab / "rival.yaml", source_path, "Rival", own)
-    succeeded(fdsr("fit", "--config", config, how="command"))
-    succeeded(fdsr("test", "--config", config))
+    refused = ["fit", "--config", config, "--run", "other", "--model.discriminator_args.depth=3"]
+    done = fdsr(["fit", "--config", config], ["test", "--config", config], refused)
+    assert statuses(done) == [0, 0, 2]
     module: Any = load_module(lab / "runs" / "rival" / "checkpoints" / "last.ckpt")
     assert (type(module).__name__, type(module.discriminator).__name__) == ("Rival", "Critic")
     assert module.discriminator.body[0].out_channels == 5 and module.generate(field_batch, 2, 0).isfinite().all()
-    foreign = fdsr("fit", "--config", config, "--run", "other", "--model.discriminator_args.depth=3")
-    assert foreign.returncode == 2 and len(foreign.stderr.splitlines()) == 1
-    assert "discriminator 'ownlab.nets.Critic' has no setting depth; it accepts: width" in foreign.stderr
+    assert "discriminator 'ownlab.nets.Critic' has no setting depth; it accepts: width" in done.stderr.splitlines()[-1]

@@ -60,15 +60,13 @@ def test_what_makes_data_never_loads_what_trains(tmp_path: Path, source_path: st
         "--spin-up",
         "0.1",
     ]
-    assert not imported_after(program(missing, 2)) & {"torch", "lightning", "matplotlib"}
-    assert "lightning" not in imported_after(program(made))
-    assert not imported_after(program(more)) & {"torch", "lightning"}
-    assert "lightning" not in imported_after(program(check))
-    assert "lightning" not in imported_after(program(fields))
+    assert "lightning" not in imported_after(program(made, check, fields))
+    assert not imported_after(program(missing, more, statuses=[2, 0])) & {"torch", "lightning", "matplotlib"}
 
 
-def program(arguments: list[str], status: int = 0) -> str:
-    return f"from fdsr.cli import main; assert main({arguments}) == {status}"
+def program(*commands: list[str], statuses: list[int] | None = None) -> str:
+    """Commands one after the other in one interpreter."""
+    return f"from fdsr.cli import main; assert [main(c) for c in {commands}] == {statuses or [0] * len(commands)}"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from fdsr.errors import FdsrError
 R = TypeVar("R")
 Advance = Callable[[int], object]  # called with the steps that a finished block has
 BLOCKS_PER_WORKER = 4  # in a wave: finished work is noted after each
+PATIENCE = "10s"  # for a scheduler to answer
 
 
 class Threads:
@@ -87,7 +88,7 @@ def open_runner(scheduler: str | None, threads: int | None = None) -> Iterator[R
     except ImportError as error:
         raise FdsrError("--scheduler needs dask.distributed: pip install distributed") from error
     try:
-        client = Client(scheduler, timeout="10s", set_as_default=False)
+        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise FdsrError(f"no Dask scheduler answers at '{scheduler}'; start one, or leave --scheduler out") from error
     with client:

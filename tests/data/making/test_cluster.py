@@ -9,6 +9,7 @@ from killed import contents
 from synthetic import make_source, pair_config, write_source
 
 from fdsr.data import prepare
+from fdsr.data.making import running
 from fdsr.errors import FdsrError
 
 distributed = pytest.importorskip("distributed")
@@ -35,6 +36,7 @@ def test_two_workers_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_no_scheduler(tmp_path: Path, source_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "PATIENCE", "1s")
     with pytest.raises(FdsrError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'") as caught:
         prepare(pair_config(source_path), tmp_path / "pairs.zarr", scheduler="tcp://127.0.0.1:9")
     assert "\n" not in str(caught.value) and not (tmp_path / "pairs.zarr").exists()
