@@ -11,11 +11,13 @@ the test sets that are drawn again from this one's blocks (tiles of rain, days o
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import xarray as xr
 from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from fdsr.atomic import write_text
 from fdsr.drawing.png import picture
 from fdsr.metrics.blocks import drawn_again
+from fdsr.metrics.spectra import half_power_density, make_rings, ring_mean
 from fdsr.records import RunFolder, Table
 from fdsr.report.compare import report
 
@@ -32,6 +35,7 @@ REFERENCE = "bicubic"  # whose mean absolute error the CRPS is divided by
 # what is drawn together: tiles where there is but one time, else days, years, times
 PERIODS = {"temperature": "D", "heights": "Y"}
 SHOWN = ("two_stages", "ddpm_spectral", "fourier_coloured", "onepass", "ddgan", "regression_dressed", "rainfarm")
+TILE = 64  # points a side, where tiles are drawn
 WINDOW = 128  # rows and columns of a picture of rain
 
 Found = dict[tuple[str, str], NDArray]  # (score, variable) → all blocks, then every draw
@@ -80,8 +84,41 @@ def drawn(tested: Tested) -> Found:
     assert blocks is not None
     times = blocks.time.values.astype("datetime64[s]").astype(f"datetime64[{PERIODS.get(tested.data, 's')}]")
     tiles = blocks.row.values * 1e4 + blocks.column.values
-    whole, draws = drawn_again(blocks, times if np.unique(times).size > 1 else tiles, DRAWS)
-    return {(s, v): np.concatenate([[x], draws[s][v]]) for s, named in whole.items() for v, x in named.items()}
+    of_one_time = np.unique(times).size == 1
+    whole, draws = drawn_again(blocks, tiles if of_one_time else times, DRAWS)
+    found = {(s, v): np.concatenate([[x], draws[s][v]]) for s, named in whole.items() for v, x in named.items()}
+    example, thresholds = tested.folder.example.read(), json.loads(blocks.attrs["task"])["thresholds"]
+    if of_one_time and example is not None:  # which is all that was tested
+        for i, variable in enumerate(example["variable"].values):
+            if least := min((t for t in thresholds.get(variable, ()) if t > 0), default=0.0):
+                fields = (example[name].isel(variable=i).values.astype(float) / least for name in ("truth", "member"))
+                found[f"log1p_lsd_fine_{TILE}", variable] = tile_spectra(*(np.log1p(x.clip(0)) for x in fields))
+    return found
+
+
+def tile_spectra(truth: NDArray, members: NDArray, side: int = TILE, draws: int = DRAWS) -> NDArray:
+    """Log-spectral distance at fine scales of tiles' mean power, of all tiles and of tiles drawn again: (1 + draws,), dB.
+
+    truth (H, W), members (M, H, W), cut into tiles of side × side points; wavenumbers in cycles a point, since tiles differ little in
+    their spacing. A tile's spectrum is that of `fdsr.metrics.spectra`.
+    """
+    rings = make_rings((side, side), (1.0, 1.0))
+    fine = rings.scored & (rings.wavenumber > rings.wavenumber[rings.scored].max() / 2)
+
+    def power(fields: NDArray) -> NDArray:
+        """(M, H, W) → (tiles, rings), the mean over M."""
+        height, width = (n // side * side for n in fields.shape[1:])
+        cut = fields[:, :height, :width].reshape(len(fields), height // side, side, width // side, side)
+        tiles = torch.from_numpy(np.ascontiguousarray(cut.transpose(0, 1, 3, 2, 4)))
+        density = half_power_density(tiles, (1.0, 1.0)).mean(0).flatten(0, 1)
+        return ring_mean(density, rings).numpy()[:, fine]
+
+    mine, true = power(members), power(truth[None])
+    n = len(true)
+    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws)  # the same for every method
+    weights = np.concatenate([np.ones((1, n)), counts])
+    decibels = 10 * np.log10((weights @ mine) / (weights @ true))
+    return np.asarray(np.sqrt(np.square(decibels).mean(1)))
 
 
 Results = dict[tuple[str, str, str], Found]
@@ -136,7 +173,7 @@ def against(found: Results) -> list[dict[str, Any]]:
         if base is None or method == AGAINST:
             continue
         for score, variable in seeds[0]:
-            if (score, variable) not in base[0] or not score.startswith(("crps", "brier", "fss", "rmse")):
+            if (score, variable) not in base[0] or not score.startswith(("crps", "brier", "fss", "rmse", "log1p")):
                 continue
             mine, theirs = (np.mean([own[score, variable] for own in side], axis=0) for side in (seeds, base))
             if np.isfinite(difference := mine - theirs)[0]:
