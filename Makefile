@@ -10,7 +10,7 @@ WORKERS := -n auto --maxprocesses 8 --maxschedchunk 1
 EXTRAS ?= dev
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
-# pip leaves out the bytecode of modules that nobody may import; of its words those on what takes long are shown, all are in .venv/install.log
+# of pip's many words those on what takes long; all of them are in .venv/install.log
 SHORT := sed -unE 's/^ *Downloading (.*-[0-9].*[0-9]{2,}\.[0-9] MB\))$$/  fetching \1/p; s/^(Installing collected packages):.*/  unpacking (a minute or two)/p'
 
 .PHONY: help install demo sweep-T test test-fast bench bench-data lint clean
@@ -25,6 +25,8 @@ $(VENV)/.installed-$(EXTRAS): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile --constraint constraints.txt \
 	    --editable '.[$(EXTRAS)]' 2>&1 | tee $(VENV)/install.log | $(SHORT) || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
+	@# what pip does on one core; a few files of packages are for other Pythons
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 install: $(VENV)/.installed-$(EXTRAS) ## set up .venv with everything, tests included
