@@ -38,8 +38,8 @@ sweep-T: install ## quality against the number of steps: the study for a GPU, or
 	@study=$$($(BIN)/python -c 'import torch; print("sweep_T" if torch.cuda.is_available() else "sweep_T_cpu")') && \
 	$(BIN)/fdsr sweep experiments/$$study.yaml && $(BIN)/fdsr report runs/$$study/fid_vs_steps.csv
 
-test: install ## run every test, a process a core (ten to seventeen minutes on two cores)
-	@echo "Running every test: ten to seventeen minutes on two cores ('make test-fast': what needs no training, two minutes)"
+test: install ## run every test, a process a core (about ten minutes on two cores)
+	@echo "Running every test: about ten minutes on two cores ('make test-fast': what needs no training, two minutes)"
 	@$(BIN)/python -m pytest $(WORKERS) $(PYTEST_OPTIONS)
 
 test-fast: install ## run the tests that need no training (two minutes)

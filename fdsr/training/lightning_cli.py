@@ -25,11 +25,15 @@ from fdsr.modules.pretrained import load_module, read_checkpoint
 from fdsr.records import RunFolder
 from fdsr.scores import IMAGE_SCORES
 from fdsr.training.endings import INTERRUPTED, TERMINATED, ctrl_c_is_ctrl_c
+from fdsr.training.own_pairs import take_store
 from fdsr.training.progress import Progress
 from fdsr.training.refusals import require_output, require_trainer
 
 # name, type, default and help of what is given beside Lightning's own
 _OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
+    ("store", str, None,
+     "A pair store to use instead of the configuration's, whose settings of how pairs are made (source, variables, factor, split and "
+     "the like) are left out: the store knows its own."),
     ("overwrite", bool, False, "Replace results that exist already."),
     ("output", str, None, "Zarr store, or NetCDF file (.nc), that predict writes (default: in --run)."),
     ("sharded", bool, False, "Keep each map that predict writes as a shard of smaller chunks, to read parts of large ones."),
@@ -94,6 +98,8 @@ class FdsrCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         values, folder = self._values, self.run_folder
+        if values.store is not None:
+            take_store(values.data, values.store, sys.argv)
         values.trainer.default_root_dir = str(folder)
         if "checkpoint" in values:
             values.checkpoint.dirpath = str(folder.checkpoints)

@@ -18,13 +18,14 @@ from xarray.coding.times import decode_cf_datetime, encode_cf_datetime
 from fdsr.atomic import write_text
 from fdsr.data.choices import Missing
 from fdsr.data.making.config import PrepareConfig
+from fdsr.data.making.finished import open_finished
 from fdsr.data.making.pairing import Pairs, plan_pairs
 from fdsr.data.making.partial import PartialStore
 from fdsr.data.making.periods import Dates
 from fdsr.data.making.prepare import BlockWork, write_blocks, write_errors_in_one_line
 from fdsr.data.making.running import open_runner
 from fdsr.data.making.sources import source_identity
-from fdsr.data.making.writing import Layout, create_store, open_finished
+from fdsr.data.making.writing import Layout, create_store
 from fdsr.data.zarr_groups import array_of, consolidate
 from fdsr.errors import FdsrError
 from fdsr.grids.cf import read_coordinates

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from tqdm import tqdm
 
+from fdsr.data.making.finished import open_finished
 from fdsr.data.making.partial import PartialStore
 from fdsr.data.making.statistics import Measure, PowerSums, Sums, tile_size
 from fdsr.data.windows import Window
@@ -76,7 +77,7 @@ class LocalScale(NamedTuple):
 
 def has_local_scale(path: str | Path) -> bool:
     """Whether the pair store knows its local scale; its power is written last."""
-    return "power_local" in zarr.open_group(str(path), mode="r")
+    return "power_local" in open_finished(str(path))
 
 
 def require_local_scale(path: str | Path) -> None:

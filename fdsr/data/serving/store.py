@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdsr.data.field_spec import FieldSpec
+from fdsr.data.making.finished import open_finished
 from fdsr.data.making.sources.remote import is_remote, patiently
-from fdsr.data.making.writing import open_finished
 from fdsr.data.serving.cache import Step, StepCache
 from fdsr.data.serving.readers import Reader, open_reader
 from fdsr.data.serving.readers.window import WindowReader
