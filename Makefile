@@ -31,7 +31,7 @@ $(VENV)/.installed-$(EXTRAS): pyproject.toml constraints.txt
 
 install: $(VENV)/.installed-$(EXTRAS) ## set up .venv with everything, tests included
 
-demo: install ## train, evaluate and predict on the embedded ERA5 sample (six to nine minutes on two cores)
+demo: install ## train, evaluate and predict on the embedded ERA5 sample (five to nine minutes on two cores)
 	@$(BIN)/python experiments/demo.py
 
 sweep-T: install ## quality against the number of steps: the study for a GPU, or for two cores; resumes (hours)

@@ -35,7 +35,7 @@ ROWS = (
 TABLE = ("bicubic", "regression_dressed", "crps_sr", "two_stages_sr")
 FIRST_STAGE, BEST = RunFolder(RUNS / "regression"), RunFolder(RUNS / "two_stages_sr")
 FIRST_WORDS = """Four ways to refine one week of ERA5 by a factor of four: bicubic interpolation; a regression dressed in noise; an ensemble
-in one pass; diffusion over the regression. Two processes train, test and predict side by side: six to nine minutes on two cores.
+in one pass; diffusion over the regression. Two processes train, test and predict side by side: five to nine minutes on two cores.
 """
 LAST_WORDS = f"""ensemble: {BEST.prediction} (xarray.open_zarr opens it)
 
