@@ -92,33 +92,41 @@ def drawn(tested: Tested) -> Found:
         for i, variable in enumerate(example["variable"].values):
             if least := min((t for t in thresholds.get(variable, ()) if t > 0), default=0.0):
                 fields = (example[name].isel(variable=i).values.astype(float) / least for name in ("truth", "member"))
-                found[f"log1p_lsd_fine_{TILE}", variable] = tile_spectra(*(np.log1p(x.clip(0)) for x in fields))
+                spectra = tile_spectra(*(np.log1p(x.clip(0)) for x in fields))
+                found |= {(f"log1p_lsd_fine_{TILE}_{name}", variable): x for name, x in spectra.items()}
     return found
 
 
-def tile_spectra(truth: NDArray, members: NDArray, side: int = TILE, draws: int = DRAWS) -> NDArray:
-    """Log-spectral distance at fine scales of tiles' mean power, of all tiles and of tiles drawn again: (1 + draws,), dB.
+def tile_spectra(truth: NDArray, members: NDArray, side: int = TILE, draws: int = DRAWS) -> dict[str, NDArray]:
+    """Log-spectral distance at fine scales, of all tiles and of tiles drawn again: (1 + draws,) each, dB.
+
+    `pooled`: of the mean power of all tiles, which the few with most of it rule. `each`: mean over tiles with something in them of each
+    one's own, member by member, which asks that every place has its texture; chance alone leaves some of it.
 
     truth (H, W), members (M, H, W), cut into tiles of side × side points; wavenumbers in cycles a point, since tiles differ little in
-    their spacing. A tile's spectrum is that of `fdsr.metrics.spectra`.
+    their spacing. A tile's spectrum is that of `fdsr.metrics.spectra`. Something: more than 1 (θ, before the logarithm) at 5 % of it.
     """
     rings = make_rings((side, side), (1.0, 1.0))
     fine = rings.scored & (rings.wavenumber > rings.wavenumber[rings.scored].max() / 2)
 
-    def power(fields: NDArray) -> NDArray:
-        """(M, H, W) → (tiles, rings), the mean over M."""
+    def tiles(fields: NDArray) -> NDArray:
+        """(M, H, W) → (M, tiles, side, side)."""
         height, width = (n // side * side for n in fields.shape[1:])
         cut = fields[:, :height, :width].reshape(len(fields), height // side, side, width // side, side)
-        tiles = torch.from_numpy(np.ascontiguousarray(cut.transpose(0, 1, 3, 2, 4)))
-        density = half_power_density(tiles, (1.0, 1.0)).mean(0).flatten(0, 1)
-        return ring_mean(density, rings).numpy()[:, fine]
+        return cut.transpose(0, 1, 3, 2, 4).reshape(len(fields), -1, side, side)
 
-    mine, true = power(members), power(truth[None])
+    def power(fields: NDArray) -> NDArray:
+        density = half_power_density(torch.from_numpy(tiles(fields)), (1.0, 1.0))
+        return np.maximum(ring_mean(density, rings).numpy()[..., fine], np.finfo(float).tiny)
+
+    mine, true = power(members), power(truth[None])[0]
     n = len(true)
     counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws)  # the same for every method
     weights = np.concatenate([np.ones((1, n)), counts])
-    decibels = 10 * np.log10((weights @ mine) / (weights @ true))
-    return np.asarray(np.sqrt(np.square(decibels).mean(1)))
+    pooled = 10 * np.log10((weights @ mine.mean(0)) / (weights @ true))
+    own = np.sqrt(np.square(10 * np.log10(mine / true)).mean(-1)).mean(0)
+    wet = weights * ((tiles(truth[None])[0] > np.log1p(1)).mean((1, 2)) > 0.05)
+    return {"pooled": np.sqrt(np.square(pooled).mean(1)), "each": wet @ own / wet.sum(1)}
 
 
 Results = dict[tuple[str, str, str], Found]
@@ -132,12 +140,17 @@ def entries(found: Results) -> dict[tuple[str, str], list[Found]]:
     return out
 
 
+def in_all(seeds: list[Found]) -> list[tuple[str, str]]:
+    """The scores that every seed has."""
+    return [key for key in seeds[0] if all(key in own for own in seeds)]
+
+
 def intervals(found: Results) -> list[dict[str, Any]]:
     """A row a score, the mean over seeds; `crps_relative` is of the fair CRPS, or of one member's absolute error."""
     rows = []
     for (data, method), seeds in entries(found).items():
         reference = found.get((data, REFERENCE, "0"))
-        for score, variable in seeds[0]:
+        for score, variable in in_all(seeds):
             if reference is not None and score == "crps":
                 with np.errstate(divide="ignore", invalid="ignore"):  # draws of dry tiles alone
                     relative = [own["crps", variable] / reference["mae", variable] for own in seeds]
@@ -172,7 +185,7 @@ def against(found: Results) -> list[dict[str, Any]]:
         base = every.get((data, AGAINST))
         if base is None or method == AGAINST:
             continue
-        for score, variable in seeds[0]:
+        for score, variable in in_all(seeds):
             if (score, variable) not in base[0] or not score.startswith(("crps", "brier", "fss", "rmse", "log1p")):
                 continue
             mine, theirs = (np.mean([own[score, variable] for own in side], axis=0) for side in (seeds, base))
