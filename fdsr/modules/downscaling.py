@@ -69,7 +69,9 @@ class DownscalingModule(L.LightningModule):
             dry coarse cells alone are made dry, where a threshold says which are.
     """
 
-    trains_on_whole_fields = False  # read by the data module: patches otherwise
+    whole_fields_of: str | None = (
+        None  # the block whose whole fields are trained on, read by the data module; None: patches of train
+    )
     interpolation: str | None = None  # what residuals are counted from; None: as the pair store says
     # see GenerativeModule
     local_scale: LocalScaleName = "none"

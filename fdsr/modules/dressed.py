@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from contextlib import ExitStack
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fdsr.data.choices import Interpolation
+from fdsr.data.choices import Interpolation, require_choice
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.making.statistics import cosine_power, tile_size
 from fdsr.data.place import cut, require_inside
@@ -23,11 +24,13 @@ from fdsr.modules.interpolation import InterpolationModule
 from fdsr.modules.pretrained import load_module
 from fdsr.modules.seeding import generator
 
+ErrorsName = Literal["train", "val"]
+
 
 class DressedModule(DownscalingModule):
     """Mean forecast + σ(place) · Gaussian noise with the error's spectrum: the ensemble anyone gets for free.
 
-    `fit` runs over the whole training fields twice without gradients: the first epoch measures the local standard
+    `fit` runs over the whole fields of `errors` twice without gradients: the first epoch measures the local standard
     deviation σ of the mean's error (in standardised, transformed values), the second the power of error/σ. A generative
     model that does not beat this has learnt nothing about the small scales.
 
@@ -41,18 +44,29 @@ class DressedModule(DownscalingModule):
         mean: checkpoint of a deterministic method (RegressionModule), or `bicubic`, `bilinear` or `nearest`.
         smoothing: side in points of the square over which the local variance is averaged (odd); null: over all places, so that the
             baseline serves other regions than that of its training.
+        errors: the block of the data whose errors are counted. A network knows `train`, and where its fields are few it errs less there
+            than on others; `val` it does not know, but needs enough fields for a deviation at every place.
         members: ensemble size in tests and predictions.
         kwargs: what DownscalingModule takes, but for a target.
     """
 
-    trains_on_whole_fields = True
     local_std: Tensor
     power: Tensor
 
-    def __init__(self, mean: str = "bicubic", smoothing: int | None = 5, members: int = 8, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        mean: str = "bicubic",
+        smoothing: int | None = 5,
+        errors: ErrorsName = "train",
+        members: int = 8,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(target="full", members=members, **kwargs)
         self.automatic_optimization = False
         self.smoothing = smoothing
+        require_choice(errors, ErrorsName, "errors")
+        self.whole_fields_of = errors
+        self._training = ExitStack()  # what ends with the training under way
         # its own life cycle (grid, device) follows this module's; kept out of the module tree until it is built
         self.mean_module: DownscalingModule = (
             InterpolationModule(mean) if mean in get_args(Interpolation) else load_module(mean)  # type: ignore[arg-type]
@@ -82,6 +96,23 @@ class DressedModule(DownscalingModule):
         self._variance, self._values = (torch.zeros_like(self.local_std).double() for _ in range(2))
         self._power = torch.zeros_like(self.power).double()
 
+    def on_train_start(self) -> None:
+        assert self.whole_fields_of is not None
+        self._training.enter_context(self.at_split(self.whole_fields_of))
+        if any(n < k for n, k in zip(self.spec.shape, self._tile, strict=True)):
+            raise FdsrError(
+                f"the {self.whole_fields_of} block's fields of {self.spec.shape} points are smaller than the tiles of {self._tile} that "
+                "the spectrum of errors is measured on; set model.errors to train"
+            )
+
+    def on_train_end(self) -> None:
+        self._training.close()
+
+    @property
+    def _tile(self) -> tuple[int, int]:
+        """Points of the tiles that the power of errors is measured on, those of the training's fields."""
+        return self.power.shape[-2], self.power.shape[-1]
+
     def _error(self, batch: WeatherBatch) -> Tensor:
         """Error of the mean forecast (B, C, H, W) in standardised, transformed values, and in its own deviation where it has
         one; NaN where there is no truth, and in dry coarse cells.
@@ -101,7 +132,7 @@ class DressedModule(DownscalingModule):
         else:
             for field in error / self.local_std:
                 with np.errstate(invalid="ignore"):  # NaN where it rains nowhere
-                    power = cosine_power(field.cpu().numpy(), tile_size(self.spec.shape))
+                    power = cosine_power(field.cpu().numpy(), self._tile)
                 self._power += torch.from_numpy(power).nan_to_num(0.0).to(self._power)
 
     def on_train_epoch_end(self) -> None:

@@ -107,6 +107,16 @@ def test_dressed_members_are_seeded_by_time_and_number(dressed: DressedModule, f
     assert not torch.allclose(noise[0], noise[1], rtol=0.1)
 
 
+def test_dressing_in_the_errors_of_validation(store_path: str, quiet_trainer: Callable[..., L.Trainer]) -> None:
+    """Of one deviation for all places: that of interpolation's error over the validation block, by numpy."""
+    module, store = DressedModule(smoothing=None, errors="val"), PairStore(store_path)
+    quiet_trainer(max_epochs=2).fit(module, datamodule=WeatherDataModule(store=store_path, patch=(8, 16)))
+    first, end = store.splits["val"]
+    high, low = (np.asarray(store.group[name][first:end], np.float64) for name in ("high", "low"))
+    error = (high - interpolate(low, (4, 4), "bicubic", periodic=True)) / store.spec.high_std.numpy()[:, None, None]
+    np.testing.assert_allclose(module.local_std[:, 0, 0], np.sqrt((error**2).mean((0, 2, 3))), rtol=1e-3)
+
+
 def test_dressed_survives_saving(dressed: DressedModule, field_batch: WeatherBatch, tmp_path: Path) -> None:
     before = dressed.generate(field_batch, 2, 0)
     again = load_module(save_pretrained(dressed, tmp_path / "model"))

@@ -250,8 +250,8 @@ class WeatherDataModule(ResumableDataModule):
         return self._regions[split][1]
 
     def train_dataloader(self) -> BatchLoader:
-        if self.trainer and getattr(self.trainer.lightning_module, "trains_on_whole_fields", False):
-            return self._whole_fields("train")
+        if block := getattr(self.trainer.lightning_module if self.trainer else None, "whole_fields_of", None):
+            return self._whole_fields(block)
         assert self.store is not None
         spec, block = self.store.spec, self.store.splits["train"]
         if self.shift and spec.low_channels != spec.high_channels:

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from synthetic import make_source, pair_config, write_source
+from torch.utils.data import default_collate
 
 from fdsr.data import PairStore, WeatherDataModule, prepare
 from fdsr.data.making.checking import check_store
@@ -19,6 +21,7 @@ from fdsr.data.making.regions import split_windows
 from fdsr.data.windows import Window
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
+from fdsr.modules import DressedModule
 
 GLOBE = PairGrid(Grid(90 - 7.5 * (np.arange(24) + 0.5), 7.5 * np.arange(48.0)), (4, 4))
 PART = PairGrid(Grid(60 - np.arange(40.0), -30 + np.arange(60.0)), (4, 4))
@@ -187,6 +190,30 @@ def test_what_is_known_of_one_place_alone_does_not_travel(
     assert program("fit", "--config", config, "--run", tmp_path / "dressed") == 0
     checkpoint = tmp_path / "dressed" / "checkpoints" / "last.ckpt"
     assert program("test", "--config", config, "--run", tmp_path / "dressed", "--ckpt_path", checkpoint) == 0
+
+
+def test_dressing_in_the_errors_of_another_region(
+    by_region: PairStore, source_path: str, quiet_trainer: Callable[..., L.Trainer], tmp_path: Path
+) -> None:
+    """Errors are of the validation block's place, and the model is at home again when its training ends."""
+    split = {"train": "lon:0/85", "val": "lon:105/205", "test": "lon:225/325"}
+    store = PairStore(prepare(pair_config(source_path, split=split, gap=1), tmp_path / "wide.zarr"), split="train")
+    module = DressedModule(smoothing=None, errors="val")
+    data = WeatherDataModule(store.path, patch=(8, 8), position=False)
+    quiet_trainer(max_epochs=2).fit(module, datamodule=data)
+    squares, std = [], store.spec.high_std[:, None, None]
+    for field in (data.fields("val")[i] for i in range(len(data.fields("val")))):
+        with module.at_split("val"):
+            error = (torch.as_tensor(field["high"]) - module.mean_module.generate(default_collate([field]))[0, 0]) / std
+        squares.append(error.square().mean((1, 2)))
+    torch.testing.assert_close(
+        module.local_std[:, 0, 0], torch.stack(squares).mean(0).sqrt().float(), rtol=1e-4, atol=0
+    )
+    assert module.spec is module.home and module.spec.grid.columns[0] == 0
+
+    with pytest.raises(FdsrError, match=r"smaller than the tiles of \(24, 24\).*set model.errors to train"):
+        narrow = WeatherDataModule(by_region.path, patch=(8, 8), position=False)
+        quiet_trainer(max_epochs=2).fit(DressedModule(smoothing=None, errors="val"), datamodule=narrow)
 
 
 def test_a_region_smaller_than_a_patch(by_region: PairStore) -> None:
