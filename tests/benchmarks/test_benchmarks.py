@@ -57,17 +57,18 @@ def test_samplers_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def shortened(*arguments: Any) -> Iterator[tuple[str, Any, Any]]:
         for method, T, module in points(*arguments):
-            if method != "ddgan":
+            if method.startswith("ddpm"):
                 module.sampler = replace(module.sampler, steps=min(module.evaluations_per_member, 12))
             yield method, T, module
 
     monkeypatch.setattr(bench_sampling, "contestants", shortened)
     bench_sampling.main(["--output", str(tmp_path), "--rounds", "1", "--batch", "2", "--members", "1"])
     rows = list(csv.DictReader((tmp_path / "sampling.csv").open()))
-    for study in ("images", "weather"):
+    for study, rivals in (("images", {"ddpm"}), ("weather", {"ddpm", "onepass_local"})):
         times = {(row["method"], row["nfe"]): float(row["times_ddgan"]) for row in rows if row["study"] == study}
-        assert times["ddgan", "4"] == 1 and min(times.values()) == 1 and len(times) >= 3
-        assert {row["T"] for row in rows if row["study"] == study} == {"4", "1000"}
+        assert times["ddgan", "4"] == 1 and rivals < {method for method, _ in times}
+        # what has fewer evaluations of the same network is faster
+        assert all((times[key] < 1) == (int(key[1]) < 4) for key in times if key != ("ddgan", "4"))
         assert all(float(row["least"]) <= float(row["times_ddgan"]) <= float(row["most"]) for row in rows)
 
 
