@@ -134,7 +134,7 @@ class Renoising(SpacedSampler):
     For consistency functions, whose x̂_0 is a sample; a denoiser's is a mean, and so would be what comes out.
 
     Args:
-        spacing: how the steps lie in 1..T; quadratic puts the second of two at σ = .96.
+        spacing: how the steps lie in 1..T; quadratic puts the second of two at σ = .95.
     """
 
     steps: int = 2
