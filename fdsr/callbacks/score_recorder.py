@@ -62,7 +62,7 @@ class ScoreRecorder(Callback):
         assert isinstance(pl_module, DownscalingModule)
         if not isinstance(pl_module.codec, FieldCodec):
             return  # images are judged as a set, by FIDCallback
-        self.metrics = spec_metrics(pl_module.codec.spec, self.chosen, pl_module.members).to(pl_module.device)
+        self.metrics = spec_metrics(pl_module.codec.spec, self.chosen, pl_module.ensemble_size).to(pl_module.device)
         if self.side is not None:
             self.blocks = BlockSums(spec_task(pl_module.codec.spec), self.side)
         self.members, self.n_times = 0, 0

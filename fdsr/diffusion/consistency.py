@@ -39,10 +39,16 @@ class LevelPairs:
 
     def draw(self, process: GaussianDiffusion, count: int, stage: int, rng: torch.Generator) -> Step:
         """Times (count,) of both levels, on the device of `rng`, which is the process's."""
+        return self._pairs(process, torch.randn(count, generator=rng, device=rng.device), stage)
+
+    def grid(self, process: GaussianDiffusion, count: int, stage: int) -> Step:
+        """Times (count,) of both levels, σ_t at evenly spaced quantiles."""
+        quantiles = (torch.arange(count, device=process.alphas_cumprod.device) + 0.5) / count
+        return self._pairs(process, torch.special.ndtri(quantiles), stage)
+
+    def _pairs(self, process: GaussianDiffusion, normal: Tensor, stage: int) -> Step:
         table = levels(process)
-        sigma = (
-            (self.mean + self.deviation * torch.randn(count, generator=rng, device=rng.device)).exp().to(table.dtype)
-        )
+        sigma = (self.mean + self.deviation * normal).exp().to(table.dtype)
         t = torch.searchsorted(table, sigma).clamp(1, process.T)
         sigma = table[t]
         gap = (1 + self.k * torch.sigmoid(-self.b * sigma)) / self.shrink ** (stage + 1)

@@ -42,12 +42,10 @@ class BlockSums:
         height, width = task.grid.shape
         self.task = replace(task, scales=task.scales or [n * task.grid.dy for n in DEFAULT_WINDOWS])
         self.rows, self.columns = _spans(height, side), _spans(width, side)
-        # one for all tiles of the same rows and as many columns, which are alike
-        parts = {
-            (rows, columns[1] - columns[0]): _part(task, rows, columns)
-            for rows in self.rows
-            for columns in self.columns
-        }
+        # one for all tiles of the same rows and as many columns, which are alike where columns are evenly spaced
+        even = task.weights.ndim == 1
+        self.alike = {c: (0, c[1] - c[0]) if even else c for c in self.columns}
+        parts = {(rows, alike): _part(task, rows, c) for rows in self.rows for c, alike in self.alike.items()}
         self.metrics = {part: FieldMetrics(of_tile, metrics) for part, of_tile in parts.items()}
         self.found: list[dict[str, Any]] = []
 
@@ -57,7 +55,7 @@ class BlockSums:
         for b, seconds in enumerate(time):
             for r, rows in enumerate(self.rows):
                 for c, columns in enumerate(self.columns):
-                    metrics = self.metrics[rows, columns[1] - columns[0]]
+                    metrics = self.metrics[rows, self.alike[columns]]
                     tile = (..., slice(*rows), slice(*columns))
                     for metric in metrics:
                         metric.reset()

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from fdsr.metrics.score_metric import Sample, ScoreMetric, Task
 from fdsr.metrics.sum_metric import working_dtype
@@ -33,7 +34,7 @@ class LagCorrelationError(ScoreMetric):
     series: list[Tensor]
 
     def __init__(self, weights: Tensor, shape: tuple[int, int], n_variables: int = 1, **kwargs: Any) -> None:
-        super().__init__(n_variables, **kwargs)
+        super().__init__(n_variables, dist_sync_fn=gather_rows, **kwargs)
         rows, columns = (torch.linspace(0, n - 1, min(n, PLACES)).round().long() for n in shape)
         area = weights[:, None] if weights.ndim == 1 else weights
         self.register_buffer("weights", area.expand(shape)[rows][:, columns].flatten(), persistent=False)
@@ -61,9 +62,9 @@ class LagCorrelationError(ScoreMetric):
         # a tensor once those of all processes are together
         rows = self.series if isinstance(self.series, list) else [self.series]
         nothing = torch.full((self.n_variables,), math.nan, dtype=torch.float64)
-        if not rows:
+        series = torch.cat(rows) if rows else self.weights.new_zeros(0, 0)
+        if not len(series):
             return nothing
-        series = torch.cat(rows)
         series = series[series[:, 0].argsort()]
         steps = series[1:, 0] - series[:-1, 0]
         on = steps > 0
@@ -81,3 +82,12 @@ class LagCorrelationError(ScoreMetric):
 
         r = total(now * then) / (total(now**2) * total(then**2)).sqrt()
         return r[1:].mean(0) - r[0]
+
+
+def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
+    """Rows (n, width) of all processes, some of which may have none, for which torchmetrics sends (0,) of another kind."""
+    own = torch.tensor(rows.shape[1] if rows.ndim == 2 else 0, device=rows.device)
+    width = int(max(gather_all_tensors(own, group)))
+    if rows.ndim != 2:
+        rows = rows.new_zeros(0, width, dtype=working_dtype(rows.device))
+    return gather_all_tensors(rows, group)

@@ -88,23 +88,26 @@ class Conservation:
         return lower + amount * self._spread(ratio) + self._spread(torch.where(dry, wanted, 0.0))
 
     def _thinned(self, x: Tensor, mean: Tensor, share: Tensor, threshold: float) -> Tensor:
-        """x without the points that come to less than the threshold when blocks are scaled to `mean`, but for a block's largest."""
-        largest = self._spread(self._blocks(torch.where(share > 0, x, 0.0)).amax((-3, -1)))
+        """x without the points that come to less than the threshold when blocks are scaled to `mean`, but for one of a block's largest."""
+        last = self._ranks(torch.where(share > 0, x, -1.0)) == 0
         for _ in range(_ROUNDS):
             found = self._mean(x, share)
             ratio = self._spread(torch.where(found > 0, mean / found.clamp(min=torch.finfo(x.dtype).tiny), 0.0))
-            x = torch.where((x * ratio >= threshold) | (x == largest), x, 0.0)
+            x = torch.where((x * ratio >= threshold) | last, x, 0.0)
         return x
 
     def _filled(self, low: Tensor, share: Tensor, threshold: float) -> Tensor:
         """Blocks of 1 at as many points as reach the threshold, where interpolation of `low` (N, 1, with halo) is highest, else 0."""
         fine = upsample_gaps(low, self.factor, "bilinear")[:, 0].nan_to_num(0.0)
-        blocks = self._blocks(torch.where(share > 0, fine, -1.0)).movedim(-3, -2).flatten(-2)  # (N, h, w, points)
-        rank = blocks.argsort(stable=True, dim=-1, descending=True).argsort(-1)
-        points = (blocks >= 0).sum(-1)
+        points = self._blocks((share > 0).to(low.dtype).expand(fine.shape)).sum((-3, -1))
         wet = (low[:, 0, HALO:-HALO, HALO:-HALO].nan_to_num(0.0) * points / threshold).floor().clamp(min=1)
-        chosen = (rank < wet[..., None]).to(low.dtype).unflatten(-1, self.factor).movedim(-2, -3)
-        return chosen.reshape(fine.shape)
+        return (self._ranks(torch.where(share > 0, fine, -1.0)) < self._spread(wet)).to(low.dtype)
+
+    def _ranks(self, x: Tensor) -> Tensor:
+        """Of each point the number of those of its block that are larger, or equal and before it."""
+        blocks = self._blocks(x).movedim(-3, -2).flatten(-2)  # (N, h, w, points)
+        ranks = blocks.argsort(stable=True, dim=-1, descending=True).argsort(-1)
+        return ranks.unflatten(-1, self.factor).movedim(-2, -3).reshape(x.shape)
 
     def _mean(self, x: Tensor, share: Tensor) -> Tensor:
         return self._blocks(x * share).sum((-3, -1))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdsr.diffusion import LevelPairs, Renoising, Sampler, consistency_loss
+from fdsr.diffusion import LevelPairs, Renoising, Sampler, Step, consistency_loss
 from fdsr.errors import FdsrError
 from fdsr.modules.codec import Batch
-from fdsr.modules.ddpm import DDPMModule
+from fdsr.modules.ddpm import VALIDATION_TIMES, DDPMModule
 from fdsr.modules.from_ddpm import begin_network, read_ddpm
-from fdsr.modules.masking import neutral
+from fdsr.modules.masking import cut, neutral, points_over_present
 
 
 class ConsistencyModule(DDPMModule):
@@ -59,7 +60,7 @@ class ConsistencyModule(DDPMModule):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        if self.from_ddpm is not None and self.trainer.ckpt_path is None:  # a checkpoint brings weights of its own
+        if self.from_ddpm is not None and self.begins:
             prediction = self.hparams["prediction"]
             ddpm = read_ddpm(self.from_ddpm, self, prediction, self.noise, self.precondition)
             begin_network(self.network, ddpm.network)
@@ -73,15 +74,24 @@ class ConsistencyModule(DDPMModule):
         return 0 if math.isinf(total) else min(self.stages - 1, int(self.stages * self.trainer.global_step / total))
 
     def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        return self._loss_at([self.pairs.draw(self.process, len(batch["index"]), self.stage, rng)], batch, rng)
+
+    def validation_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """The mean loss at the gaps of the last stage over a fixed grid of levels: what falls is the network's, not the schedule's."""
+        pairs = self.pairs.grid(self.process, VALIDATION_TIMES, self.stages - 1)
+        count = len(batch["index"])
+        steps = [Step(t.expand(count), s.expand(count)) for t, s in zip(pairs.t, pairs.s, strict=True)]
+        return self._loss_at(steps, batch, rng)
+
+    def _loss_at(self, steps: Sequence[Step], batch: Batch, rng: torch.Generator) -> Tensor:
         x_0, condition, present, counted = self.targets(batch)
         predict = self.predictor(condition)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return counted(neutral(self.parametrisation.to_x_0(self.process, predict(x_t, t), x_t, t), present))
 
-        step = self.pairs.draw(self.process, len(x_0), self.stage, rng)
-        noise = self.process.colour(torch.randn(x_0.shape, generator=rng, device=x_0.device))
-        return consistency_loss(denoise, x_0, counted(x_0), step, noise, self.process, self.huber)
-
-    def validation_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        return self.loss(batch, rng)
+        losses = []
+        for step in steps:
+            noise = self.process.colour(torch.randn(x_0.shape, generator=rng, device=x_0.device))
+            losses.append(consistency_loss(denoise, x_0, counted(x_0), step, noise, self.process, self.huber))
+        return torch.stack(losses).mean() * points_over_present(cut(counted, present))

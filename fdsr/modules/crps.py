@@ -56,6 +56,7 @@ class CRPSModule(GenerativeModule):
 
     def prepare(self, codec: Codec) -> None:
         self.spectrum = codec.spectrum(self.transform)
+        self.spectrum.stored()  # refused here where no power is known, and not at the first batch
 
     def draw(self, eta: Tensor, condition: Tensor) -> Tensor:
         """x_0 (N, C, H, W) of white η like it, in float32."""

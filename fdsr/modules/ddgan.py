@@ -113,7 +113,7 @@ class DDGANModule(AdversarialModule):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         warn_of_signal(self.process)
-        if self.from_ddpm is not None and self.trainer.ckpt_path is None:  # a checkpoint brings weights of its own
+        if self.from_ddpm is not None and self.begins:
             ddpm = read_ddpm(self.from_ddpm, self, self.prediction)
             begin_network(self.network, ddpm.network)
             if self.discriminator_from_ddpm:
@@ -220,6 +220,9 @@ class DDGANModule(AdversarialModule):
         size = getattr(data, "patch", None)
         if size is None or not isinstance(self.codec, FieldCodec) or len(x_0) != 1:
             return everything
+        size = [
+            min(part, whole) for whole, part in zip(x_0.shape[-2:], size, strict=True)
+        ]  # of a region that is smaller
         corners = [
             torch.randint(whole - part + 1, (data.batch_size,), generator=rng, device=rng.device).tolist()
             for whole, part in zip(x_0.shape[-2:], size, strict=True)

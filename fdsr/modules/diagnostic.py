@@ -37,7 +37,7 @@ class Diagnostic:
 
     Args:
         model: what downscales; on latitudes and longitudes.
-        members: samples of each field.
+        members: samples of each field; a deterministic model has one.
         seed: root of all noise.
         names: channel → what it is called in `variable`, where that differs ({"u10": "u10m"}).
         units: channel → the unit that fields come in, and go out in, where that is not the model's: tensors do not tell it, and
@@ -57,7 +57,8 @@ class Diagnostic:
         lon: NDArray | None = None,
         **options: Any,
     ) -> None:
-        self.model, self.members, self.seed, self.names, self.options = model, members, seed, names or {}, options
+        self.model, self.seed, self.names, self.options = model, seed, names or {}, options
+        self.members = model.ensemble_size(members)
         self.units = {name: about.get("units", "") for name, about in model.module.home.attributes.items()} | dict(
             units or {}
         )

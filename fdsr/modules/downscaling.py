@@ -98,6 +98,7 @@ class DownscalingModule(L.LightningModule):
         self._codec: Codec | None = None
         self._home: tuple[Any, FirstStage | None] = (None, None)
         self._validating = ExitStack()  # what ends with the validation under way
+        self.adopted = False  # whether its weights are those of a model folder
 
     def _record_arguments(self) -> None:
         """Every argument of the subclass, as plain values in `hparams`, so that a checkpoint can be rebuilt from itself."""
@@ -274,6 +275,11 @@ class DownscalingModule(L.LightningModule):
     def _datamodule(self) -> Any:
         return getattr(self._trainer, "datamodule", None) if self._trainer else None
 
+    @property
+    def begins(self) -> bool:
+        """Whether a training begins with fresh weights: neither a checkpoint brings some nor did a model folder."""
+        return self.trainer.ckpt_path is None and not self.adopted
+
     # -- conservation ----------------------------------------------------------------------------------------------
 
     @property
@@ -291,7 +297,7 @@ class DownscalingModule(L.LightningModule):
         """What `conserve` comes to for these data: `none`, `end` or `steps`."""
         if self.conserve == "auto":
             spec = self.fields.spec
-            none = all(t.lower is not None and not getattr(t, "threshold", 0.0) for t in spec.high_transforms)
+            none = all(t.lower is not None and not hasattr(t, "threshold") for t in spec.high_transforms)
             return "none" if none or nothing_to_conserve(spec) else "end"
         return self.conserve
 
@@ -343,7 +349,6 @@ class DownscalingModule(L.LightningModule):
     @torch.no_grad()
     def predict_step(self, batch: Batch, batch_idx: int) -> Ensemble:
         # those of a piece of the ensemble, of the first one by their number, which every method understands
-        numbers = batch["members"][0].tolist() if "members" in batch else range(self.members)
-        members = len(numbers) if numbers[0] == 0 else numbers
-        prediction = self.generate(batch, members, self.seed)
+        streams = batch["streams"][0].tolist() if "streams" in batch else range(self.members)
+        prediction = self.generate(batch, len(streams) if streams[0] == 0 else streams, self.seed)
         return {"prediction": prediction, "low": batch["low"], "time": batch["time"], "index": batch["index"]}

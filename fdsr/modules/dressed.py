@@ -24,6 +24,7 @@ from fdsr.modules.interpolation import InterpolationModule
 from fdsr.modules.pretrained import load_module
 from fdsr.modules.seeding import generator
 
+EPOCHS = 2
 ErrorsName = Literal["train", "val"]
 
 
@@ -71,10 +72,19 @@ class DressedModule(DownscalingModule):
         self.mean_module: DownscalingModule = (
             InterpolationModule(mean) if mean in get_args(Interpolation) else load_module(mean)  # type: ignore[arg-type]
         )
+        if self.mean_module.ensemble_size != 1:
+            raise FdsrError(
+                f"model.mean '{mean}' holds a {type(self.mean_module).__name__}, which draws an ensemble; give a RegressionModule's "
+                "checkpoint, or bicubic, bilinear or nearest"
+            )
         self._spectrum: Spectrum | None = None  # of `power`, once that is measured
 
     def build(self, codec: Codec) -> None:
         spec = self.fields.spec
+        if self.smoothing is not None and not (self.smoothing % 2 and 0 < self.smoothing <= min(spec.shape)):
+            raise FdsrError(
+                f"model.smoothing is {self.smoothing}; an odd number up to {min(spec.shape)}, the shorter axis, or null will do"
+            )
         if not self.mean_module.attached:
             self.mean_module.attach(spec)
         else:
@@ -98,6 +108,11 @@ class DressedModule(DownscalingModule):
 
     def on_train_start(self) -> None:
         assert self.whole_fields_of is not None
+        if self.trainer.max_epochs != EPOCHS:
+            raise FdsrError(
+                f"a dressed baseline counts its errors in {EPOCHS} epochs, of the deviation and of the spectrum; set trainer.max_epochs "
+                f"to {EPOCHS}"
+            )
         self._training.enter_context(self.at_split(self.whole_fields_of))
         if any(n < k for n, k in zip(self.spec.shape, self._tile, strict=True)):
             raise FdsrError(

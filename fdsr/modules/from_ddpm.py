@@ -13,7 +13,7 @@ from fdsr.backbones import find_network
 from fdsr.backbones.embedding import LatentMapping
 from fdsr.backbones.registry import Kind
 from fdsr.backbones.unet_encoder import UNetEncoder
-from fdsr.diffusion import Noise, NoPreconditioning, Preconditioning, WhiteNoise
+from fdsr.diffusion import Noise, NoPreconditioning, Preconditioning, ScalarPreconditioning, WhiteNoise
 from fdsr.errors import FdsrError
 from fdsr.modules.ddpm import DDPMModule
 from fdsr.modules.generative import GenerativeModule
@@ -50,8 +50,9 @@ def read_ddpm(
          "first stage": m.codec.stage and m.codec.stage.fingerprint, **others}
         for m, others in (
             (ddpm, {"prediction": ddpm.hparams["prediction"], "schedule": ddpm.hparams["schedule"],
-                    "noise": ddpm.noise, "precondition": ddpm.precondition}),
-            (module, {"prediction": prediction, "schedule": "vp", "noise": noise, "precondition": precondition}),
+                    "noise": ddpm.noise, "precondition": ddpm.precondition, **_basis(ddpm)}),
+            (module, {"prediction": prediction, "schedule": "vp", "noise": noise, "precondition": precondition,
+                      **_basis(module)}),
         )
     ]  # fmt: skip
     different = _differences(*facts)
@@ -95,6 +96,14 @@ def begin_discriminator(discriminator: nn.Module, settings: Mapping[str, Any], d
     if different:
         raise FdsrError(f"model.discriminator_args are not the DDPM's backbone_args: {different}; make them the same")
     discriminator.begin_from(ddpm.network.state_dict(), ddpm.codec.channels)
+
+
+def _basis(module: GenerativeModule) -> dict[str, Any]:
+    """The transform, where noise or preconditioning know a spectrum in it."""
+    plain = isinstance(getattr(module, "noise", WhiteNoise()), WhiteNoise) and isinstance(
+        getattr(module, "precondition", NoPreconditioning()), NoPreconditioning | ScalarPreconditioning
+    )
+    return {} if plain else {"transform": getattr(module, "transform", None)}
 
 
 def _settings(kind: Kind, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,10 +142,15 @@ class Model:
         module, spec = self.module, self.module.fields.spec
         batches = prefetched(lambda: (units.__getitems__([i]) for i in sampler), 1)
         for batch in tqdm(batches, "downscaling", len(sampler), unit="piece", disable=not progress):
-            numbers = batch["members"][0].tolist()
+            number, streams = int(batch["members"][0, 0]), batch["streams"][0].tolist()
             moved = {k: v.to(module.device) for k, v in batch.items()}
-            fields = module.generate(moved, len(numbers) if numbers[0] == 0 else numbers, seed)[0]
-            yield *units.place(int(batch["field"]), numbers[0]), known(fields, spec.present).numpy()
+            fields = module.generate(moved, len(streams) if streams[0] == 0 else streams, seed)[0]
+            yield *units.place(int(batch["field"]), number), known(fields, spec.present).numpy()
+
+    def ensemble_size(self, members: int) -> int:
+        """How many members there are where so many are asked for: one of a deterministic model."""
+        with self._set(steps=None, members=members):
+            return self.module.ensemble_size
 
     @contextmanager
     def _set(self, steps: int | None, **settings: Any) -> Iterator[None]:

@@ -218,6 +218,7 @@ class FdsrCLI(LightningCLI):
         self.model.attach(loaded.home, loaded.codec.stage)
         try:
             self.model.load_state_dict(loaded.state_dict())
+            self.model.adopted = True
         except RuntimeError as error:
             raise FdsrError(
                 f"model folder '{folder}' has another network than the configuration; use the configuration it names"

@@ -64,3 +64,17 @@ def test_a_tile_is_a_field_of_its_own(blocks: BlockSums) -> None:
     (place,) = [b for b in blocks.found if (b["time"], b["row"], b["column"]) == (10800, 1, 1)]
     np.testing.assert_allclose(place["events.difference"], metrics["events"].difference)
     np.testing.assert_allclose(place["crps.total"], metrics["crps"].total)
+
+
+def test_columns_that_are_not_evenly_spaced() -> None:
+    """Tiles of as many columns weigh their cells each by its own, but for the width of the outermost, which only neighbours tell."""
+    task = Task(Grid(50 - 0.5 * np.arange(24), np.cumsum(np.geomspace(0.2, 2.0, 24))), ["t2m"])
+    found = BlockSums(task, 12, ["rmse", "crps"])
+    p, y = PREDICTION[..., 1:, :, :24], TRUTH[:, 1:, :, :24]
+    found.update(p, y, list(range(6)))
+    scores, _ = drawn_again(found.dataset(), found.dataset().time.values, 2)
+    whole = FieldMetrics(task, ["rmse", "crps"])
+    whole.update(p, y)
+    for score, named in whole.compute().items():
+        if "biased" not in score:
+            assert scores[score]["t2m"] == pytest.approx(named["t2m"], rel=1e-3), score

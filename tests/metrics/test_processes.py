@@ -13,8 +13,9 @@ from processes import side_by_side
 from fdsr.grids import Grid
 from fdsr.metrics import FieldMetrics, Task
 
-ON_DEMAND = "+energy_score,+field_max_error,+correlation_error"
+ON_DEMAND = "+energy_score,+field_max_error,+correlation_error,+lag1_error"
 # times of each process; a process without any has to take part all the same
+TIMES = 3600.0 * torch.arange(5)
 SHARES = {1: [[0, 1, 2, 3, 4]], 2: [[0, 2, 3, 4], [1]], 3: [[3, 0], [], [4, 1, 2]]}
 
 
@@ -47,7 +48,7 @@ def work(folder: str) -> None:
     metrics = build()
     p, y, low = data()
     for i in SHARES[world][rank]:
-        metrics.update(p[i : i + 1], y[i : i + 1], low[i : i + 1])
+        metrics.update(p[i : i + 1], y[i : i + 1], low[i : i + 1], TIMES[i : i + 1])
     found = results(metrics)
     # after the sums were shared each process still holds its own alone, and may go on
     again = results(metrics)
@@ -61,7 +62,7 @@ def work(folder: str) -> None:
 @pytest.mark.parametrize("world", [2, 3])
 def test_every_metric_is_the_same(world: int, tmp_path: Path) -> None:
     metrics = build()
-    metrics.update(*data())
+    metrics.update(*data(), TIMES)
     expected = results(metrics)
     assert sum(math.isfinite(value) for value in expected.values() if isinstance(value, float)) > 30
     side_by_side(work, str(tmp_path), world=world)

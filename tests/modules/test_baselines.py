@@ -13,6 +13,7 @@ from scipy.fft import dctn
 from synthetic import interpolate
 from torch.nn import functional
 
+from fdsr.callbacks.score_recorder import ScoreRecorder
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.data.interpolate import HALO
 from fdsr.errors import FdsrError
@@ -128,6 +129,31 @@ def test_unfitted_dressing_says_so(build: Build, field_batch: WeatherBatch, stor
     module.attach(store.spec)
     with pytest.raises(FdsrError, match="has not been fitted"):
         module.generate(field_batch, 2, 0)
+
+
+def test_a_regression_of_which_members_were_asked_has_one(
+    build: Build, data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer], tmp_path: Path
+) -> None:
+    recorder = ScoreRecorder(tmp_path, "regression")
+    trainer = quiet_trainer(limit_test_batches=1, callbacks=[recorder])
+    trainer.test(build("RegressionModule", members=8), datamodule=data, verbose=False)
+    assert {row["members"] for row in recorder.folder.table.read()} == {"1"}
+
+
+@pytest.mark.parametrize("smoothing", [0, 4, 25])
+def test_a_square_that_does_not_fit_is_refused(smoothing: int, store: PairStore) -> None:
+    with pytest.raises(FdsrError, match=f"smoothing is {smoothing}; an odd number up to 24"):
+        DressedModule(smoothing=smoothing).attach(store.spec)
+
+
+def test_what_cannot_be_dressed_is_refused(
+    build: Build, data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer], tmp_path: Path
+) -> None:
+    ensemble = save_pretrained(build("DDPMModule"), tmp_path / "ddpm")
+    with pytest.raises(FdsrError, match="holds a DDPMModule, which draws an ensemble"):
+        DressedModule(str(ensemble))
+    with pytest.raises(FdsrError, match=r"set trainer\.max_epochs to 2"):
+        quiet_trainer(max_epochs=1).fit(DressedModule(), datamodule=data)
 
 
 def test_regression_is_deterministic_and_starts_at_interpolation(

@@ -54,8 +54,25 @@ def test_stages_follow_training(quiet_trainer: MakeTrainer, monkeypatch: pytest.
     trainer.fit(module, datamodule=TinyImages())
     assert seen == [0, 0, 1, 1, 2, 2]
     seen.clear()
+    # at fixed levels and at the last stage, whatever training's is
     quiet_trainer(limit_val_batches=1).validate(module, datamodule=TinyImages(), verbose=False)
-    assert seen == [2]
+    assert not seen
+
+
+def test_validation_knows_no_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ConsistencyModule(backbone_args=TINY_UNET, stages=4)
+    module.attach(SPEC)
+    randomise(module)
+    batch: Any = {"image": torch.rand(4, 1, 8, 8) * 2 - 1, "index": torch.arange(4)}
+    losses = []
+    for stage in (0, 2):
+        monkeypatch.setattr(ConsistencyModule, "stage", stage)
+        losses.append(module.validation_loss(batch, torch.Generator().manual_seed(0)))
+    assert torch.equal(*losses) and float(losses[0]) > 0
+    pairs = module.pairs.grid(module.process, 9, 3)
+    assert bool((pairs.t[1:] > pairs.t[:-1]).all()) and bool((pairs.s < pairs.t).all())
+    a = module.process.alphas_cumprod[pairs.t[4]]
+    assert float(((1 - a) / a).sqrt().log()) == pytest.approx(-1.1, abs=1e-2)  # the median
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

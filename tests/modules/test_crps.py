@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from synthetic import TINY_UNET
+from tiny_images import SPEC
 
 from fdsr.data import WeatherBatch, WeatherDataModule
 from fdsr.diffusion import BlockCRPS, Cosine
@@ -67,6 +68,12 @@ def test_members_do_not_depend_on_how_they_are_batched(build: Build, field_batch
 
 
 @pytest.mark.slow
+def test_images_without_a_spectrum_are_refused_at_once() -> None:
+    module = CRPSModule(backbone_args=TINY_UNET | {"time_embedding": False})
+    with pytest.raises(FdsrError, match="carry no climatological spectrum"):
+        module.attach(SPEC)
+
+
 def test_trains_and_comes_back_from_its_checkpoint(
     data: WeatherDataModule, quiet_trainer: Callable[..., L.Trainer], tmp_path: Path
 ) -> None:

@@ -294,6 +294,14 @@ def test_trains_on_images_and_on_fields(
         assert all(torch.isfinite(torch.tensor(v)) for v in values.values())
 
 
+def test_a_validation_region_smaller_than_a_patch(data: WeatherDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = DDGANModule(**TINY_DDGAN)
+    module.attach(data.spec)
+    monkeypatch.setattr(module, "_datamodule", lambda: data)  # patches of 8 × 16
+    cut = module._trained_patches(x := torch.randn(1, 2, 4, 24), torch.Generator().manual_seed(0))
+    assert cut(x).shape == (data.batch_size, 2, 4, 16)
+
+
 def test_validation_asks_the_critic_what_it_has_learnt(quiet_trainer: MakeTrainer, data: WeatherDataModule) -> None:
     """Patches of training's size, as many as there, of whole fields; its estimate is that of these patches."""
     module, seen = DDGANModule(**TINY_DDGAN), []

@@ -63,6 +63,14 @@ def test_the_members_of_a_dataset(build: Callable[..., DownscalingModule], sourc
     assert found.to("cpu") is found
 
 
+def test_a_deterministic_model_has_one_sample(build: Callable[..., DownscalingModule], source_data: xr.Dataset) -> None:
+    found = Diagnostic(Model(build("RegressionModule"), "cpu"))
+    coords = OrderedDict(list(found.input_coords().items())[1:])
+    low = source_data[["t2m", "u10"]].isel(time=0).coarsen(latitude=4, longitude=4).mean()
+    y, out = found(torch.from_numpy(low.to_array().values), coords)
+    assert tuple(y.shape) == tuple(v.size for v in out.values()) == (1, 2, 24, 48)
+
+
 def test_without_further_dimensions_and_in_other_units(
     build: Callable[..., DownscalingModule], source_data: xr.Dataset
 ) -> None:

@@ -106,6 +106,17 @@ def test_an_ensemble_of_coarse_fields(model: Model, coarse: xr.Dataset, axis: st
     assert found.low_member.values.tolist() == [3, 3, 8, 8] and found.sizes["member"] == 4
 
 
+def test_equal_coarse_members_have_noise_of_their_own(model: Model, coarse: xr.Dataset) -> None:
+    """Those of the first are the members of the coarse field alone."""
+    one = coarse.isel(time=[0])
+    both = xr.concat([one, one], xr.Variable("number", [0, 1]), combine_attrs="override")
+    both = both.assign({n: both[n].assign_attrs(coarse[n].attrs) for n in both})
+    found = model.downscale(both, members=2).t2m.values[0]
+    np.testing.assert_array_equal(found[:2], model.downscale(one, members=2).t2m.values[0])
+    np.testing.assert_array_equal(found[2:], model.downscale(one, members=4).t2m.values[0, 2:])
+    assert all(np.abs(found[i] - found[j]).max() > 1e-3 for i in range(4) for j in range(i))
+
+
 def test_lazy_in_and_lazy_out(model: Model, coarse: xr.Dataset, tmp_path: Path) -> None:
     """Read time by time, written as it goes, gone on with where it broke off."""
     read: list[int] = []

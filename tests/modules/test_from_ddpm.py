@@ -16,7 +16,7 @@ from torch import Tensor
 from fdsr.backbones import build_backbone, build_discriminator
 from fdsr.backbones.unet_encoder import UNetEncoder
 from fdsr.data import WeatherDataModule
-from fdsr.diffusion import ScalarPreconditioning, Step
+from fdsr.diffusion import Cosine, ScalarPreconditioning, SpectralPreconditioning, Step
 from fdsr.errors import FdsrError
 from fdsr.modules import ConsistencyModule, DDGANModule, DDPMModule, LevelPairDDGANModule, save_pretrained
 from fdsr.modules.generative import Targets
@@ -181,6 +181,30 @@ def test_a_ddpm_that_does_not_fit_is_refused(
     with pytest.raises(FdsrError, match=words) as caught:
         quiet_trainer(max_steps=1).fit(module, datamodule=TinyImages())
     assert "\n" not in str(caught.value)
+
+
+def test_a_spectrum_in_another_basis_is_refused(
+    data: WeatherDataModule, quiet_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    """What a network is spared is another function then."""
+    told: dict[str, Any] = {"backbone_args": TINY_UNET, "precondition": SpectralPreconditioning()}
+    teacher = DDPMModule(transform=Cosine(), **told)
+    teacher.attach(data.spec)
+    path = str(save_pretrained(teacher, tmp_path / "ddpm"))
+    with pytest.raises(FdsrError, match=r"transform Cosine.* against RealFourier"):
+        quiet_trainer(max_steps=1).fit(ConsistencyModule(from_ddpm=path, **told), datamodule=data)
+
+
+def test_a_model_folder_goes_before_the_ddpm(
+    trained: tuple[DDPMModule, str], quiet_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    module = DDGANModule(**(TINY_DDGAN | {"prediction": "v", "from_ddpm": trained[1], "lr": 0.0}))
+    module.attach(SPEC)
+    randomise(module)
+    own = {name: value.clone() for name, value in module.network.state_dict().items()}
+    module.adopted = True
+    quiet_trainer(max_steps=1, limit_val_batches=0).fit(module, datamodule=TinyImages())
+    assert all(torch.equal(value, own[name]) for name, value in module.network.state_dict().items())
 
 
 def test_what_is_no_ddpm_or_of_other_data_is_refused(

@@ -10,12 +10,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from synthetic import pair_config, rain_source, write_source
+from synthetic import TINY_UNET, pair_config, rain_source, randomise, write_source
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
 from fdsr.data.interpolate import HALO, add_halo
+from fdsr.diffusion import DPMSolverPP
 from fdsr.errors import FdsrError
-from fdsr.modules import DressedModule, RainFARMModule
+from fdsr.modules import DDPMModule, DressedModule, RainFARMModule
 from fdsr.modules.rainfarm import drawing_from
 from fdsr.modules.seeding import generator
 
@@ -118,6 +119,27 @@ def test_without_pysteps_it_says_what_to_install(rain_store: PairStore, monkeypa
     monkeypatch.setitem(sys.modules, "pysteps.downscaling.rainfarm", None)
     with pytest.raises(FdsrError, match=r"pip install 'fdsr\[rainfarm\]'"):
         attached(rain_store)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1])
+def test_dry_coarse_cells_are_dry_unasked(tmp_path: Path, threshold: float) -> None:
+    """Whatever the threshold, and though rain is not made to conserve."""
+    transforms = {"rain": {"name": "zero_inflated", "threshold": threshold}}
+    config = pair_config(
+        write_source(rain_source(), tmp_path / "s.zarr"), variables=["rain"], static=[], transforms=transforms
+    )
+    store = PairStore(prepare(config, tmp_path / "pairs.zarr"))
+    module = DDPMModule(backbone_args=TINY_UNET, sampler=DPMSolverPP(2), members=2)
+    module.attach(store.spec)
+    randomise(module)
+    data = WeatherDataModule(store=store.path, patch=None)
+    data.setup("test")
+    batch = torch.utils.data.default_collate([data.fields("test")[0]])
+    coarse = batch["low"][:, None, :, HALO:-HALO, HALO:-HALO]
+    dry = (coarse <= 0).repeat_interleave(4, -2).repeat_interleave(4, -1)
+    members = module.eval().generate(batch, 2)
+    assert 0.1 < float(dry.float().mean()) < 0.9 and not bool(members[dry.expand_as(members)].any())
+    assert float(members.max()) > 0
 
 
 def test_dressed_rain_counts_errors_where_it_rains(tmp_path: Path, quiet_trainer: Callable[..., L.Trainer]) -> None:

@@ -17,7 +17,9 @@ class PredictionUnits(Dataset[WeatherBatch]):
 
     A piece has up to `at_once` members, the same ones whatever is finished already, so that what is computed anew is computed alike;
     fewer where several processes are busier then; where there are fewer members than processes, crews of these share them. A batch
-    has besides its field `members` (1, m), numbers of those asked for, and `field` (1,), the position of it.
+    has besides its field `members` (1, m), numbers of those asked for, `streams` (1, m), by which their noise is drawn, and `field`
+    (1,), the position of it. Members of one coarse field are numbered as they are in the prediction, so that those of an ensemble of
+    coarse fields have noise of their own each.
     """
 
     def __init__(
@@ -40,7 +42,12 @@ class PredictionUnits(Dataset[WeatherBatch]):
         (item,) = items
         field, numbers = self.units[item]
         batch: Any = self.fields.__getitems__([field])
-        return batch | {"members": torch.tensor([list(numbers)]), "field": torch.tensor([field])}
+        streams = [self.place(field, number)[1] for number in numbers]
+        return batch | {
+            "members": torch.tensor([list(numbers)]),
+            "streams": torch.tensor([streams]),
+            "field": torch.tensor([field]),
+        }
 
     def place(self, field: int, number: int) -> tuple[int, int]:
         """(time, member) in the prediction: of an ensemble of coarse fields its first member's come first."""
