@@ -3,7 +3,7 @@
 #     docker build --tag fdsr .
 #     docker run --rm --gpus all --volume "$PWD/runs:/home/fdsr/runs" fdsr fit --config experiments/crps_sr.yaml
 #
-# The mounted folder must be writable by user 10001, or give --user.
+# The mounted folder must be writable by user 10001; or give --user "$(id -u):$(id -g)".
 FROM nvidia/cuda:13.2.0-runtime-ubuntu24.04
 
 ENV PATH=/opt/venv/bin:$PATH \
@@ -34,7 +34,8 @@ USER fdsr
 WORKDIR /home/fdsr
 COPY --chown=fdsr:fdsr data data
 COPY --chown=fdsr:fdsr experiments experiments
-RUN mkdir runs
+# whoever runs it may prepare data and write runs here
+RUN mkdir runs && chmod 1777 . runs
 
 ENTRYPOINT ["python", "-m", "fdsr.cli"]
 CMD ["--help"]

@@ -207,6 +207,7 @@ def summary(rows: list[dict[str, Any]], tested: list[Tested]) -> str:
             if not own:
                 cells.append("")
                 continue
+            # of several variables the mean, and the means of their intervals' ends
             value, low, high = (np.mean([float(r[name]) for r in own]) for name in ("value", "low", "high"))
             spectra = [spectral(t.folder) for t in tested if (t.data, t.method) == (data, method)]
             cells.append(f"{value:.3f} ({low:.3f}–{high:.3f}) · {np.mean(spectra):.2f} dB · {own[0]['seeds']}")

@@ -15,6 +15,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from fdsr.callbacks.evaluation_mode import now
+from fdsr.modules.downscaling import DownscalingModule
+from fdsr.modules.identity import model_fingerprint
 from fdsr.records import RunFolder, device_name
 from fdsr.records.provenance import versions
 
@@ -22,14 +24,21 @@ from fdsr.records.provenance import versions
 class RunRecord(Callback):
     """Writes record and resolved configuration into the run's directory when a stage begins, under the method's name.
 
-    When training ends it adds the steps made and `samples_seen`, the images or patches that all processes have trained on,
+    When a fit ends it adds the steps made and `samples_seen`, the images or patches that all processes have trained on,
     interruptions included. With every validation it logs `train_seconds`, what training has taken up to there, validations
     apart. When a test of fields ends it adds `seconds_per_member`: the time that one member of one whole field takes, in
-    batches of the test's own size on this device (median over the batches of the first process).
+    batches of the test's own size on this device (median over the batches of the first process), and `weights`, a fingerprint of
+    those that were tested.
+
+    Args:
+        run_dir: the run's directory.
+        method: its method's name.
+        config: its resolved configuration.
+        fresh: whether a training that begins anew takes the place of what an earlier run left there, scores included.
     """
 
-    def __init__(self, run_dir: str | PathLike[str], method: str, config: str) -> None:
-        self.folder, self.method, self.config = RunFolder(run_dir), method, config
+    def __init__(self, run_dir: str | PathLike[str], method: str, config: str, fresh: bool = False) -> None:
+        self.folder, self.method, self.config, self.fresh = RunFolder(run_dir), method, config, fresh
         self.samples, self.seconds = 0, 0.0  # of this process, in training
         self._began, self._seconds = 0.0, list[float]()
 
@@ -60,7 +69,8 @@ class RunRecord(Callback):
                 logger.log_metrics({"train_seconds": self.seconds}, step=trainer.global_step)
 
     @rank_zero_only
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # of a training that had ended before it was gone on with, too, in which nothing is trained
         seen = self.samples * trainer.world_size
         # wall time of this process, resumed trainings' earlier parts and what is done between batches included, validations apart
         seconds = float(f"{self.seconds:.4g}")
@@ -68,6 +78,8 @@ class RunRecord(Callback):
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.fresh and trainer.ckpt_path is None:
+            self.folder.clear()
         self._write(trainer, pl_module, "fit")
 
     @rank_zero_only
@@ -87,6 +99,8 @@ class RunRecord(Callback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._seconds:
             self.folder.add("test", {"seconds_per_member": float(f"{statistics.median(self._seconds):.4g}")})
+        if isinstance(pl_module, DownscalingModule):
+            self.folder.add("test", {"weights": model_fingerprint(pl_module)})
 
     def _write(self, trainer: L.Trainer, module: Any, stage: str) -> None:
         facts = {

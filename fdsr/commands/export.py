@@ -31,12 +31,16 @@ def main(arguments: list[str]) -> None:
     from fdsr.data.attribution import in_words
     from fdsr.modules import load_module, save_pretrained
     from fdsr.modules.card import model_card
+    from fdsr.modules.identity import model_fingerprint
     from fdsr.records import RunFolder
 
     module = load_module(options.checkpoint)
     # checkpoints stand in a folder of their own in that of the run
     run = RunFolder(Path(options.checkpoint).resolve().parent.parent)
     rows = run.table.read() if Path(options.checkpoint).is_file() else []
+    tested = run.record.read().get("test", {}).get("weights")  # earlier versions of fdsr did not note it
+    others = bool(rows) and tested is not None and tested != model_fingerprint(module)
+    rows = [] if others else rows
     name = options.name or Path(options.folder).name
     attribution = options.attribution
     if attribution is None:
@@ -49,7 +53,10 @@ def main(arguments: list[str]) -> None:
     if rows:
         beside[run.table.path.name] = run.table.path.read_text(encoding="utf-8")
     print(f"model: {save_pretrained(module, options.folder, beside)}")
-    print("scores: " + (f"of {run.table}" if rows else "none; test the run first (fdsr test), and export it again"))
+    why = f"those of {run.table} are of other weights; " if others else ""
+    print(
+        "scores: " + (f"of {run.table}" if rows else f"none; {why}test the run first (fdsr test), and export it again")
+    )
     print(
         "attribution: "
         + (attribution or "none is known; --attribution TEXT says what the training data's makers are owed")

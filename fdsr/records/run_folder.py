@@ -87,6 +87,18 @@ class RunFolder:
         """The method's name: a sweep's, or else the configuration's."""
         return str(self.point.get("method", configuration))
 
+    def clear(self) -> None:
+        """Remove what an earlier training left, and its tests: nothing of it is to stand beside a new one."""
+        left = [self.metrics, self.distances, self.table, self.scores, self.blocks, self.example]
+        for path in [
+            *(file.path for file in left),
+            self.figure,
+            *self.checkpoints.glob("*.ckpt"),
+            *self.path.glob("samples/*.png"),
+        ]:
+            path.unlink(missing_ok=True)
+        self.record.write({name: facts for name, facts in self.record.read().items() if name not in ("fit", "test")})
+
     def begin(self, stage: str, facts: Mapping[str, Any], config: str) -> None:
         """Record a stage, in the place of an earlier one, and its resolved configuration beside that of the training."""
         training, test = self._configs
@@ -96,6 +108,10 @@ class RunFolder:
     def config(self) -> str:
         """The configuration of the test, or of the training where that is all there is; empty where there is none."""
         return next((path.read_text() for path in reversed(self._configs) if path.is_file()), "")
+
+    def training_config(self) -> str:
+        """The configuration of the training; empty where there is none."""
+        return self._configs[0].read_text() if self._configs[0].is_file() else ""
 
     @property
     def _configs(self) -> tuple[Path, Path]:

@@ -62,19 +62,24 @@ def differences(study: Study, metric: str, variable: str = EVERY, baselines: Nam
     Methods are compared at equal numbers of network evaluations; one whose number no baseline has (a GAN of four steps) is
     compared with the largest of each. Metrics without a better or worse give none.
     """
-    badness = study.score(metric).badness
-    if badness is None:
+    if study.score(metric).badness is None:
         return []
     found = []
     for entry, against in _matches(study, baselines):
-        other = {run.seed: study.of_run(run, metric, variable) for run in against.runs}
-        pairs = [(study.of_run(run, metric, variable), other.get(run.seed)) for run in entry.runs]
-        known = [(a, b) for a, b in pairs if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)]
+        other = {run.seed: run for run in against.runs}
+        pairs = [(run, other[run.seed]) for run in entry.runs if run.seed in other]
+        known = [pair for pair in pairs if all(_finite(study.of_run(run, metric, variable)) for run in pair)]
         if known:
-            values = tuple(a - b for a, b in known)
-            worse = tuple(badness(a) - badness(b) for a, b in known)
+            values, worse = (
+                tuple(of(a, metric, variable) - of(b, metric, variable) for a, b in known)  # type: ignore[operator]
+                for of in (study.of_run, study.badness_of_run)
+            )
             found.append(Difference(entry, against, metric, variable, values, worse))
     return found
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def write_differences(studies: Sequence[Study], path: Path, baselines: Names = BASELINES) -> Path | None:

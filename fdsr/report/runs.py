@@ -16,6 +16,9 @@ from fdsr.records.run_folder import TABLE
 from fdsr.report.measures import described
 from fdsr.scores import Score
 
+# of a trainer's settings those that make another training
+_LENGTH = ("max_steps", "max_epochs", "max_time", "accumulate_grad_batches", "precision")
+
 
 @dataclass(frozen=True)
 class TestedRun:
@@ -65,19 +68,22 @@ class TestedRun:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """`config` as values; empty where it cannot be read."""
-        try:
-            found = yaml.safe_load(self.config)
-        except yaml.YAMLError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_settings(self.config)
 
     @cached_property
     def setting(self) -> str:
-        """What else than the seed tells apart runs of one method: nothing in a sweep, where it is an axis, else model and data."""
+        """What else than the seed tells apart runs of one method: of a sweep's point its settings, else model, data and training."""
         if self.folder.point:
-            return ""
+            marker = self.folder.tested.read()
+            named = [a.replace(f"seed={self.seed}", "") for part in ("arguments", "test") for a in marker.get(part, ())]
+            return repr([marker.get("config"), [a for a in named if not a.startswith("--seed_everything")]])
         parts = [p for p in map(self.settings.get, ("model", "data")) if isinstance(p, dict)]
-        return repr([(p.get("class_path"), (p.get("init_args") or {}) | {"seed": None}) for p in parts])
+        training = read_settings(self.folder.training_config())
+        length = [(training.get("trainer") or {}).get(name) for name in _LENGTH]
+        return repr(
+            [(p.get("class_path"), (p.get("init_args") or {}) | {"seed": None}) for p in parts]
+            + [length, training.get("ema")]
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -93,6 +99,15 @@ class TestedRun:
         """Seconds that one member of one field took; None for runs from before it was recorded."""
         value = self.record.get("test", {}).get("seconds_per_member")
         return None if value is None else float(value)
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """A configuration as values; empty where it cannot be read."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Path]:

@@ -163,14 +163,33 @@ class Study:
 
     def best(self, metric: str, variable: str = EVERY) -> set[str]:
         """Labels of the best values, all that look alike in the table; none where there is nothing to choose."""
-        badness = self.score(metric).badness
         found = {e.label: estimate for e in self.entries if (estimate := self.estimate(e, metric, variable))}
-        if badness is None or len(found) < 2:
+        bad = {
+            e.label: fmean(values)
+            for e in self.entries
+            if e.label in found
+            and (values := [b for run in e.runs if (b := self.badness_of_run(run, metric, variable)) is not None])
+        }
+        if len(bad) < 2:
             return set()
-        least = min(badness(e.value) for e in found.values())
-        # the table's own rounding decides what is alike
-        alike = {f"{e.value:.4g}" for e in found.values() if badness(e.value) == least}
-        return {label for label, e in found.items() if f"{e.value:.4g}" in alike}
+        least = min(bad.values())
+        # the table's own rounding decides what is alike, but for means that come of different values
+        alike = {f"{found[label].value:.4g}" for label, b in bad.items() if b == least}
+        return {
+            label
+            for label, b in bad.items()
+            if f"{found[label].value:.4g}" in alike and b - least <= 1e-3 * abs(found[label].value)
+        }
+
+    def badness_of_run(self, run: TestedRun, metric: str, variable: str = EVERY) -> float | None:
+        """How bad a run's value is; of several variables the mean of each one's, since too much here does not mend too little there."""
+        badness, value = self.score(metric).badness, self.of_run(run, metric, variable)
+        if badness is None or value is None:
+            return None
+        if variable or metric in self.ratios or metric == SECONDS.name:
+            return badness(value)
+        each = [of for v in self.variables if (of := self.of_run(run, metric, v)) is not None and math.isfinite(of)]
+        return fmean(map(badness, each)) if each else None
 
     def _relative(self, run: TestedRun, score: Score) -> float | None:
         """Mean over variables of the ratio to the reference's score, or what stands in for it."""

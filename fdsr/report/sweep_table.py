@@ -25,8 +25,8 @@ class SweepTable:
     """What a sweep has measured.
 
     rows: a test each: distances, evaluations and seconds as numbers, other columns as text, and besides them `label` (method and
-        divergence), `images` (how many were compared, in words), `converged` (whether the training is shown to be) and `picture` (of
-        its samples, if it is there).
+        divergence), `images` (how many were compared, in words), `converged_fid` and the like (whether the training is shown to be,
+        by that distance) and `picture` (of its samples, if it is there).
     floor: distance → what the published test images themselves come to.
     curves: as the file has them, in text.
     """
@@ -53,7 +53,10 @@ class SweepTable:
             path,
             rows.assign(
                 images=[_images(*pair) for pair in zip(rows["n_generated"], rows["n_reference"], strict=True)],
-                converged=[training in flat for training in rows[TRAINING].itertuples(index=False, name=None)],
+                **{
+                    f"converged_{name}": [(name, *t) in flat for t in rows[TRAINING].itertuples(index=False, name=None)]
+                    for name in NAMES
+                },
             ),
             {name: float(value) for name in NAMES for value in table.loc[table["method"] == FLOOR, name].dropna()},
             curves,
@@ -78,17 +81,17 @@ class SweepTable:
 
 
 def flattened(curves: pd.DataFrame) -> set[tuple[str, ...]]:
-    """(method, divergence, T, seed) of the trainings whose distance fell by less than 5 % in their last quarter.
+    """(distance, method, divergence, T, seed) of the trainings whose distance fell by less than 5 % in their last quarter.
 
     Compared are the lowest of the measurements in that quarter and the last one before it, so that noise makes a training look
     unfinished rather than finished; one with fewer than four measurements shows nothing.
     """
     found = set()
-    for (*training, _), points in curves.groupby([*TRAINING, "metric"], sort=False) if len(curves) else ():
+    for (*training, metric), points in curves.groupby([*TRAINING, "metric"], sort=False) if len(curves) else ():
         steps, values = points["step"].astype(float), points["value"].astype(float)
         late = steps > 0.75 * steps.max()
         if len(points) >= 4 and not late.all() and values[late].min() > (1 - _FLAT) * values[~late].iloc[-1]:
-            found.add(tuple(training))
+            found.add((metric, *training))
     return found
 
 

@@ -38,11 +38,15 @@ class Runner:
 
     A training or test that has succeeded leaves a marker with its settings and is not run again. A training that was
     interrupted goes on from its last checkpoint. What a process prints goes to `fit.log` or `test.log` beside its results.
+    A point whose settings name a file of another's folder waits for that one's training, and is done again with it.
     Two sweeps may share a folder: a point is locked by the process that works on it, which may outlive the sweep.
     """
 
-    def __init__(self, output: Path, jobs: int = 1, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self, output: Path, jobs: int = 1, program: Sequence[str] = PROGRAM, points: Sequence[Point] = ()
+    ) -> None:
         self.output, self.jobs, self.program = output, jobs, tuple(program)
+        self.known = {point.name: point for point in points}  # all that the sweep has, whatever is run of it
         self.slots = threading.BoundedSemaphore(jobs)
         self.stopped = threading.Event()
         self.processes: set[subprocess.Popen] = set()
@@ -57,11 +61,11 @@ class Runner:
 
     def tested(self, point: Point, evaluation: Evaluation) -> bool:
         """Whether this test has been made, with these very settings."""
-        return self.test_folder(point, evaluation).tested.read() == self._evaluation_settings(point, evaluation)
+        return _agree(self.test_folder(point, evaluation).tested.read(), self._evaluation_settings(point, evaluation))
 
     def fitted(self, point: Point) -> bool:
         """Whether there is nothing to train, or it has been done."""
-        return point.fit is None or self.folder(point).fitted.read() == self._fit_settings(point)
+        return point.fit is None or _agree(self.folder(point).fitted.read(), self._fit_settings(point))
 
     def finished(self, point: Point) -> bool:
         return self.fitted(point) and all(self.tested(point, e) for e in point.evaluations)
@@ -97,10 +101,35 @@ class Runner:
         return [f"--{key}={text(value)}" for key, value in settings.items()]
 
     def _fit_settings(self, point: Point) -> dict[str, Any]:
-        return {"config": _digest(point.config), "arguments": self._arguments(point, point.fit or {})}
+        """What a training is of: configuration, arguments, the files that these name, and the trainings that it builds on."""
+        arguments = self._arguments(point, point.fit or {})
+        return {"config": _digest(point.config), "arguments": arguments, **self._named(point, point.fit or {})}
 
     def _evaluation_settings(self, point: Point, evaluation: Evaluation) -> dict[str, Any]:
-        return self._fit_settings(point) | {"test": self._arguments(point, evaluation.settings)}
+        fit, arguments = self._fit_settings(point), self._arguments(point, evaluation.settings)
+        named = self._named(point, evaluation.settings)
+        return fit | {"test": arguments, **{what: fit[what] | found for what, found in named.items()}}
+
+    def _named(self, point: Point, settings: Settings) -> dict[str, dict[str, Any]]:
+        files = {
+            a: _digest(Path(a)) for a in self._values(point, settings) if a.endswith(".yaml") and Path(a).is_file()
+        }
+        return {"files": files, "after": {p.name: self._fit_settings(p) for p in self._before(point, settings)}}
+
+    def _values(self, point: Point, settings: Settings) -> list[str]:
+        return [argument.partition("=")[2] for argument in self._arguments(point, settings)]
+
+    def _before(self, point: Point, settings: Settings) -> list[Point]:
+        """The points of whose folders `settings` name a file."""
+        places = [Path(v) for v in self._values(point, settings) if v.startswith(f"{self.output}{os.sep}")]
+        names = {place.relative_to(self.output).parts[0] for place in places}
+        return [self.known[name] for name in sorted(names) if name in self.known and name != point.name]
+
+    def _require_trained(self, point: Point) -> None:
+        for settings in (point.fit or {}, *(evaluation.settings for evaluation in point.evaluations)):
+            for other in self._before(point, settings):
+                if not self.fitted(other):
+                    raise PointError(f"it builds on {other.name}, whose training has not ended; run that one first")
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -152,6 +181,7 @@ class Runner:
     def _run_point(self, point: Point) -> None:
         if self.stopped.is_set():
             return
+        self._require_trained(point)
         folder = self.folder(point)
         folder.path.mkdir(parents=True, exist_ok=True)
         with _locked(folder.lock) as lock:
@@ -171,11 +201,11 @@ class Runner:
     def _fit(self, point: Point, lock: int) -> None:
         folder, settings = self.folder(point), self._fit_settings(point)
         begun = folder.begun.read()
-        if begun and begun != settings and folder.checkpoints.exists():
+        if begun and not _agree(begun, settings) and folder.checkpoints.exists():
             raise PointError(
                 f"it was trained with other settings; remove '{folder}' or give another --output ({_change(begun, settings)})"
             )
-        if folder.fitted.read() == settings:
+        if self.fitted(point):
             return
         folder.begun.write(settings)
         folder.describe(point.method, point.axes)
@@ -236,6 +266,25 @@ def _digest(config: Path) -> str:
     return hashlib.sha256(json.dumps(read_yaml(config), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def _agree(marker: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Whether a marker is of these settings. How long a training may take is none of them; and what earlier versions of fdsr did not
+    note, files and trainings that were built on, is taken to be the same.
+    """
+
+    def compared(found: dict[str, Any]) -> dict[str, Any]:
+        timeless = [a for a in found.get("arguments", ()) if not a.startswith("--trainer.max_time=")]
+        after = {name: compared(other) for name, other in found.get("after", {}).items()}
+        return found | {"arguments": timeless} | ({"after": after} if after else {})
+
+    mine, theirs = compared(marker), compared(settings)
+    noted = [key for key in theirs if key in mine or key not in ("files", "after")]
+    return bool(marker) and all(mine.get(key) == theirs[key] for key in noted)
+
+
 def _change(old: dict[str, Any], new: dict[str, Any]) -> str:
     changed = [a for a in [*old["arguments"], *new["arguments"]] if (a in old["arguments"]) != (a in new["arguments"])]
-    return f"changed: {changed[0].split('=')[0].lstrip('-')}" if changed else "its configuration file has changed"
+    changed = [a.split("=")[0].lstrip("-") for a in changed]
+    for what in ("files", "after"):
+        before = old.get(what, new[what])
+        changed += [name for name in new[what] if before.get(name) != new[what][name]]
+    return f"changed: {changed[0]}" if changed else "its configuration file has changed"

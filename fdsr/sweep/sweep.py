@@ -40,7 +40,7 @@ def run_sweep(
     points = [p for p in sweep.points if only is None or fnmatch(p.name, only)]
     if not points:
         raise FdsrError(f"no point is called '{only}'; the names are {', '.join(p.name for p in sweep.points)}")
-    runner = Runner(Path(output) if output else Path("runs") / Path(path).stem, jobs, program)
+    runner = Runner(Path(output) if output else Path("runs") / Path(path).stem, jobs, program, sweep.points)
     table = runner.output / f"{sweep.table}.csv"
     if dry_run:
         _list(runner, points)

@@ -76,7 +76,11 @@ class FdsrCLI(LightningCLI):
         parser.add_lightning_class_args(callbacks.CompileCallback, "compile")
         parser.add_lightning_class_args(callbacks.TrainingGuard, "guard")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        kept = {"save_last": True, "save_top_k": 0, "every_n_train_steps": 200, "save_on_train_epoch_end": False}
+        kept = {
+            "save_last": True, "save_top_k": 0, "every_n_train_steps": 200, "save_on_train_epoch_end": False,
+            # last.ckpt is the last one, whoever wrote the one before and wherever the folder stood then
+            "enable_version_counter": False,
+        }  # fmt: skip
         parser.set_defaults({f"checkpoint.{name}": value for name, value in kept.items()})
 
     @property
@@ -105,7 +109,7 @@ class FdsrCLI(LightningCLI):
             values.checkpoint.dirpath = str(folder.checkpoints)
         if values.trainer.precision is None:
             # half precision pays where there are tensor cores; weights and losses stay in float32, and so do evaluations
-            half = self.subcommand == "fit" and torch.cuda.is_available()
+            half = self.subcommand == "fit" and torch.cuda.is_available() and values.trainer.accelerator != "cpu"
             values.trainer.precision = "bf16-mixed" if half else "32-true"
         ckpt_path = values.get("ckpt_path")
         if self.subcommand == "fit" and not ckpt_path and not values.overwrite and folder.last_checkpoint.exists():
@@ -116,6 +120,8 @@ class FdsrCLI(LightningCLI):
         require_trainer(values.trainer)
         require_output(values.output)
         _require_writable(folder.path)
+        self._recorded = self._parser(self.subcommand).dump(values) if self.subcommand else ""
+        self._best = _take_best(values.checkpoint) if "checkpoint" in values else {}
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
@@ -131,11 +137,13 @@ class FdsrCLI(LightningCLI):
         method = folder.method(self._configuration or folder.name)
         if values.trainer.logger is None:
             kwargs["logger"] = [callbacks.JSONLLogger(folder), *self._wandb_loggers()]
+        best = [ModelCheckpoint(folder.checkpoints, **self._best)] if self._best else []
         progress = [] if values.trainer.enable_progress_bar is False else [Progress()]
         kwargs["callbacks"] = [
             *(self._get(self.config_init, "trainer.callbacks") or []),
+            *best,
             callbacks.Rates(),
-            callbacks.RunRecord(folder, method, self._parser(self.subcommand).dump(values)),
+            callbacks.RunRecord(folder, method, self._recorded, fresh=values.overwrite),
             callbacks.ScoreRecorder(folder, method, values.overwrite, values.metrics, values.blocks),
             callbacks.PredictionWriter(values.output or folder.prediction, values.overwrite, values.sharded),
             *progress,
@@ -148,7 +156,7 @@ class FdsrCLI(LightningCLI):
         values, mode = self._values, wandb_mode(self._values.wandb)
         if self.subcommand not in ("fit", "test") or mode == "off":
             return []
-        config = yaml.safe_load(self._parser(self.subcommand).dump(values))
+        config = yaml.safe_load(self._recorded)
         checkpoint = values.get("ckpt_path")
         # from the last checkpoint, or from one that a batch system's signal left in the run's own folder
         resume = bool(checkpoint) and (checkpoint == "last" or Path(checkpoint).is_relative_to(self.run_folder.path))
@@ -264,6 +272,18 @@ class FdsrCLI(LightningCLI):
 
 def _print_values(values: Mapping[str, Any]) -> None:
     print("  ".join(f"{name} {float(value):.6g}" for name, value in values.items()))
+
+
+def _take_best(values: Any) -> dict[str, Any]:
+    """Settings of a checkpoint of the best weights, written after validations, out of those of the last ones; empty where none is asked.
+
+    Together Lightning would score weights of some steps after a validation by that validation's loss, and never those of the last.
+    """
+    if not values.monitor:
+        return {}
+    best = {name: values[name] for name in ("filename", "monitor", "mode", "save_top_k", "save_weights_only")}
+    values.monitor, values.save_top_k = None, 0
+    return best | {"save_on_train_epoch_end": False}
 
 
 def _seed(value: bool | int) -> int:

@@ -34,6 +34,11 @@ def test_a_tested_run_as_a_folder(
     assert program("test", "--config", config, "--run", run, "--ckpt_path", checkpoint) == 0
     options = ("--name", "lab/fine", "--licence", "CC-BY-4.0", "--attribution", "Made by another.")
     assert program("export", checkpoint, folder, *options) == 0
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"test": record["test"] | {"weights": "of another"}}))
+    assert program("export", checkpoint, tmp_path / "changed") == 0
+    assert "are of other weights; test the run first" in capsys.readouterr().out
+    assert not (tmp_path / "changed" / "test_metrics.csv").exists()
     names = {"README.md", "LICENSE", "config.json", "model.safetensors", "test_metrics.csv"}
     assert {p.name for p in folder.iterdir()} == names
     card = (folder / "README.md").read_text()

@@ -128,3 +128,56 @@ def test_a_resumed_fit_has_the_rates_and_the_batches_of_its_settings(
     for name, raw in before["fdsr_raw_weights"].items():
         torch.testing.assert_close(after["fdsr_raw_weights"][name], raw, rtol=0, atol=1e-7)
     assert after["global_step"] > before["global_step"]
+
+
+def test_a_finished_fit_keeps_its_record(
+    program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Gone on with where nothing is left to train, and overwritten by another: nothing of the first stands beside that."""
+    config, run = configure("DDPMModule", trainer__max_steps=3, trainer__limit_val_batches=0), tmp_path / "run"
+    assert program("fit", "--config", config, "--run", run) == 0
+    first = json.loads((run / "run.json").read_text())["fit"]
+    assert program("fit", "--config", config, "--run", run, "--ckpt_path", "last") == 0
+    again = json.loads((run / "run.json").read_text())["fit"]
+    assert {n: again[n] for n in ("steps", "samples_seen", "seconds")} == {
+        n: first[n] for n in ("steps", "samples_seen", "seconds")
+    }
+    assert program("test", "--config", config, "--run", run, "--trainer.limit_test_batches", 1) == 0
+    (run / "checkpoints" / "old.ckpt").write_text("")
+    assert program("fit", "--config", config, "--run", run, "--overwrite", "true", "--trainer.max_steps", 2) == 0
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"} and not (
+        run / "test_metrics.csv"
+    ).exists()
+    assert set(losses(run)) <= {0, 1} and "test" not in json.loads((run / "run.json").read_text())
+
+
+def test_last_is_the_last_wherever_the_folder_stands(
+    program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path
+) -> None:
+    config, often = configure("DDPMModule", trainer__limit_val_batches=0), ("--checkpoint.every_n_train_steps", 2)
+    assert program("fit", "--config", config, "--run", tmp_path / "before", *often, "--trainer.max_steps", 4) == 0
+    (tmp_path / "before").rename(tmp_path / "after")
+    last = tmp_path / "after" / "checkpoints" / "last.ckpt"
+    again = (*often, "--ckpt_path", "last", "--trainer.max_steps", 8)
+    assert program("fit", "--config", config, "--run", tmp_path / "after", *again) == 0
+    assert [p.name for p in last.parent.iterdir()] == ["last.ckpt"]
+    assert torch.load(last, weights_only=True)["global_step"] == 8
+
+
+def test_the_best_weights_are_those_that_were_validated(
+    program: Callable[..., int], configure: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Also those of the last validation, and though checkpoints of the last weights come at other steps."""
+    config = configure(
+        "DDPMModule", trainer__max_steps=12, trainer__val_check_interval=4, trainer__check_val_every_n_epoch=None,
+        model__lr=1e-2,
+    )  # fmt: skip
+    asked = ("--checkpoint.every_n_train_steps", 3, "--checkpoint.monitor", "val_loss", "--checkpoint.save_top_k", 1)
+    assert program("fit", "--config", config, "--run", tmp_path / "run", *asked) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    found = {line["step"] + 1: line["val_loss"] for line in lines if "val_loss" in line}
+    (best,) = (p for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name != "last.ckpt")
+    assert len(found) == 3 and torch.load(best, weights_only=True)["global_step"] == min(
+        found, key=lambda step: found[step]
+    )
+    assert "monitor: val_loss" in (tmp_path / "run" / "config.yaml").read_text()

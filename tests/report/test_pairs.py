@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from tested_runs import VARIABLES, write_run, write_runs
 
+from fdsr.records import RunFolder
 from fdsr.report.page import pairs_table, render
 from fdsr.report.pairs import Difference, differences, write_differences
 from fdsr.report.runs import read_run
@@ -88,6 +89,35 @@ def test_the_verdict_turns_with_the_sign(study: Study, values: list[float]) -> N
     assert back.verdict == turned[there.verdict]
     if there.verdict != "undecided":
         assert abs(np.mean(values)) > 2 * np.std(values, ddof=1) / np.sqrt(len(values)) and np.ptp(np.sign(values)) == 0
+
+
+def test_too_much_here_does_not_mend_too_little_there(tmp_path: Path) -> None:
+    """Of a score that should be 1 the mean of what each variable lacks decides, not that of the variables."""
+    runs = []
+    for name, values in (("even", (0.95, 0.97)), ("odd", (0.5, 1.5))):
+        run = write_run(tmp_path / name, members=4, nfe=8, error=1.0)
+        table = RunFolder(run).table
+        spread = dict(zip(VARIABLES, values, strict=True))
+        table.write(
+            [r | {"value": str(spread[r["variable"]])} if r["metric"] == "spread_skill" else r for r in table.read()]
+        )
+        runs.append(run)
+    (study,) = make_studies([read_run(run) for run in runs])
+    assert study.best("spread_skill") == {"even"}
+    (found,) = differences(study, "spread_skill", baselines=("odd",))
+    assert found.badness == pytest.approx((0.04 - 0.5,), abs=1e-9)
+
+
+def test_trainings_of_unequal_length_are_no_seeds_of_one_method(tmp_path: Path) -> None:
+    runs = []
+    for seed, steps in ((0, 200), (1, 20_000), (2, 200)):
+        run = write_run(tmp_path / str(seed), members=4, nfe=8, error=1.0, seed=seed, method="ddpm")
+        RunFolder(run).begin("fit", {}, f"model: {{class_path: DDPM}}\ntrainer: {{max_steps: {steps}}}\n")
+        runs.append(read_run(run))
+    (study,) = make_studies(runs)
+    assert [len(entry.runs) for entry in study.entries] == [1, 1, 1]
+    (study,) = make_studies([runs[0], runs[2]])
+    assert [len(entry.runs) for entry in study.entries] == [2]
 
 
 def test_runs_without_a_common_seed_are_no_pair(study: Study) -> None:

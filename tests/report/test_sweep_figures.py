@@ -60,7 +60,9 @@ def curve(values: list[float], seed: int = 0, method: str = "ddgan") -> list[dic
     ],
 )
 def test_a_training_is_flat_if_its_last_quarter_gained_little(values: list[float], flat: bool) -> None:
-    assert flattened(pd.DataFrame(curve(values))) == ({("ddgan", "gan", "4", "0")} if flat else set())
+    assert flattened(pd.DataFrame(curve(values))) == (
+        {("classifier_frechet", "ddgan", "gan", "4", "0")} if flat else set()
+    )
 
 
 @pytest.fixture

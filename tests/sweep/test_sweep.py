@@ -215,6 +215,38 @@ def test_later_stages_use_what_earlier_ones_trained(sweep_file: SweepFile, tmp_p
     assert ended <= (later / "fit.done").stat().st_mtime_ns
 
 
+def test_what_builds_on_a_training_waits_for_it_and_follows_it(
+    sweep_file: SweepFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint is there long before a training's end; and a file that a setting names is part of the settings."""
+
+    def change(content: dict[str, Any]) -> None:
+        ddgan, ddpm = content["blocks"]
+        own = {"mean": "{output}/ddpm-T=8-seed={seed}/checkpoints/last.ckpt", "data": "{here}/parts.yaml"}
+        content["blocks"] = [ddpm, ddgan | {"after": True, "settings": own, "grid": {"T": [1], "seed": [0]}}]
+
+    out, later = tmp_path / "out", "ddgan-T=1-seed=0"
+    (tmp_path / "parts.yaml").write_text("factor: 4\n")
+    (out / DDPM / "checkpoints").mkdir(parents=True)
+    (out / DDPM / "checkpoints" / "last.ckpt").write_text("1")
+    with pytest.raises(FdsrError, match="1 of 1 points failed"):
+        run(sweep_file(change), out, only=later)
+    assert f"it builds on {DDPM}, whose training has not ended" in capsys.readouterr().err and not calls(out / later)
+    run(sweep_file(change), out)
+    assert calls(out / later) == ["fit", "test"]
+    marker = out / later / "fit.done"
+    before = json.loads(marker.read_text())
+    # as earlier versions left it
+    marker.write_text(json.dumps({name: before[name] for name in ("config", "arguments")}))
+    run(sweep_file(change, lambda c: c["fit"].update({"trainer.max_time": "00:00:07:00"})), out)
+    assert calls(out / later) == ["fit", "test"] and calls(out / DDPM) == ["fit"]
+    marker.write_text(json.dumps(before))
+    (tmp_path / "parts.yaml").write_text("factor: 8\n")
+    with pytest.raises(FdsrError, match="1 of 2 points failed"):
+        run(sweep_file(change), out)
+    assert "changed: " in capsys.readouterr().err
+
+
 def test_tables_of_weather_are_joined_with_the_axes(sweep_file: SweepFile, tmp_path: Path) -> None:
     table = run(sweep_file(lambda c: c.update(table="test_metrics")), tmp_path / "out")
     assert table.read_text().splitlines()[:2] == [

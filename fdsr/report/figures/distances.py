@@ -57,7 +57,7 @@ def draw_distances(ax: Axes, table: SweepTable, name: str, against: str) -> None
         look = replace(table.looks[label], dashes=dashes(counts.index(images)))
         means = points.groupby(["T", "nfe"]).agg(x=(against, "mean"), y=(name, "mean")).sort_values("x")
         ax.plot(means["x"], means["y"], **look.line)
-        for converged, some in points.groupby("converged"):
+        for converged, some in points.groupby(f"converged_{name}"):
             ax.plot(some[against], some[name], **replace(look, hollow=not converged).mark)
     ax.set(xscale="log", yscale="log", ylabel=f"{NAMES[name]}\nto the training images")
     ax.legend(handles=[Look(images, dashes=dashes(i)).sample for i, images in enumerate(counts) if images])
