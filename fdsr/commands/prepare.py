@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     """Check, append or prepare, as `arguments` say."""
     parser = Parser("prepare", DESCRIPTION, argument_default=argparse.SUPPRESS)
     add_options(parser)
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser.parse_args(_joined(arguments)))
     if "check" in options:
         from fdsr.data.making.checking import check_store
 
@@ -35,6 +35,17 @@ def main(arguments: list[str]) -> None:
         if repeated in options:
             options[repeated] = dict(options[repeated])
     (_append if append else _prepare)(options.pop("target"), options)
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Arguments with the corners of a crop written to their option: -60,0,… is no option of its own."""
+    out: list[str] = []
+    for argument in arguments:
+        if out and out[-1] in ("--crop", "--region"):
+            out[-1] += f"={argument}"
+        else:
+            out.append(argument)
+    return out
 
 
 NEEDED = ("source", "target", "variables", "factor")

@@ -162,7 +162,9 @@ def kind_differences(home: FieldSpec, other: FieldSpec) -> list[str]:
             different.append(f"{label} {mine} against {theirs}")
     if other.masked and not home.masked:
         different.append("trained without missing values, data with them")
-    for name in (n for n in (*home.high_channels, *home.static_channels) if n in other.attributes):
+    for name in dict.fromkeys(
+        n for n in (*home.high_channels, *home.low_channels, *home.static_channels) if n in other.attributes
+    ):
         units = [spec.attributes.get(name, {}).get("units") for spec in (home, other)]
         if all(units) and conversion(str(units[1]), str(units[0])) != SAME:
             different.append(f"units of {name} '{units[0]}' against '{units[1]}'")

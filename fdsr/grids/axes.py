@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from fdsr.errors import FdsrError
-from fdsr.grids.cells import around_circle, is_even
+from fdsr.grids.cells import around_circle, is_even, rounding
 from fdsr.grids.cf import plain_attributes
 from fdsr.grids.finding import find_axis, require_rows_and_columns, with_places
 from fdsr.grids.grib import with_grib_axes
@@ -130,16 +130,18 @@ def crop_region(ds: xr.Dataset, crop: Sequence[float] | None) -> xr.Dataset:
     turns = PROJECTION not in ds.coords
     if turns and -360 < lon_max - lon_min < 0:  # 170 to −170
         lon_max += 360
-    inside = np.flatnonzero((ds.row.values >= lat_min - 1e-6) & (ds.row.values <= lat_max + 1e-6))
-    longitude = ds.column.values.astype(np.float64)
+    longitude, latitude = ds.column.values.astype(np.float64), ds.row.values.astype(np.float64)
+    slack = 1e-6 + rounding(latitude)
+    inside = np.flatnonzero((latitude >= lat_min - slack) & (latitude <= lat_max + slack))
+    slack = 1e-6 + rounding(longitude)
     # the representative of each longitude that lies at lon_min or next east of it
-    turned = longitude + 360 * np.ceil((lon_min - 1e-6 - longitude) / 360) if turns else longitude
+    turned = longitude + 360 * np.ceil((lon_min - slack - longitude) / 360) if turns else longitude
     # a whole turn keeps all of a region that it would cut in two
     if lon_max - lon_min < 360 or is_even(np.sort(turned), 1e-3):
         longitude = turned
     elif turns:
         lon_min, lon_max = -np.inf, np.inf
-    across = np.flatnonzero((longitude >= lon_min - 1e-6) & (longitude <= lon_max + 1e-6))
+    across = np.flatnonzero((longitude >= lon_min - slack) & (longitude <= lon_max + slack))
     across = across[np.argsort(longitude[across], kind="stable")]
     if inside.size == 0 or across.size == 0:
         raise FdsrError(f"crop {tuple(crop)} leaves no grid point; give LAT_MIN,LAT_MAX,LON_MIN,LON_MAX of the source")

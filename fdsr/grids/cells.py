@@ -95,7 +95,11 @@ def around_circle(longitude: FloatArray) -> tuple[NDArray[np.int64], FloatArray]
 
     The values increase, and are those given but for whole turns: 358, 359, 0, 1 become 358, 359, 360, 361.
     """
-    slack = 1e-3 * 360.0 / max(longitude.size, 360) + rounding(longitude)
+    apart = np.abs(np.diff(longitude))
+    apart = apart[apart > rounding(longitude)]
+    # of a fine grid of a small part its spacing is less than a thousandth of a degree
+    finest = 0.1 * float(np.median(apart)) if apart.size else np.inf
+    slack = min(1e-3 * 360.0 / max(longitude.size, 360), finest) + rounding(longitude)
     first = longitude[0] if longitude.size < 2 or np.median(np.diff(longitude)) > 0 else longitude[-1]
     east = np.mod(longitude - first + slack, 360.0) - slack
     order = np.argsort(np.round(east / slack), kind="stable")  # of equal places the first comes first

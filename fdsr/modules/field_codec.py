@@ -186,7 +186,9 @@ class FieldCodec(Codec):
         """Where the coarse field leaves nothing open, as in dry cells of rain: (B, C, H, W) bool."""
         low, factor = batch["low"][..., HALO:-HALO, HALO:-HALO], self.spec.factor
         cells = [
-            transform.idle(low[:, j], factor) if j >= 0 else torch.zeros_like(low[:, 0], dtype=torch.bool)
+            transform.idle(low[:, j], factor)
+            if j >= 0 and not self.spec.independent_low
+            else torch.zeros_like(low[:, 0], dtype=torch.bool)
             for transform, j in zip(self.spec.high_transforms, self.spec.base_index, strict=True)
         ]
         return torch.stack(cells, dim=1).repeat_interleave(factor[0], -2).repeat_interleave(factor[1], -1)

@@ -106,6 +106,11 @@ def test_another_pair_store(north: FieldSpec, store: PairStore, caplog: pytest.L
     celsius = replace(store.spec, attributes=store.spec.attributes | {"t2m": {"units": "degC"}})
     with pytest.raises(FdsrError, match=r"does not match the store 'it': units of t2m 'K' against 'degC'"):
         of_pairs(north, celsius, "it")
+    told = {"low_channels": ["t2m", "msl"]}
+    pascals = replace(store.spec, attributes=store.spec.attributes | {"msl": {"units": "Pa"}}, **told)
+    hectopascals = replace(pascals, attributes=pascals.attributes | {"msl": {"units": "hPa"}})
+    with pytest.raises(FdsrError, match=r"units of msl 'Pa' against 'hPa'"):  # of a predictor alone
+        of_pairs(pascals, hectopascals, "it")
     with pytest.raises(FdsrError, match="variables"):
         of_pairs(north, replace(store.spec, high_channels=["u10", "t2m"]), "it")
 

@@ -227,6 +227,20 @@ def test_radians(ds: xr.Dataset) -> None:
     np.testing.assert_allclose(found.column, ds.longitude)
 
 
+def test_ends_are_included_in_single_precision() -> None:
+    """359.9 in single precision less a turn is not quite −0.1."""
+    axis = np.float32(0.1) * np.arange(3600, dtype=np.float32)
+    globe = make_source(times=1, rows=4, columns=3600, variables=("t2m",)).drop_vars("orography")
+    globe = normalise_axes(globe.assign_coords(longitude=axis), "here")
+    assert crop_region(globe, (-90, 90, -0.1, 9.8)).column.size == 100
+
+
+def test_a_fine_grid_of_a_small_part_keeps_its_columns() -> None:
+    order, values = around_circle(8 + 0.001 * np.arange(40))
+    assert order.tolist() == list(range(40))
+    np.testing.assert_allclose(values, 8 + 0.001 * np.arange(40))
+
+
 @pytest.mark.parametrize("begin", [0, -180])
 def test_crops_of_a_whole_circle_and_over_the_date_line(begin: int) -> None:
     globe = make_source(times=1, rows=4, columns=36, variables=("t2m",)).drop_vars("orography")

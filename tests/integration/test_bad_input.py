@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 import yaml
 from synthetic import make_source, write_source
 
@@ -264,3 +265,14 @@ def test_prepare_and_fit_work_from_the_command_line(
     config = configure(data__store=str(target), data__source=None)
     assert program(*fit(config, tmp_path / "run", "--trainer.max_steps", "1")) == 0
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["max_steps"] == 1
+
+
+def test_a_southern_crop_is_no_option(program: Callable[..., int], source_path: str, tmp_path: Path) -> None:
+    target = tmp_path / "p.zarr"
+    crop = ("--region", "-60,0,150,-120", "--trim")
+    assert (
+        program("prepare", "--source", source_path, "--target", target, "--variables", "t2m", "--factor", "2", *crop)
+        == 0
+    )
+    with xr.open_zarr(target, consolidated=False) as ds:
+        assert float(ds.lat.max()) < 0 and float(ds.lon.min()) >= 150

@@ -7,18 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 import zarr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fdsr.data.field_spec import STATISTICS, FieldSpec
 from fdsr.data.making.partial import PartialStore
-from fdsr.data.making.statistics import Moments
+from fdsr.data.making.statistics import Measure, Moments
 from fdsr.data.making.writing import fingerprint
 from fdsr.data.serving.store import PairStore
-from fdsr.data.values import ValueTransform, apply_forward
-from fdsr.data.windows import Window
 from fdsr.data.zarr_groups import array_of
 from fdsr.errors import FdsrError
 
@@ -43,10 +40,11 @@ def check_store(path: str | Path) -> str:
     store = PairStore(path)
     spec, attributes = store.spec, dict(store.group.attrs)
     window = store.windows.get("train")
-    high = _summary(store.group, "high", spec.high_transforms, store.splits["train"], window)
-    low = _summary(
-        store.group, "low", spec.low_transforms, store.splits["train"], window and window.coarse(spec.factor)
-    )
+    measure = Measure(
+        spec.high_transforms, spec.low_transforms, spec.base_index, spec.factor, spec.interpolation, False, masked=True, window=window,
+        independent=spec.independent_low,
+    )  # fmt: skip
+    high, low = (_summary(store.group, name, measure, store.splits["train"]) for name in ("high", "low"))
     problems = [*_problems(store, high, "high"), *_problems(store, low, "low")]
     stated = {n: getattr(spec, n).numpy() for n in STATISTICS}
     renewed = fingerprint(store.group, attributes["config"], attributes["splits"], stated)  # type: ignore[arg-type]
@@ -66,10 +64,8 @@ def check_store(path: str | Path) -> str:
     return table
 
 
-def _summary(
-    group: zarr.Group, name: str, transforms: list[ValueTransform], train: tuple[int, int], window: Window | None = None
-) -> ArraySummary:
-    array = array_of(group, name)
+def _summary(group: zarr.Group, name: str, measure: Measure, train: tuple[int, int]) -> ArraySummary:
+    array, coarse = array_of(group, name), array_of(group, "low")
     channels = array.shape[1]
     least, most = np.full(channels, np.inf), np.full(channels, -np.inf)
     missing, moments, unreadable = np.zeros(channels, np.int64), None, []
@@ -86,8 +82,8 @@ def _summary(
         if absent.all():
             unreadable.append(i)
         elif train[0] <= i < train[1]:
-            step = step if window is None else window.cut(step)
-            of_step = Moments.of(apply_forward(transforms, torch.from_numpy(step)).numpy())
+            values = measure.fine(step, np.asarray(coarse[i])) if name == "high" else measure.coarse(step)
+            of_step = Moments.of(values)
             moments = of_step if moments is None else moments + of_step
     empty = np.full(channels, np.nan)
     return ArraySummary(least, most, missing, moments or Moments(empty, empty, empty, empty, empty), unreadable)

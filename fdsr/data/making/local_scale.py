@@ -108,7 +108,7 @@ def add_local_scale(path: Path) -> None:
         spec = FieldSpec.from_dataset(ds, dict(group.attrs), str(path), "train")
     measure = Measure(
         spec.high_transforms, spec.low_transforms, spec.base_index, spec.factor, spec.interpolation, spec.periodic, spec.masked,
-        Window.of_splits(group.attrs).get("train"),
+        Window.of_splits(group.attrs).get("train"), spec.independent_low,
     )  # fmt: skip
     statistics = {n: getattr(spec, n).numpy() for n in ("high_std", "residual_std", "power_residual")}
     splits: Any = group.attrs["splits"]

@@ -59,15 +59,16 @@ def _missing(plane: Plane) -> tuple[NDArray[np.bool_], str]:
     values = plane[finite]
     if not values.size:
         return ~finite, ""
-    lowest, highest = values.min(), values.max()
-    mark = max(lowest, highest, key=abs)
     marked = ~finite
-    if abs(mark) >= LARGEST:
+    mark = values[np.argmax(np.abs(values))]
+    if beyond := bool(abs(mark) >= LARGEST):
         marked |= np.abs(plane) >= LARGEST
-    elif found := [v for v in (lowest, highest) if v in MARKS and np.count_nonzero(values == v) > 1]:
-        mark = found[0]
+        values = values[np.abs(values) < LARGEST]
+    lowest, highest = (values.min(), values.max()) if values.size else (mark, mark)
+    if found := [v for v in (lowest, highest) if v in MARKS and np.count_nonzero(values == v) > 1]:
+        mark = mark if beyond else found[0]
         marked |= np.isin(plane, found)
-    else:
+    elif not beyond:
         return marked, ""
     return marked, f" (marked by {mark:g}, which no attribute _FillValue says)"
 

@@ -74,6 +74,7 @@ class Pairs:
             self.train.part(self.grid.fine).periodic,
             masked=config.missing == "mask",
             window=self.windows.get("train"),
+            independent=self.reader.low is not None,
         )
 
     def block_length(self) -> int:

@@ -173,7 +173,7 @@ def finish(
     """Turn sums into statistics and complete the store. Data that allow none leave nothing behind."""
     assert progress.sums is not None and measure is not None and progress.filled is not None
     try:
-        statistics = measure.finish(progress.sums, pairs.high_channels, config.source)
+        statistics = measure.finish(progress.sums, pairs.high_channels, pairs.low_channels, config.source)
         group = zarr.open_group(str(partial.store), mode="r", use_consolidated=False)
         local = measure_local_scale(group, measure, blocks["train"], statistics)
     except FdsrError:

@@ -14,6 +14,7 @@ from fdsr.data.making.pair_grid import PairGrid
 from fdsr.data.windows import Window
 from fdsr.errors import FdsrError
 from fdsr.grids import Grid
+from fdsr.grids.cells import rounding
 
 # name of an axis in a split → 0 for rows, 1 for columns
 AXES = {"lat": 0, "lon": 1, "y": 0, "x": 1}
@@ -63,10 +64,10 @@ class Region:
             raise FdsrError(f"split by {self.axis}: '{where}' has the axes {' and '.join(grid.names)}; use these")
         number = AXES[self.axis]
         values, f = (grid.rows, grid.columns)[number], factor[number]
-        last = self.last
+        last, slack = self.last, 1e-6 + rounding(values)
         if self.axis == "lon":
-            values, last = self.first - 1e-6 + (values - self.first + 1e-6) % 360, last + 360 * (last <= self.first)
-        inside = np.flatnonzero((values >= self.first - 1e-6) & (values <= last + 1e-6))
+            values, last = self.first - slack + (values - self.first + slack) % 360, last + 360 * (last <= self.first)
+        inside = np.flatnonzero((values >= self.first - slack) & (values <= last + slack))
         if inside.size and (np.diff(inside) > 1).any():
             edge = grid.columns[-1]
             raise FdsrError(

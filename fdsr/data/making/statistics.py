@@ -156,6 +156,7 @@ class Measure:
     periodic: bool
     masked: bool = False  # whether values may be missing
     window: Window | None = None  # what is measured of the grid; None: all of it
+    independent: bool = False  # whether coarse fields are of an archive of their own, which leaves nothing certain
 
     def values(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> tuple[Sums, Sums, Sums]:
         """(fine (C, H, W), coarse (D, h, w), residual (C, H, W)), all transformed, of the window of a time step in physical units.
@@ -167,23 +168,43 @@ class Measure:
 
         from fdsr.data.interpolate import add_halo, upsample, upsample_gaps
 
+        fine, coarse = self.fine(high, low), self.coarse(low)
         if self.window is not None:
-            high, low = self.window.cut(high), self.window.coarse(self.factor).cut(low)
-        fine = apply_forward(self.high_transforms, torch.from_numpy(high)).numpy().astype(np.float64)
-        coarse = apply_forward(self.low_transforms, torch.from_numpy(low))
+            low = self.window.coarse(self.factor).cut(low)
+        means = apply_forward(self.low_transforms, torch.from_numpy(low))
         interpolate = upsample_gaps if self.masked else upsample
-        base = interpolate(add_halo(coarse[None], self.periodic), self.factor, self.interpolation)[0].numpy()
+        base = interpolate(add_halo(means[None], self.periodic), self.factor, self.interpolation)[0].numpy()
         residual = np.zeros_like(fine)
         for i, j in enumerate(self.base_index):
             if j >= 0:
                 residual[i] = fine[i] - base[j]
-                idle = self.high_transforms[i].idle(low[j], self.factor)
-                for x in (fine, residual):
-                    x[i][idle.repeat(self.factor[0], 0).repeat(self.factor[1], 1)] = np.nan
-        means = coarse.numpy()
+        return fine, coarse, residual
+
+    def fine(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> Sums:
+        """The first of `values`."""
+        import torch
+
+        if self.window is not None:
+            high, low = self.window.cut(high), self.window.coarse(self.factor).cut(low)
+        fine = apply_forward(self.high_transforms, torch.from_numpy(high)).numpy().astype(np.float64)
+        for x, transform, j in zip(fine, self.high_transforms, self.base_index, strict=True):
+            if j >= 0:
+                x[self._idle(transform, low[j]).repeat(self.factor[0], 0).repeat(self.factor[1], 1)] = np.nan
+        return np.asarray(fine)
+
+    def coarse(self, low: NDArray[np.float32]) -> Sums:
+        """The second of `values`."""
+        import torch
+
+        if self.window is not None:
+            low = self.window.coarse(self.factor).cut(low)
+        means = apply_forward(self.low_transforms, torch.from_numpy(low)).numpy()
         for x, own, transform in zip(means, low, self.low_transforms, strict=True):
-            x[transform.idle(own, self.factor)] = np.nan
-        return fine, means, residual
+            x[self._idle(transform, own)] = np.nan
+        return np.asarray(means)
+
+    def _idle(self, transform: ValueTransform, low: NDArray) -> NDArray[np.bool_]:
+        return np.zeros(low.shape, bool) if self.independent else transform.idle(low, self.factor)
 
     def __call__(self, high: NDArray[np.float32], low: NDArray[np.float32]) -> PairSums:
         """Sums of one time step: high (C, H, W), low (D, h, w) in physical units."""
@@ -198,11 +219,12 @@ class Measure:
             present=~np.isnan(high) if self.masked else np.ones((len(fine), 1, 1), dtype=bool),
         )
 
-    def finish(self, sums: PairSums, names: Sequence[str], where: str) -> dict[str, Sums]:
+    def finish(self, sums: PairSums, names: Sequence[str], low_names: Sequence[str], where: str) -> dict[str, Sums]:
         """The statistics of a pair store, by name. Raises FdsrError naming a channel that is constant."""
-        for name, least, most in zip(names, sums.high.least, sums.high.most, strict=True):
-            if not least < most:
-                raise FdsrError(f"'{where}': variable '{name}' is constant over the train block; leave it out")
+        for what, own, found in (("variable", names, sums.high), ("coarse variable", low_names, sums.low)):
+            for name, least, most in zip(own, found.least, found.most, strict=True):
+                if not least < most:
+                    raise FdsrError(f"'{where}': {what} '{name}' is constant over the train block; leave it out")
         mean, variance = sums.high.mean, sums.high.std**2
         with np.errstate(invalid="ignore"):  # no residual at all: refused below
             square = sums.residual.square / sums.residual.count / variance

@@ -82,6 +82,10 @@ class CoarseDataset(WholeFields):
         self._looked_at = False
         asked, self.where = asked or Asked(), name_of(source)
         if isinstance(source, str) and _is_pair_store(source):
+            if asked.region is not None:
+                raise FdsrError(
+                    f"'{source}' is a pair store, of which no part is taken; leave --region out, or give the coarse fields it was made of"
+                )
             self.store = PairStore(source, time_channels=home.time_channels)
             self.spec = of_pairs(home, self.store.spec, source, asked.any_spacing)
             self.times, self.attributes = self.store.times, dict(self.store.group.attrs)

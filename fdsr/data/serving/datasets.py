@@ -169,7 +169,10 @@ def _first(batch: WeatherBatch) -> WeatherBatch:
 
 
 def _stamps(times: NDArray, steps: Sequence[int]) -> Any:
-    seconds = times[np.asarray(steps, dtype=np.int64)].astype("datetime64[s]").astype(np.int64)
+    chosen = times[np.asarray(steps, dtype=np.int64)]
+    # of times without a date fractions count too: by these numbers noise is drawn
+    fractions = times.dtype.kind == "f" and bool((times % 1).any())
+    seconds = np.asarray(steps, dtype=np.int64) if fractions else chosen.astype("datetime64[s]").astype(np.int64)
     return {"time": torch.from_numpy(seconds), "index": torch.tensor(list(steps), dtype=torch.int64)}
 
 

@@ -106,6 +106,10 @@ class WeatherDataModule(ResumableDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         if store is None and source is None and low is None:
             raise FdsrError("data needs a pair store (data.store) or a source to prepare one from (data.source)")
+        if region is not None and low is None:
+            raise FdsrError(
+                "data.region takes a part of coarse fields; give data.low (--low), or cut the source by data.crop"
+            )
         require_at_least(0, "data.", context=context, prefetch=prefetch, num_workers=num_workers)
         require_at_least(
             1, "data.", evaluate_every=evaluate_every, batch_size=batch_size, patches_per_step=patches_per_step,
@@ -254,7 +258,7 @@ class WeatherDataModule(ResumableDataModule):
             return self._whole_fields(block)
         assert self.store is not None
         spec, block = self.store.spec, self.store.splits["train"]
-        if self.shift and spec.low_channels != spec.high_channels:
+        if self.shift and (spec.independent_low or spec.low_channels != spec.high_channels):
             raise FdsrError("data.shift needs coarse fields that are the coarsened fine ones; set it to false")
         require_odd(spec.high_channels, spec.attributes, spec.high_transforms, self.flips)
         require_odd(spec.low_channels, spec.attributes, spec.low_transforms, self.flips)

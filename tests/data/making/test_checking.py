@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from synthetic import pair_config, rain_source, write_source
 
-from fdsr.data import PairStore
+from fdsr.data import PairStore, prepare
 from fdsr.data.making.checking import check_store
 from fdsr.errors import FdsrError
 
@@ -79,6 +80,19 @@ def test_what_it_finds(tmp_path: Path, store_path: str, spoil: Callable[[Path], 
     with pytest.raises(FdsrError, match=words) as caught:
         check_store(path)
     assert "\n" not in str(caught.value)
+
+
+def test_rain_is_checked_as_it_was_measured(tmp_path: Path) -> None:
+    """Statistics of zero-inflated fields are of wet coarse cells."""
+    source = write_source(rain_source(), tmp_path / "s.zarr")
+    transforms = {"rain": {"name": "zero_inflated", "threshold": 0.1}}
+    config = pair_config(source, variables=["rain"], static=[], transforms=transforms)
+    store = prepare(config, tmp_path / "pairs.zarr")
+    assert "that of its contents" in check_store(store)
+    group = zarr.open_group(str(store), mode="r+")
+    group["high_std"][:] = np.asarray(group["high_std"][:]) * 1.01  # type: ignore[index]
+    with pytest.raises(FdsrError, match="its high_std is not that of the train block"):
+        check_store(store)
 
 
 def test_no_pair_store(tmp_path: Path, source_path: str) -> None:

@@ -208,6 +208,14 @@ def test_marks_that_no_attribute_says(tmp_path: Path, mark: float) -> None:
     assert filled.group["high"][:, 0].max() < 400 and filled.group.attrs["filled_values"] == {"t2m": 50 * 18}
 
 
+def test_two_marks_in_one_field(tmp_path: Path) -> None:
+    ds = make_source(times=18)
+    ds.t2m[:, 4:9, 10:20], ds.t2m[:, 12, 3:6] = 1e20, -9999.0
+    store = PairStore(prepare(pair_config(write_source(ds, tmp_path / "s.zarr"), missing="mask"), tmp_path / "p.zarr"))
+    high = store.group["high"][:, 0]  # type: ignore[index]
+    assert int(np.isnan(high).sum()) == 18 * 53 and np.nanmin(high) > 100
+
+
 def test_a_single_value_of_that_size_is_a_value(tmp_path: Path) -> None:
     ds = make_source(times=18)
     ds["t2m"] = ds.t2m - 280

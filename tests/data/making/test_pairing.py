@@ -114,8 +114,37 @@ def test_two_archives_are_paired_by_time(tmp_path: Path, source_data: xr.Dataset
     np.testing.assert_allclose(store.spec.power_residual.mean((1, 2)), 1, rtol=1e-6)
     data = WeatherDataModule(store=str(tmp_path / "pairs.zarr"), patch=(8, 16), batch_size=4, patches_per_step=4)
     data.setup("fit")
+    data.shift = True  # coarsening the fine fields anew would give others than this archive's
+    with pytest.raises(FdsrError, match="needs coarse fields that are the coarsened fine ones"):
+        data.train_dataloader()
+    data.shift = False
     batch = next(iter(data.train_dataloader()))
     assert batch["low"].shape[1] == 2 and batch["high"].shape[1] == 2
+
+
+def test_shifts_are_refused_whatever_a_coarse_archive_calls_its_fields(
+    tmp_path: Path, source_data: xr.Dataset, source_path: str
+) -> None:
+    low = coarse_archive(source_data).assign(u10=lambda ds: ds.msl.assign_attrs(units="m s-1"))[["t2m", "u10"]]
+    config = pair_config(
+        source_path, low_source=write_source(low, tmp_path / "low.zarr"), split={"train": 5, "test": 2}
+    )
+    store = prepare(config, tmp_path / "pairs.zarr")
+    data = WeatherDataModule(store=str(store), patch=(8, 16), batch_size=4, patches_per_step=4, shift=True)
+    data.setup("fit")
+    with pytest.raises(FdsrError, match="needs coarse fields that are the coarsened fine ones"):
+        data.train_dataloader()
+
+
+def test_a_predictor_that_never_changes_is_refused(tmp_path: Path, source_data: xr.Dataset, source_path: str) -> None:
+    low = coarse_archive(source_data)
+    low["msl"] = low.msl * 0 + 5
+    config = pair_config(
+        source_path, low_source=write_source(low, tmp_path / "low.zarr"), low_variables=["t2m", "msl"],
+        split={"train": 5, "test": 2},
+    )  # fmt: skip
+    with pytest.raises(FdsrError, match="coarse variable 'msl' is constant over the train block; leave it out"):
+        prepare(config, tmp_path / "pairs.zarr")
 
 
 def test_a_name_forgotten_is_said(

@@ -66,6 +66,14 @@ def packed(ds: xr.Dataset, folder: Path) -> str:
     return str(folder / "packed.zarr")
 
 
+def test_a_member_of_its_own_is_no_level() -> None:
+    dims = ("time", "number", "level", "row", "column")
+    ds = xr.Dataset({"z": (dims, np.zeros((2, 1, 1, 3, 4)))}, {"number": [0], "level": [500.0]})
+    assert resolve(ds, Channel("z500", "z", 500.0), "here") == ("z", "level", 0)
+    scalar = ds.isel(level=0)  # the level as a coordinate of the whole
+    assert resolve(scalar, Channel("z500", "z", 500.0), "here") == ("z", None, None)
+
+
 @pytest.mark.parametrize("make", [zarr_2, netcdf_glob, url, url_of_netcdf, levels_and_other_names])
 def test_every_form_gives_the_same_pairs(
     tmp_path: Path, source_data: xr.Dataset, store: PairStore, make: Callable[[xr.Dataset, Path], str]

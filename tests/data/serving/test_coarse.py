@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from synthetic import make_source, pair_config, write_source
 
-from fdsr.data import PairStore, prepare
+from fdsr.data import PairStore, WeatherDataModule, prepare
 from fdsr.data.making.sources import View, parse_channels
 from fdsr.data.serving.coarse import Asked, CoarseDataset
 from fdsr.errors import FdsrError
@@ -56,6 +56,13 @@ def test_a_region_on_any_turn_of_longitude(tmp_path: Path, across: PairStore) ->
     np.testing.assert_array_equal(cells(less), across.group["low"][:, :, 1:3, 1:3])  # type: ignore[index]
     inner = across.spec.conditioning()[:, 3:9, 4:12]
     assert torch.equal(less.spec.conditioning(), inner)  # static fields too, standardised as in training
+
+
+def test_a_region_of_what_has_none_is_refused(across: PairStore) -> None:
+    with pytest.raises(FdsrError, match="is a pair store, of which no part is taken; leave --region out"):
+        CoarseDataset(str(across.path), across.spec, Asked(region=(0, 30, -40, 40)))
+    with pytest.raises(FdsrError, match=r"data\.region takes a part of coarse fields; give data\.low"):
+        WeatherDataModule(store=str(across.path), region=(0, 30, -40, 40))
 
 
 def test_a_region_is_cut_out_of_the_globe(tmp_path: Path, across: PairStore) -> None:

@@ -240,3 +240,18 @@ def test_a_resumed_epoch_goes_on_where_it_stopped(
 
     whole, resumed = epochs(0), epochs(done)
     assert len(whole[0]) > 6 and same(resumed[0], whole[0][done:]) and same(resumed[1], whole[1])
+
+
+def test_undated_times_are_told_apart_by_fractions_too(tmp_path: Path) -> None:
+    """Noise is drawn by these numbers: equal ones would draw it alike."""
+    ds = make_source(times=12).assign_coords(time=("time", 0.25 * np.arange(12)))
+    data = WeatherDataModule(
+        str(
+            prepare(
+                pair_config(write_source(ds, tmp_path / "s.zarr"), split={"train": 8, "test": 3}), tmp_path / "p.zarr"
+            )
+        )
+    )
+    data.setup("test")
+    fields = data.fields("test")
+    assert [int(fields[i]["time"]) for i in range(3)] == [9, 10, 11]

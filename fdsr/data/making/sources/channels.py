@@ -102,7 +102,9 @@ def resolve(ds: xr.Dataset, channel: Channel, where: str) -> tuple[str, str | No
             f"'{where}': variable '{variable}' has {len(values)} values of '{axis}', {values[0]} … {values[-1]}; say which: "
             f"--select {axis}={values[0]}"
         )
-    long = [d for d in others if array.sizes[d] > 1] or [d for d in others if level is not None and d in ds.coords]
+    long = [d for d in others if array.sizes[d] > 1] or [
+        d for d in others if level is not None and d in ds.coords and _may_be_levels(ds, d)
+    ]
     if not long:
         if level is not None and not _scalar_level(array, level):
             raise FdsrError(

@@ -14,8 +14,8 @@ from fdsr.data.making.sources.remote import is_remote, reported
 
 def source_identity(path: str, storage_options: Mapping[str, Any] | None = None) -> str:
     """Hash of a source's state: of a local one, every file's name, size and time of change; of a remote one, its
-    metadata documents and what the server says of them (size, ETag, time). A local source that is missing has the
-    identity 'missing', so that what is already prepared from it stays in use.
+    metadata documents and what the server says of them (size, ETag, time). A local source that is missing has an
+    identity of its own: what was prepared from it is found by its path (data.store) alone.
     """
     digest = hashlib.sha256()
     for line in _remote_lines(path, storage_options or {}) if is_remote(path) else _local_lines(path):
