@@ -196,7 +196,8 @@ def against(found: Results) -> list[dict[str, Any]]:
 
 
 def summary(rows: list[dict[str, Any]], tested: list[Tested]) -> str:
-    """Method by kind of field: CRPS over bicubic's absolute error with its interval, and the log-spectral distance at fine scales."""
+    """Method by kind of field: CRPS over bicubic's absolute error with its interval, spread over skill, log-spectral distance at fine
+    scales, and how many seeds."""
     kinds = list(dict.fromkeys(t.data for t in tested))
     methods = list(dict.fromkeys(t.method for t in tested))
     lines = ["| method | " + " | ".join(kinds) + " |", "| --- |" + " --- |" * len(kinds)]
@@ -210,7 +211,13 @@ def summary(rows: list[dict[str, Any]], tested: list[Tested]) -> str:
             # of several variables the mean, and the means of their intervals' ends
             value, low, high = (np.mean([float(r[name]) for r in own]) for name in ("value", "low", "high"))
             spectra = [spectral(t.folder) for t in tested if (t.data, t.method) == (data, method)]
-            cells.append(f"{value:.3f} ({low:.3f}–{high:.3f}) · {np.mean(spectra):.2f} dB · {own[0]['seeds']}")
+            spread = [
+                float(r["value"])
+                for r in rows
+                if (r["data"], r["method"], r["score"]) == (data, method, "spread_skill")
+            ]
+            said = f"{np.mean(spread):.2f}" if spread and np.mean(spread) > 0 else "–"
+            cells.append(f"{value:.3f} ({low:.3f}–{high:.3f}) · {said} · {np.mean(spectra):.2f} dB · {own[0]['seeds']}")
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
