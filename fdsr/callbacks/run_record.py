@@ -39,15 +39,19 @@ class RunRecord(Callback):
 
     def __init__(self, run_dir: str | PathLike[str], method: str, config: str, fresh: bool = False) -> None:
         self.folder, self.method, self.config, self.fresh = RunFolder(run_dir), method, config, fresh
-        self.samples, self.seconds = 0, 0.0  # of this process, in training
-        self._began, self._seconds = 0.0, list[float]()
+        self.seen, self.seconds = 0, 0.0  # samples of all processes, seconds of this one, in training
+        self._processes, self._began, self._seconds = 1, 0.0, list[float]()
 
     def state_dict(self) -> dict[str, float]:
-        return {"samples": self.samples, "seconds": self.seconds}
+        return {"seen": self.seen, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        # checkpoints of before time was counted have none
-        self.samples, self.seconds = int(state_dict["samples"]), state_dict.get("seconds", 0.0)
+        # older checkpoints have what one process had seen, or no time
+        seen = state_dict["seen"] if "seen" in state_dict else state_dict["samples"] * self._processes
+        self.seen, self.seconds = int(seen), state_dict.get("seconds", 0.0)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._processes = trainer.world_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._clock = time.perf_counter()
@@ -57,7 +61,8 @@ class RunRecord(Callback):
         self.seconds, self._clock = self.seconds + clock - self._clock, clock
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, *args: Any) -> None:
-        self.samples += len(batch["index"])
+        # a training may be gone on with by another number of processes
+        self.seen += self._processes * len(batch["index"])
 
     def on_validation_start(self, *args: Any) -> None:
         self._paused = time.perf_counter()
@@ -71,10 +76,9 @@ class RunRecord(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # of a training that had ended before it was gone on with, too, in which nothing is trained
-        seen = self.samples * trainer.world_size
         # wall time of this process, resumed trainings' earlier parts and what is done between batches included, validations apart
         seconds = float(f"{self.seconds:.4g}")
-        self.folder.add("fit", {"steps": trainer.global_step, "samples_seen": seen, "seconds": seconds})
+        self.folder.add("fit", {"steps": trainer.global_step, "samples_seen": self.seen, "seconds": seconds})
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from fdsr.atomic import write_text
 from fdsr.records import RunFolder, SweepFolder, Table, join_tables
@@ -11,6 +12,8 @@ from fdsr.records.run_folder import TABLE
 from fdsr.report.runs import TestedRun, find_runs, read_run
 from fdsr.report.studies import Study, make_studies
 from fdsr.report.tables import comparison_table, metric_table
+
+T = TypeVar("T")
 
 
 def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str | None = None) -> Path:
@@ -43,8 +46,8 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     read = [read_run(run) for run in runs]
     studies = make_studies(read) if read else []
     sweeps = [SweepTable.read(table) for table in tables]
-    for sweep in sweeps:
-        draw_sweep(sweep, output)
+    for sweep, mark in _marked(sweeps):
+        draw_sweep(sweep, output, mark)
     if read:
         compare_runs(read, studies, output)
     if pairs := write_differences(studies, output / DIFFERENCES):
@@ -65,7 +68,7 @@ def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) 
     output.mkdir(parents=True, exist_ok=True)
     alone = len(runs) == 1
     # figures and tables of one page's studies, of which there is mostly one
-    for study, mark in [(study, f"-{number + 1}" if len(studies) > 1 else "") for number, study in enumerate(studies)]:
+    for study, mark in _marked(studies):
         print(table := metric_table(runs[0]) if alone else comparison_table(study))
         if not alone:
             write_text(output / f"comparison{mark}.txt", table + "\n")
@@ -83,3 +86,8 @@ def compare_runs(runs: list[TestedRun], studies: Sequence[Study], output: Path) 
     pictured = [run for run in runs if run.folder.example.exists()] or (runs if alone else [])
     if pictured:
         print(f"figure: {save_run(pictured[-1].folder, RunFolder(output).figure)}")
+
+
+def _marked(several: Sequence[T]) -> list[tuple[T, str]]:
+    """Each with what tells the files of several apart: -1, -2, …; nothing where there is but one."""
+    return [(each, f"-{number}" if len(several) > 1 else "") for number, each in enumerate(several, start=1)]

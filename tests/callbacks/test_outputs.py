@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -195,8 +196,11 @@ def test_unwritable_output(build: Build, data: WeatherDataModule, quiet_trainer:
         )
 
 
-def test_a_record_goes_on_from_checkpoints_with_and_without_its_time(tmp_path: Path) -> None:
-    for saved in ({"samples": 8, "seconds": 1.5}, {"samples": 8}):
-        record = RunRecord(tmp_path, "tiny", "")
+def test_a_record_counts_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    """From checkpoints of before time was counted, and of before what all processes had seen was, too."""
+    for saved, before in (({"seen": 8, "seconds": 1.5}, 8), ({"samples": 8, "seconds": 1.5}, 16), ({"samples": 8}, 16)):
+        record, of_two, module = RunRecord(tmp_path, "tiny", ""), SimpleNamespace(world_size=2), L.LightningModule()
+        record.setup(of_two, module, "fit")  # type: ignore[arg-type]
         record.load_state_dict(saved)
-        assert record.state_dict() == {"samples": 8, "seconds": saved.get("seconds", 0.0)}
+        record.on_train_batch_start(of_two, module, {"index": torch.arange(3)})
+        assert record.state_dict() == {"seen": before + 2 * 3, "seconds": saved.get("seconds", 0.0)}

@@ -17,6 +17,7 @@ from matplotlib.image import imread, imsave
 from fdsr.drawing import png
 from fdsr.errors import FdsrError
 from fdsr.records import SweepFolder
+from fdsr.report.compare import report
 from fdsr.report.figures import samples
 from fdsr.report.figures.distances import draw_sweep
 from fdsr.report.sweep_table import SweepTable, flattened
@@ -36,6 +37,7 @@ def row(method: str, divergence: str, T: int, nfe: int, seed: int, **more: Any) 
 
 
 def write(path: Path, fields: tuple[str, ...], rows: list[Row]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fields, restval="")
         writer.writeheader()
@@ -123,6 +125,16 @@ def test_points_lines_and_floor(tmp_path: Path, drawn: dict[str, Figure]) -> Non
     assert filled[4.0, 2.5] and not any(filled[xy] for xy in ((4.0, 3.5), (1.0, 10.0), (10.0, 1.0)))
     places = {float(x) for line in seconds.lines if line.get_marker() != "None" for x in line.get_xdata()}
     assert places == {0.01, 0.04, 0.1, 1.0}
+
+
+def test_figures_of_several_sweeps_stand_beside_each_other(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name / "fid_vs_steps.csv", FID_FIELDS, [row("ddgan", "gan", T, T, 0) for T in (1, 4)])
+    report([tmp_path / "one", tmp_path / "two"], tmp_path / "page")
+    assert {p.name for p in (tmp_path / "page").glob("*.png")} == {
+        "classifier_frechet_vs_steps-1.png",
+        "classifier_frechet_vs_steps-2.png",
+    }
 
 
 def test_a_floor_far_below_is_said_in_words(tmp_path: Path, drawn: dict[str, Figure]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fdsr.data.making.splits import Block
 from fdsr.errors import FdsrError
@@ -67,7 +67,24 @@ class Cluster:
         for future in as_completed(futures, loop=client.loop):  # type: ignore[attr-defined]
             if future.status == "finished":
                 advance(sizes[future])
-        return [f.result() if f.status == "finished" else f.exception() for f in futures]
+        return [f.result() if f.status == "finished" else _failure(f, b) for f, b in zip(futures, blocks, strict=True)]
+
+
+def _failure(future: Any, block: Block) -> Exception:
+    """What went wrong with a block: what its work said, or that there was nobody to say it."""
+    from distributed import CancelledError
+    from distributed.scheduler import KilledWorker
+
+    try:
+        error = future.exception()
+    except CancelledError as cancelled:
+        error = cancelled
+    if isinstance(error, KilledWorker | CancelledError):
+        return FdsrError(
+            f"Dask workers died again and again at time steps {block[0]} to {block[1] - 1}, mostly for want of memory; give each "
+            "more of it, or fewer threads"
+        )
+    return error
 
 
 Runner = Threads | Cluster

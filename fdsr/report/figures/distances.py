@@ -22,12 +22,14 @@ UNCONVERGED = Look("not shown to have converged", marker="o", dashes="", hollow=
 _FAR = 5.0  # a floor that is lower by more would press everything else onto the top
 
 
-def draw_sweep(table: SweepTable, output: Path) -> list[Path]:
-    """Draw every figure that the table allows and print where they are."""
-    paths = [save_panels([distance_row(table, name)], output / f"{name}_vs_steps.png") for name in table.distances]
+def draw_sweep(table: SweepTable, output: Path, mark: str = "") -> list[Path]:
+    """Draw every figure that the table allows and print where they are. `mark` ends their names, before .png."""
+    paths = [
+        save_panels([distance_row(table, name)], output / f"{name}_vs_steps{mark}.png") for name in table.distances
+    ]
     if len(table.curves):
-        paths.append(save_panels([curve_row(table)], output / "training_curves.png"))
-    paths += draw_samples(table, output)
+        paths.append(save_panels([curve_row(table)], output / f"training_curves{mark}.png"))
+    paths += draw_samples(table, output, mark)
     for path in paths:
         print(f"figure: {path}")
     return paths

@@ -28,12 +28,12 @@ def find_samples(table: SweepTable) -> pd.DataFrame:
     return rows[[path.is_file() for path in rows["picture"]]]
 
 
-def draw_samples(table: SweepTable, output: Path) -> Iterator[Path]:
-    """A figure a method, of its first seed."""
+def draw_samples(table: SweepTable, output: Path, mark: str = "") -> Iterator[Path]:
+    """A figure a method, of its first seed. `mark` ends their names, before .png."""
     seeds = table.rows.groupby("method")["seed"].first()
     found = find_samples(table)
     for method, own in found[found["seed"] == found["method"].map(seeds)].groupby("method", sort=False):
-        path = output / f"samples_{method}.png".replace("+", "p")
+        path = output / f"samples_{method}{mark}.png".replace("+", "p")
         rows, columns = own["divergence"].nunique(), len(own[["nfe", "T"]].drop_duplicates())
         with picture(path, 2.6 * columns + 0.4, 2.95 * rows + 0.4) as figure:
             draw_grid(figure, own)

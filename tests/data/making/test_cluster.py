@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import dask
 import pytest
 from killed import contents
 from synthetic import make_source, pair_config, write_source
@@ -33,6 +35,20 @@ def test_two_workers_give_the_same_bytes(tmp_path: Path) -> None:
         with pytest.raises(FdsrError, match=r"'u10' has 1 missing .* 2020-01-02T06:00"):
             prepare(holed, tmp_path / "holed.zarr", scheduler=address, steps_per_block=1)
     assert not (tmp_path / "holed.zarr").exists()
+
+
+def _dies(block: tuple[int, int]) -> None:
+    os._exit(1)
+
+
+@pytest.mark.slow
+def test_workers_that_die_are_said_in_one_line() -> None:
+    local = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    once = dask.config.set({"distributed.scheduler.allowed-failures": 0})
+    with once, distributed.LocalCluster(**local) as cluster, running.open_runner(cluster.scheduler_address) as runner:
+        (failure,) = runner.wave(_dies, [(4, 8)], lambda steps: None)
+    assert isinstance(failure, FdsrError) and "workers died" in str(failure) and "4 to 7" in str(failure)
+    assert "\n" not in str(failure)
 
 
 def test_no_scheduler(tmp_path: Path, source_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
