@@ -3,16 +3,17 @@
     python experiments/real_fields.py RUNS --output experiments/results/real_fields
 
 Beside what `fdsr report` writes: `intervals.csv`, every score with its spread over seeds and the interval in which it lies for 95 % of
-the test sets that are drawn again from this one's blocks (tiles of rain, days of temperature, years of heights, times of others);
+the test sets that are drawn again from this one's blocks (tiles of rain and of the ERA5 sample, days of temperature, years of heights,
+runs of turbulence, times of others);
 `against.csv`, differences from the regression dressed in noise, the same blocks drawn for both; `summary.md`, method by kind of field;
-`rain_members.png`, `rain_x8_members.png`, members beside the truth. What is not finished is left out.
+`rain_members.png`, `rain_rainfarm.png` and those of `rain_x8`, members beside the truth. What is not finished is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,9 +33,13 @@ from fdsr.report.compare import report
 DRAWS = 200
 AGAINST = "regression_dressed"
 REFERENCE = "bicubic"  # whose mean absolute error the CRPS is divided by
-# what is drawn together: tiles where there is but one time, else days, years, times
-PERIODS = {"temperature": "D", "heights": "Y"}
-SHOWN = ("two_stages", "ddpm_spectral", "fourier_coloured", "onepass", "ddgan", "regression_dressed", "rainfarm")
+# what is drawn together: days, years, runs of 24 fields whose times count them, times of others; tiles where that is but one
+PERIODS = {"temperature": "D", "era5_sample": "D", "heights": "Y", "turbulence": "24s"}
+# pictures of members of rain: file's name after the data, and methods
+SHOWN = {
+    "members": ("ddpm_spectral", "two_stages", "onepass", "regression_gaussian_dressed"),
+    "rainfarm": ("rainfarm",),
+}
 TILE = 64  # points a side, where tiles are drawn
 WINDOW = 128  # rows and columns of a picture of rain
 
@@ -66,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     write_text(arguments.output / "summary.md", table)
     print(table)
     for data in ("rain", "rain_x8"):
-        draw_members([t for t in tested if t.data == data], arguments.output / f"{data}_members.png")
+        for name, methods in SHOWN.items():
+            draw_members([t for t in tested if t.data == data], methods, arguments.output / f"{data}_{name}.png")
     report([arguments.runs], arguments.output)
 
 
@@ -82,13 +88,13 @@ def drawn(tested: Tested) -> Found:
     """Scores of all blocks, and of blocks drawn again; of one data set the same draws for every method and seed."""
     blocks = tested.folder.blocks.read()
     assert blocks is not None
-    times = blocks.time.values.astype("datetime64[s]").astype(f"datetime64[{PERIODS.get(tested.data, 's')}]")
+    times = blocks.time.values.astype("datetime64[s]")
+    periods = times.astype(f"datetime64[{PERIODS.get(tested.data, 's')}]")
     tiles = blocks.row.values * 1e4 + blocks.column.values
-    of_one_time = np.unique(times).size == 1
-    whole, draws = drawn_again(blocks, tiles if of_one_time else times, DRAWS)
+    whole, draws = drawn_again(blocks, tiles if np.unique(periods).size == 1 else periods, DRAWS)
     found = {(s, v): np.concatenate([[x], draws[s][v]]) for s, named in whole.items() for v, x in named.items()}
     example, thresholds = tested.folder.example.read(), json.loads(blocks.attrs["task"])["thresholds"]
-    if of_one_time and example is not None:  # which is all that was tested
+    if np.unique(times).size == 1 and example is not None:  # which is all that was tested
         for i, variable in enumerate(example["variable"].values):
             if least := min((t for t in thresholds.get(variable, ()) if t > 0), default=0.0):
                 fields = (example[name].isel(variable=i).values.astype(float) / least for name in ("truth", "member"))
@@ -229,10 +235,10 @@ def spectral(folder: RunFolder) -> float:
     return float(np.mean([float(r["value"]) for r in named])) if named else float("nan")
 
 
-def draw_members(tested: list[Tested], path: Path) -> None:
+def draw_members(tested: list[Tested], methods: Sequence[str], path: Path) -> None:
     """Coarse field, truth and two members of each method in the window with most rain, on one logarithmic scale; dry is white."""
     examples = {t.method: ds for t in tested if t.seed == "0" and (ds := t.folder.example.read()) is not None}
-    shown = [name for name in SHOWN if name in examples]
+    shown = [name for name in methods if name in examples]
     if not shown:
         return
     first = examples[shown[0]]
