@@ -27,10 +27,11 @@ class Encoded(NamedTuple):
         Tensor  # (B, D + S + 3, H, W) what a network is given: interpolated coarse channels, static fields, position
     )
     scale: Tensor  # what x_0 is counted in, in standardised units: (B, C, H, W), or 1 in place of dimensions along which it is one
+    idle: Tensor | None = None  # (B, C, H, W) bool, where x_0 is 0 by definition; None: nowhere
 
     def take(self, samples: Tensor) -> Encoded:
         """That of `samples` (N,), each a position in this batch."""
-        return Encoded(*(x[samples] if len(x) > 1 else x[torch.zeros_like(samples)] for x in self))
+        return Encoded(*(x if x is None else x[samples if len(x) > 1 else torch.zeros_like(samples)] for x in self))
 
 
 class Codec(nn.Module):

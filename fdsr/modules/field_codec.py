@@ -31,6 +31,9 @@ class FieldCodec(Codec):
     A residual may be divided by a local scale as well: a `climatological` one, or the deviation `predicted` by the regression,
     whose logarithm then is in the condition, C more channels. Without `stage_condition` the regression adds none.
 
+    Of rain, whose transform says which coarse cells are dry, a regression's residual is counted in the others alone, and x_0 is 0 in
+    these: there a predicted deviation is next to nothing, and divided by it the regression's slightest error is not.
+
     Where a masked store has no value x_0 is 0, base and coarse channels are at the train block's mean, and the condition says
     so: C channels where any train step has a value, D where the coarse cell has one.
     """
@@ -96,7 +99,7 @@ class FieldCodec(Codec):
         if self.statistics.missing:
             raise FdsrError(self.statistics.missing)
         interpolated = self._interpolate(batch)
-        return self._refine(interpolated) if self.target.two_stages else interpolated
+        return self._refine(interpolated, batch) if self.target.two_stages else interpolated
 
     @torch.no_grad()
     def encode_once(self, batch: Batch) -> Encoded:
@@ -117,13 +120,13 @@ class FieldCodec(Codec):
             return scale[None]
         return scale[:, batch["rows"][:, :, None], batch["columns"][:, None, :]].movedim(0, 1)
 
-    def _refine(self, interpolated: Encoded) -> Encoded:
+    def _refine(self, interpolated: Encoded, batch: Batch) -> Encoded:
         """The regression's forecast in place of the interpolated field."""
         if self.regression is None or self.stage is None:
             raise FdsrError(
                 "the target is the residual over a regression, which is not known yet; train (fdsr fit) or load a checkpoint"
             )
-        base, condition, scale = interpolated
+        base, condition, scale = interpolated[:3]
         mean, deviation = self.regression(condition, self.wraps(condition), self.tiler)
         unit = self.residual_std if TARGETS[self.stage.target].over_base else 1.0
         forecast = base + mean * unit if TARGETS[self.stage.target].over_base else mean
@@ -136,7 +139,10 @@ class FieldCodec(Codec):
                 )
             scale = scale * deviation * unit
             known.append(deviation.log())
-        return Encoded(forecast, torch.cat([condition, *known], dim=1) if self.stage_condition else condition, scale)
+        idle = self.idle(batch) if any(hasattr(t, "threshold") for t in self.spec.high_transforms) else None
+        return Encoded(
+            forecast, torch.cat([condition, *known], dim=1) if self.stage_condition else condition, scale, idle
+        )
 
     def _interpolate(self, batch: Batch) -> Encoded:
         low = apply_forward(self.spec.low_transforms, batch["low"])
@@ -197,6 +203,8 @@ class FieldCodec(Codec):
         """Fields in physical units (B, C, H, W) to x_0."""
         x = self.standardise(truth)
         x_0 = (x - encoded.base) / encoded.scale if self.target.over_base else x
+        if encoded.idle is not None:
+            x_0 = x_0.masked_fill(encoded.idle, 0.0)
         return torch.where(x_0.isnan(), 0.0, x_0) if self.spec.masked else x_0
 
     def from_target(self, x_0: Tensor, encoded: Encoded) -> Tensor:

@@ -24,7 +24,7 @@ from fdsr.modules.settings import build, plain
 class ErrorSums:
     """What the statistics of a forecast's error need, summed over time steps in float64; `+` merges two stretches of time."""
 
-    steps: Sums  # (1,)
+    seen: Sums  # (C,) share of each step's points with a truth
     count: Sums  # (C,) points with a truth
     total: Sums  # (C,)
     square: Sums  # (C,)
@@ -36,19 +36,20 @@ class ErrorSums:
     def none(cls, channels: int, shape: tuple[int, int], tile: tuple[int, int]) -> ErrorSums:
         """Sums over no steps."""
         each, place = np.zeros(channels), np.zeros((channels, *shape))
-        return cls(np.zeros(1), each, each.copy(), each.copy(), place, place.copy(), np.zeros((channels, *tile)))
+        return cls(each, each.copy(), each.copy(), each.copy(), place, place.copy(), np.zeros((channels, *tile)))
 
     @classmethod
     def of(cls, error: np.ndarray, tile: tuple[int, int]) -> ErrorSums:
-        """Sums of one error field (C, H, W); its power is that of the tiles that cut it."""
-        moments, local = Moments.of(error), LocalSums.of(error)
-        power = cosine_power(error, tile)
-        return cls(np.ones(1), moments.count, moments.total, moments.square, local.square, local.count, power)
+        """Sums of one error field (C, H, W), NaN where nothing is counted; its power is that of the tiles that cut it."""
+        moments, local, seen = Moments.of(error), LocalSums.of(error), (~np.isnan(error)).mean((1, 2))
+        with np.errstate(invalid="ignore"):  # NaN of a field where nothing is counted, as where it rains nowhere
+            power = np.nan_to_num(cosine_power(error, tile)) * seen[:, None, None]
+        return cls(seen, moments.count, moments.total, moments.square, local.square, local.count, power)
 
     @property
     def normalised_power(self) -> Tensor:
         """Power (C, K_y, K_x) of the error over its root mean square."""
-        return torch.from_numpy(np.array(self.power / self.steps / (self.std**2)[:, None, None]))
+        return torch.from_numpy(np.array(self.power / self.seen[:, None, None] / (self.std**2)[:, None, None]))
 
     def __add__(self, other: ErrorSums) -> ErrorSums:
         return ErrorSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

@@ -60,7 +60,8 @@ def measure_errors(
 ) -> ErrorSums:
     """Sums of the regression's error, truth less its forecast, over the whole fields of a block, or 512 of more.
 
-    It is in standardised units, divided by what is known of x_0's scale: the deviation that is predicted, `stage`'s statistics.
+    It is in standardised units, divided by what is known of x_0's scale: the deviation that is predicted, `stage`'s statistics. Of
+    rain it is that of coarse cells that are not dry.
     `place` is (rank, world size): each process measures its share, and `reduce` adds up a tensor over all of them.
     """
     spec, (rank, world) = fields.spec, place
@@ -73,6 +74,8 @@ def measure_errors(
             batch = {k: v.to(device) for k, v in default_collate([fields[i]]).items()}
             encoded = codec.encode(batch)
             error = (codec.standardise(batch["high"]) - encoded.base) / encoded.scale
+            if encoded.idle is not None:
+                error = error.masked_fill(encoded.idle, torch.nan)
             sums = sums + ErrorSums.of(error[0].double().cpu().numpy(), tile)
     return ErrorSums(
         *(reduce(torch.from_numpy(getattr(sums, f.name)).to(device)).cpu().numpy() for f in fields_of(sums))

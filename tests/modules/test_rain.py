@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 import torch
 from synthetic import TINY_UNET, pair_config, rain_source, randomise, write_source
+from torch.utils.data import default_collate
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
 from fdsr.data.interpolate import HALO, add_halo
 from fdsr.diffusion import DPMSolverPP
 from fdsr.errors import FdsrError
-from fdsr.modules import DDPMModule, DressedModule, RainFARMModule
+from fdsr.modules import DDPMModule, DressedModule, RainFARMModule, RegressionModule
+from fdsr.modules.field_codec import FieldCodec
+from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.rainfarm import drawing_from
 from fdsr.modules.seeding import generator
+from fdsr.modules.settings import plain
+from fdsr.modules.two_stages import measured
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +173,37 @@ def test_dressed_rain_counts_errors_where_it_rains(tmp_path: Path, quiet_trainer
     module.conserve = "none"
     drawn = module.generate(torch.utils.data.default_collate([fields[0]]), 4, 0)
     assert bool((drawn[0][:, dry] == drawn[0][:1, dry]).all()) and not torch.equal(drawn[0, 0], drawn[0, 1])
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_second_stage_counts_the_residual_where_it_rains(missing: bool, tmp_path: Path) -> None:
+    """Over a regression that adds nothing, its statistics and x_0 are those of the residual over interpolation in the pair store."""
+    source = write_source(rain_source(missing=missing), tmp_path / "source.zarr")
+    transforms = {"rain": {"name": "zero_inflated", "threshold": 0.1}}
+    how = {"missing": "mask"} if missing else {}
+    store = prepare(
+        pair_config(source, variables=["rain"], static=[], transforms=transforms, **how), tmp_path / "pairs.zarr"
+    )
+    data = WeatherDataModule(store=str(store), patch=(16, 24), batch_size=2)
+    data.setup("fit")
+    regression = RegressionModule(backbone_args=TINY_UNET | {"time_embedding": False})
+    regression.attach(data.spec)
+    nothing = torch.zeros(0, dtype=torch.float64)
+    state, likelihood = regression.network.state_dict(), plain(regression.likelihood, "")
+    stage = FirstStage(
+        regression.backbone, regression.backbone_args, "residual", state, nothing, nothing, nothing, likelihood
+    )
+    stage = measured(stage, data.fields("train"))
+    # the pair store's is of residuals before they are cut to single precision; its power is of all values together
+    torch.testing.assert_close(stage.std.float(), data.spec.residual_std.float(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(stage.power.mean((1, 2)).float(), torch.ones(1), rtol=0.1, atol=0)
+    of_store = data.spec.power_residual[0, 1:9, 1:9].log()
+    torch.testing.assert_close(stage.power[0, 1:9, 1:9].log().mean().float(), of_store.mean().float(), atol=0.3, rtol=0)
+    codec, plain_codec = FieldCodec(data.spec, "regression", stage=stage), FieldCodec(data.spec)
+    for batch in (next(iter(data.train_dataloader())), default_collate([data.fields("train")[0]])):
+        idle = codec.idle(batch)
+        x_0, over_interpolation = (c.to_target(c.truth(batch), c.encode(batch)) for c in (codec, plain_codec))
+        assert bool(idle.any()) and not bool(idle.all()) and not bool(x_0[idle].any())
+        torch.testing.assert_close(x_0[~idle], over_interpolation[~idle], rtol=1e-3, atol=1e-5)
+        known = codec.encode(batch).take(torch.tensor([0, 0]))
+        assert torch.equal(codec.to_target(batch["high"][:1].expand(2, -1, -1, -1), known)[0], x_0[0])
