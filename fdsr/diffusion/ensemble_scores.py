@@ -40,7 +40,10 @@ class ScoreTerm(ABC):
 
 @dataclass(frozen=True)
 class CoefficientCRPS(ScoreTerm):
-    """mean_k Λ_k^{−1/2} fairCRPS(f x, f y): every coefficient in units of its climatological amplitude.
+    """mean_k w_k fairCRPS(f x, f y), w_k ∝ Λ_k^{−1/2} with mean 1: every coefficient in units of its climatological amplitude.
+
+    With a mean of 1 in each channel λ weighs it against the points alike whatever the archive: Λ^{−1/2} has a mean of 2 on weather at 1°
+    and of 8 where spectra are steep.
 
     |·| is not invariant under rotation, so that, unlike a squared error's, this term is not the pointwise one again: it scores the
     marginal of every coefficient, and so the spectrum, which no function of the marginals at points can see.
@@ -48,8 +51,14 @@ class CoefficientCRPS(ScoreTerm):
 
     def __call__(self, members: Tensor, truth: Tensor, spectrum: Spectrum) -> Tensor:
         f, shape = spectrum.transform, (truth.shape[-2], truth.shape[-1])
-        weight = spectrum.remember(("inverse amplitude", shape), truth, lambda: spectrum.power(shape) ** -0.5)
+        weight = spectrum.remember(
+            ("inverse amplitude", shape), truth, lambda: _of_mean_one(spectrum.power(shape) ** -0.5)
+        )
         return (weight * fair_crps(f.forward(members), f.forward(truth))).mean()
+
+
+def _of_mean_one(weight: Tensor) -> Tensor:
+    return weight / weight.mean((-2, -1), keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,12 @@ class BlockCRPS(ScoreTerm):
 
     def __call__(self, members: Tensor, truth: Tensor, spectrum: Spectrum) -> Tensor:
         terms = []
-        for n in self.sizes:
-            if n <= min(truth.shape[-2:]):
-                coarse = avg_pool2d(members.flatten(0, 1), n).unflatten(0, members.shape[:2])
-                terms.append(fair_crps(coarse, avg_pool2d(truth, n)).mean())
-        return torch.stack(terms).mean() if terms else truth.new_zeros(())
+        for n in (n for n in self.sizes if n <= min(truth.shape[-2:])):
+            coarse = avg_pool2d(members.flatten(0, 1), n).unflatten(0, members.shape[:2])
+            terms.append(fair_crps(coarse, avg_pool2d(truth, n)).mean())
+        if not terms:
+            raise ValueError(
+                f"model.term scores blocks of {' and '.join(map(str, self.sizes))} points, and patches have {min(truth.shape[-2:])}; "
+                "give smaller sizes or larger patches"
+            )
+        return torch.stack(terms).mean()

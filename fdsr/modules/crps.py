@@ -34,6 +34,7 @@ class CRPSModule(GenerativeModule):
     """
 
     sample_evaluations = 1
+    meaning = (*GenerativeModule.meaning, "transform", "dressed")
 
     def __init__(
         self,
@@ -76,8 +77,14 @@ class CRPSModule(GenerativeModule):
         with torch.autocast(x_0.device.type, enabled=False):
             loss = fair_crps(members, x_0).mean()
             if self.strength:
-                loss = loss + self.strength * self.term(members, x_0, self.spectrum)
+                loss = loss + self.strength * self._term(members, x_0, self.spectrum)
         return loss * points_over_present(cut(counted, present))
+
+    def _term(self, members: Tensor, x_0: Tensor, spectrum: Spectrum) -> Tensor:
+        try:
+            return self.term(members, x_0, spectrum)
+        except ValueError as error:  # patches that it cannot score
+            raise FdsrError(str(error)) from error
 
     def sample(
         self, condition: Tensor, shape: Sequence[int], rngs: list[torch.Generator], settle: Callable[[Tensor], Tensor]

@@ -65,6 +65,8 @@ class DDGANModule(AdversarialModule):
         kwargs: what AdversarialModule takes.
     """
 
+    meaning = (*AdversarialModule.meaning, "timesteps", "prediction")
+
     def __init__(
         self,
         divergence: DivergenceName | Divergence = "gan",

@@ -66,6 +66,8 @@ class DDPMModule(GenerativeModule):
         kwargs: what GenerativeModule takes.
     """
 
+    meaning = (*GenerativeModule.meaning, "noise", "precondition", "transform", "schedule", "prediction")
+
     def __init__(
         self,
         noise: Noise = WhiteNoise(),

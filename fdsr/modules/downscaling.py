@@ -15,6 +15,7 @@ from fdsr.data.choices import require_choice
 from fdsr.data.field_spec import FieldSpec
 from fdsr.data.place import require_inside
 from fdsr.errors import FdsrError, require_at_least
+from fdsr.modules.agreement import require_agreement
 from fdsr.modules.codec import Batch, Codec
 from fdsr.modules.conservation import Conservation, ConserveName, nothing_to_conserve
 from fdsr.modules.field_codec import FieldCodec
@@ -77,6 +78,8 @@ class DownscalingModule(L.LightningModule):
     local_scale: LocalScaleName = "none"
     stage_condition = True
     classes: ClassVar[list[type[DownscalingModule]]] = []  # every method that has been imported
+    # arguments that change what weights mean, and not their shapes: a checkpoint's must be the same
+    meaning: ClassVar[tuple[str, ...]] = ("target",)
 
     @property
     def needs_local_scale(self) -> bool:
@@ -256,6 +259,7 @@ class DownscalingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if SPEC_KEY not in checkpoint:
             raise FdsrError("the checkpoint holds no grid or statistics; it was not written by fdsr")
+        require_agreement(self.meaning, checkpoint.get("hyper_parameters", {}), self.hparams)
         saved: Any = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
         stage = read_stage(checkpoint)
         if not self.attached:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn import functional
 
@@ -106,7 +107,14 @@ class DressedModule(DownscalingModule):
         self._variance, self._values = (torch.zeros_like(self.local_std).double() for _ in range(2))
         self._power = torch.zeros_like(self.power).double()
 
+    def configure_model(self) -> None:
+        super().configure_model()
+        if isinstance(self.trainer.strategy, DDPStrategy):
+            # DistributedDataParallel refuses a module without anything to train; sums are reduced below
+            self.trainer.strategy.configure_ddp = lambda: None  # type: ignore[method-assign]
+
     def on_train_start(self) -> None:
+        self._reset()  # on the device that it is on now
         assert self.whole_fields_of is not None
         if self.trainer.max_epochs != EPOCHS:
             raise FdsrError(

@@ -44,6 +44,8 @@ class GenerativeModule(NetworkModule):
         kwargs: what NetworkModule takes.
     """
 
+    meaning = (*NetworkModule.meaning, "local_scale", "stage_condition")
+
     def __init__(
         self,
         members: int = 8,

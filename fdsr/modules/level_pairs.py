@@ -11,6 +11,7 @@ from torch import Tensor
 from fdsr.diffusion import Pair, Step, vp_schedule
 from fdsr.diffusion.losses.loss import everything
 from fdsr.errors import FdsrError
+from fdsr.modules.adversarial import AdversarialModule
 from fdsr.modules.codec import Codec, Cut
 from fdsr.modules.ddgan import DDGANModule
 from fdsr.modules.judged import Judged
@@ -29,6 +30,8 @@ class LevelPairDDGANModule(DDGANModule):
         most_timesteps: the largest T that is trained.
         kwargs: what DDGANModule takes; `times` has no effect.
     """
+
+    meaning = (*AdversarialModule.meaning, "most_timesteps", "prediction")
 
     def __init__(self, timesteps: int = 4, most_timesteps: int = 10, **kwargs: Any) -> None:
         super().__init__(timesteps=timesteps, **kwargs)

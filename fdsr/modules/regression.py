@@ -27,6 +27,7 @@ class RegressionModule(NetworkModule):
 
     evaluations_per_member = 1
     ensemble_size = 1
+    meaning = (*NetworkModule.meaning, "likelihood")
 
     def __init__(self, likelihood: Likelihood = SquaredError(), **kwargs: Any) -> None:
         require_instances({"likelihood": (likelihood, Likelihood)})

@@ -19,6 +19,7 @@ from fdsr import callbacks
 from fdsr.callbacks.wandb_logger import RunLogger, wandb_mode
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule
+from fdsr.modules.agreement import require_agreement
 from fdsr.modules.conservation import ConserveName
 from fdsr.modules.interpolation import UntrainedModule
 from fdsr.modules.pretrained import load_module, read_checkpoint
@@ -223,6 +224,7 @@ class FdsrCLI(LightningCLI):
             raise FdsrError(
                 f"model folder '{folder}' holds a {type(loaded).__name__}, the configuration a {type(self.model).__name__}"
             )
+        require_agreement(self.model.meaning, loaded.hparams, self.model.hparams)
         self.model.attach(loaded.home, loaded.codec.stage)
         try:
             self.model.load_state_dict(loaded.state_dict())

@@ -52,8 +52,18 @@ def test_coefficients_see_a_spectrum_that_points_cannot_see(steep_power) -> None
     points = [float(fair_crps(x, y).mean()) for x in (right, white)]
     terms = [float(CoefficientCRPS()(x, y, spectrum)) for x in (right, white)]
     assert points[1] == pytest.approx(points[0], rel=0.05) and terms[1] > 1.3 * terms[0]
-    # Λ^{−1/2} brings every coefficient to unit variance: 1/√π for the right distribution
-    assert terms[0] == pytest.approx(1 / math.sqrt(math.pi), rel=0.03)
+    # Λ^{−1/2} brings every coefficient to unit variance: 1/√π for the right distribution, over the mean of these weights
+    assert terms[0] * float((1 / amplitude).mean()) == pytest.approx(1 / math.sqrt(math.pi), rel=0.03)
+
+
+def test_coefficients_weigh_alike_however_steep_the_spectrum(steep_power) -> None:
+    """The score's slope along every coefficient has the mean of that at points, so that one λ serves every archive."""
+    spectrum, f = Spectrum(Cosine(), steep_power(1)), Cosine()
+    x, y = 9 + torch.rand(2, 5, 1, 16, 16, dtype=torch.float64), torch.zeros(5, 1, 16, 16, dtype=torch.float64)
+    x = f.inverse(x.square()).requires_grad_()  # coefficients all larger than the truth's
+    (slope,) = torch.autograd.grad(CoefficientCRPS()(x, y, spectrum), x)
+    (plain,) = torch.autograd.grad(fair_crps(f.forward(x), f.forward(y)).mean(), x)
+    assert float(f.forward(slope).sum()) == pytest.approx(float(f.forward(plain).sum()), rel=1e-9)
 
 
 def test_block_means() -> None:
@@ -65,7 +75,9 @@ def test_block_means() -> None:
 
     expected = fair_crps(blocks(x), blocks(y)).mean()
     torch.testing.assert_close(BlockCRPS((4,))(x, y, spectrum), expected, rtol=1e-12, atol=0)
-    assert float(BlockCRPS((16,))(x, y, spectrum)) == 0  # nothing as large as that
+    torch.testing.assert_close(BlockCRPS((4, 16))(x, y, spectrum), expected, rtol=1e-12, atol=0)
+    with pytest.raises(ValueError, match="blocks of 16 points, and patches have 8"):
+        BlockCRPS((16,))(x, y, spectrum)  # nothing as large as that
 
 
 @pytest.mark.parametrize(

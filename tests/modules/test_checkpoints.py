@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -14,9 +15,10 @@ import torch
 from synthetic import pair_config
 
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule, prepare
-from fdsr.diffusion import Ancestral, SimpleLoss
+from fdsr.diffusion import Ancestral, ColouredNoise, SimpleLoss
 from fdsr.errors import FdsrError
 from fdsr.modules import DownscalingModule, RegressionModule, load_module, save_pretrained
+from fdsr.modules.agreement import require_agreement
 from fdsr.modules.first_stage import FirstStage
 from fdsr.modules.pretrained import read_checkpoint
 
@@ -96,6 +98,41 @@ def test_other_data_are_refused_in_one_line(
         module.on_load_checkpoint(saved)
     message = str(caught.value)
     assert "\n" not in message and all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "here", "said"),
+    [
+        ("DDPMModule", {"prediction": "v"}, {"prediction": "x0"}, r"model.prediction 'v', not 'x0'"),
+        ("DDPMModule", {"noise": ColouredNoise(0.5)}, {}, r"model.noise ColouredNoise\(.*\), not WhiteNoise\(\)"),
+        (
+            "DDPMModule",
+            {"noise": ColouredNoise(0.5)},
+            {"noise": ColouredNoise()},
+            r"exponent=0.5, .*not .*exponent=1.0",
+        ),
+        ("DDPMModule", {"local_scale": "climatological"}, {}, "model.local_scale 'climatological', not 'none'"),
+        ("DDGANModule", {"timesteps": 2}, {"timesteps": 4}, "model.timesteps 2, not 4"),
+        ("CRPSModule", {"dressed": False}, {"dressed": True}, "model.dressed False, not True"),
+    ],
+)
+def test_weights_that_mean_something_else_are_refused(
+    build: Build, tmp_path: Path, name: str, trained: dict[str, Any], here: dict[str, Any], said: str
+) -> None:
+    """Equal shapes are not enough: the same numbers under another parametrisation are plausible and wrong."""
+    saved = build(name, **trained)
+    checkpoint = {"hyper_parameters": dict(saved.hparams), "state_dict": saved.state_dict()}
+    saved.on_save_checkpoint(checkpoint)
+    with pytest.raises(FdsrError, match=said) as caught:
+        build(name, **here).on_load_checkpoint(checkpoint)
+    assert "\n" not in str(caught.value) and "config.yaml" in str(caught.value)
+    build(name, **trained, seed=3).on_load_checkpoint(checkpoint)
+
+
+def test_settings_that_another_version_knew_are_no_disagreement() -> None:
+    saved = {"noise": {"class_path": "fdsr.old.place.Coloured", "init_args": {"exponent": 1.0}}, "gone": 1}
+    own = {"noise": {"class_path": "fdsr.diffusion.Coloured", "init_args": {"exponent": 1.0, "new": 2}}, "new": 3}
+    require_agreement(("noise", "gone", "new"), saved, own)
 
 
 def test_a_grid_without_units_is_an_earlier_versions(build: Build, tmp_path: Path) -> None:
