@@ -27,8 +27,9 @@ class CriticProbe(Callback):
     """Trains a copy of the discriminator for `steps` batches against the generator as it stands, and logs what that gains.
 
     `probe/d_loss` is the discriminator's loss as it is, `probe/d_loss_after` that of the copy, both over the same pairs, which the
-    copy has not been trained on; `probe/gain` is the first less the second. Much gained: the discriminator is behind, and what it
-    tells the generator is not what it could; a higher rate or a larger one helps. Nothing gained: it keeps up.
+    copy has not been trained on where an epoch has as many batches as both take; `probe/gain` is the first less the second. Much gained:
+    the discriminator is behind, and what it tells the generator is not what it could; a higher rate or a larger one helps. Nothing
+    gained: it keeps up.
 
     The copy goes on from the state of the discriminator's optimiser, with R1 in its turn, on training batches of an order of their
     own. Training is not touched: weights, optimisers, random generators and data go on as if nothing had happened. The
@@ -105,6 +106,8 @@ def _other_batches(trainer: L.Trainer, module: L.LightningModule) -> Generator[B
         loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
         if hasattr(loader.sampler, "set_epoch"):
             loader.sampler.set_epoch(epoch)
+        if hasattr(loader.sampler, "skip"):  # what this epoch of training has used is another order's
+            loader.sampler.skip = 0
         for batch in loader:
             yield trainer.strategy.batch_to_device(batch, module.device)
 

@@ -99,7 +99,7 @@ class FIDCallback(Callback):
 
     def measure(self, trainer: L.Trainer, module: Any, stage: str) -> dict[str, float]:
         """Draw, compare, log and write. A collective call: every process must make it."""
-        step = trainer.global_step
+        step = trainer.global_step if stage == "fit" else getattr(module, "trained_steps", 0)
         with evaluation_mode(trainer, module):
             self._prepare(trainer, module.device)
             shown, seconds = self._draw(trainer, module)

@@ -33,13 +33,20 @@ class EnergyScore(AreaMean):
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         self._check(prediction, truth)
-        height, width = (n // SIDE * SIDE for n in truth.shape[-2:])
         dtype = working_dtype(truth.device)
-        weights = self.weights.expand(truth.shape[-2:])[:height, :width]
         with torch.autocast(prediction.device.type, enabled=False):
-            for p, y in zip(prediction[..., :height, :width], truth[..., :height, :width], strict=True):
-                members, valid, cells = *masked(p.to(dtype), y.to(dtype), weights)[:2], weights * ~y.isnan()
-                self._add(_patches(members), _patches(valid), _patches(cells))
+            for p, y in zip(prediction, truth, strict=True):
+                self._add_time(p.to(dtype), y.to(dtype))
+
+    def _add_time(self, p: Tensor, y: Tensor) -> None:
+        """Members (M, C, H, W) and truth (C, H, W)."""
+        height, width = (n // SIDE * SIDE for n in y.shape[-2:])
+        if not height * width:
+            return
+        weights = self.weights.expand(y.shape[-2:])[:height, :width]
+        p, y = p[..., :height, :width], y[..., :height, :width]
+        members, valid, cells = *masked(p, y, weights)[:2], weights * ~y.isnan()
+        self._add(_patches(members), _patches(valid), _patches(cells))
 
     def _add(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         """One time, in patches: members (M, C, N, 64), truth and weights (C, N, 64)."""
@@ -95,8 +102,12 @@ class JointEnergyScore(EnergyScore):
         count = present.sum((-2, -1), keepdim=True).clamp(min=1)
         mean = torch.where(present, coarse, 0.0).sum((-2, -1), keepdim=True) / count
         deviation = (torch.where(present, coarse - mean, 0.0).square().sum((-2, -1), keepdim=True) / count).sqrt()
-        unit = torch.where(deviation > 0, 1 / deviation, 0.0)
-        super().update(prediction.to(dtype) * unit[:, None], truth.to(dtype) * unit)
+        self._check(prediction, truth)
+        with torch.autocast(prediction.device.type, enabled=False):
+            for p, y, unit in zip(prediction, truth, deviation, strict=True):
+                varies = unit[:, 0, 0] > 0
+                if varies.any():
+                    self._add_time(p[:, varies].to(dtype) / unit[varies], y[varies].to(dtype) / unit[varies])
 
     def _add(self, p: Tensor, y: Tensor, w: Tensor) -> None:
         # all variables of a patch are one vector

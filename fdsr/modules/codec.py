@@ -31,7 +31,12 @@ class Encoded(NamedTuple):
 
     def take(self, samples: Tensor) -> Encoded:
         """That of `samples` (N,), each a position in this batch."""
-        return Encoded(*(x if x is None else x[samples if len(x) > 1 else torch.zeros_like(samples)] for x in self))
+
+        def taken(x: Tensor) -> Tensor:
+            return x[samples] if len(x) > 1 else x[torch.zeros_like(samples)]
+
+        idle = None if self.idle is None else taken(self.idle)
+        return Encoded(taken(self.base), taken(self.condition), taken(self.scale), idle)
 
 
 class Codec(nn.Module):

@@ -34,6 +34,7 @@ from fdsr.modules.ddpm import PredictionName, warn_of_signal
 from fdsr.modules.field_codec import FieldCodec
 from fdsr.modules.from_ddpm import begin_discriminator, begin_network, read_ddpm
 from fdsr.modules.generative import Targets
+from fdsr.modules.image_codec import ImageCodec
 from fdsr.modules.judged import Judged
 from fdsr.modules.masking import cut, mean_present, neutral
 from fdsr.modules.seeding import generator
@@ -117,6 +118,10 @@ class DDGANModule(AdversarialModule):
         warn_of_signal(self.process)
         if self.from_ddpm is not None and self.begins:
             ddpm = read_ddpm(self.from_ddpm, self, self.prediction)
+            if self.prediction == "x0" and isinstance(self.codec, ImageCodec):
+                raise FdsrError(
+                    "model.from_ddpm: an x0 of images passes through tanh here and did not in the DDPM; use prediction v or eps for both"
+                )
             begin_network(self.network, ddpm.network)
             if self.discriminator_from_ddpm:
                 begin_discriminator(self.discriminator, self.discriminator_args, ddpm)
@@ -144,12 +149,17 @@ class DDGANModule(AdversarialModule):
         t = self.times.draw(count, self.schedule, rng)
         return Step(t, t - 1)
 
+    def even_steps(self, index: Tensor) -> Step:
+        """Times for samples of these numbers (B,): all of them equally often, whatever the seed."""
+        t = 1 + index % self.timesteps
+        return Step(t, t - 1)
+
     def discriminator_loss(
-        self, targets: Targets, rng: torch.Generator, penalised: bool
+        self, targets: Targets, rng: torch.Generator, penalised: bool, step: Step | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """See AdversarialModule. No graph through the generator; real and fake pairs share their gaps."""
+        """See AdversarialModule. No graph through the generator; real and fake pairs share their gaps. step: None draws times."""
         x_0, condition, present, counted = targets
-        step, noise = self.draw_steps(len(x_0), rng), lambda: self._noise(x_0, rng)
+        step, noise = step or self.draw_steps(len(x_0), rng), lambda: self._noise(x_0, rng)
         real = real_pair(self.process, x_0, step, noise(), noise())
         with torch.no_grad():
             prediction = self.predict(real.after, step, self._latent(x_0, rng), condition)
@@ -205,12 +215,13 @@ class DDGANModule(AdversarialModule):
         encoded, present = self.codec.encode(batch), self.codec.present(batch)
         truth = self.codec.truth(batch)
         x_0 = self.codec.to_target(truth, encoded)
-        rng = generator(self.device, self.seed, "validate", int(batch["index"][0]))
+        # times and draws that do not depend on the seed, as other methods': what is compared over seeds is the networks
+        rng, steps = generator(self.device, 0, "validate", int(batch["index"][0])), self.even_steps(batch["index"])
         counted = self._trained_patches(x_0, rng)
-        loss, _, _ = self.discriminator_loss(Targets(x_0, encoded.condition, present, counted), rng, False)
+        loss, _, _ = self.discriminator_loss(Targets(x_0, encoded.condition, present, counted), rng, False, steps)
         values = {"val_divergence": -loss}
         if isinstance(self.codec, FieldCodec):
-            members = self.generate(batch, 2, self.seed)
+            members = self.generate(batch, 2, 0)
             first, second = (self.codec.to_target(members[:, m], encoded) for m in (0, 1))
             error = 0.5 * ((first - x_0).abs() + (second - x_0).abs())
             values["val_crps"] = mean_present(error - 0.5 * (first - second).abs(), present)

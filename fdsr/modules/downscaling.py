@@ -102,6 +102,7 @@ class DownscalingModule(L.LightningModule):
         self._home: tuple[Any, FirstStage | None] = (None, None)
         self._validating = ExitStack()  # what ends with the validation under way
         self.adopted = False  # whether its weights are those of a model folder
+        self.trained_steps = 0  # of the training that a checkpoint's weights are of
 
     def _record_arguments(self) -> None:
         """Every argument of the subclass, as plain values in `hparams`, so that a checkpoint can be rebuilt from itself."""
@@ -196,8 +197,8 @@ class DownscalingModule(L.LightningModule):
             return
         if stage is not None and stage.local_scale.numel():
             stage = replace(stage, local_scale=require_inside(home, stage.local_scale, spec.grid, "a local scale"))
-        if self.needs_local_scale and home.local_scale is not None:
-            require_inside(home, home.local_scale, spec.grid, "a local scale")
+        if self.local_scale == "climatological":  # of a second stage even before it has been measured
+            require_inside(home, torch.zeros(1, *home.shape), spec.grid, "a local scale")
         self._exchange(spec, stage)
 
     @contextmanager
@@ -259,6 +260,7 @@ class DownscalingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if SPEC_KEY not in checkpoint:
             raise FdsrError("the checkpoint holds no grid or statistics; it was not written by fdsr")
+        self.trained_steps = int(checkpoint.get("global_step", 0))
         require_agreement(self.meaning, checkpoint.get("hyper_parameters", {}), self.hparams)
         saved: Any = read_spec(checkpoint[SPEC_KEY], checkpoint.get(KIND_KEY, "fields"))
         stage = read_stage(checkpoint)

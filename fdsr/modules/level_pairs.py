@@ -59,6 +59,11 @@ class LevelPairDDGANModule(DDGANModule):
         stride = self.schedule.T // T
         return Step(k * stride, (k - 1) * stride)
 
+    def even_steps(self, index: Tensor) -> Step:
+        T = 1 + index % self.most_timesteps
+        k, stride = 1 + index // self.most_timesteps % T, self.schedule.T // T
+        return Step(k * stride, (k - 1) * stride)
+
     def _with_length(self, condition: Tensor, step: Step) -> Tensor:
         """The condition and one more channel after it: t − s as a share of the schedule, the same everywhere."""
         share = (step.t - step.s).to(condition.dtype) / self.schedule.T

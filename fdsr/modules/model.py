@@ -160,7 +160,11 @@ class Model:
             sampler = getattr(module, "sampler", None)
             if not is_dataclass(sampler) or "steps" not in {f.name for f in fields_of(sampler)}:
                 raise FdsrError(f"{type(module).__name__} has no number of steps to choose; leave steps out")
-            settings["sampler"] = replace(sampler, steps=steps)  # type: ignore[type-var]
+            try:
+                settings["sampler"] = replace(sampler, steps=steps)  # type: ignore[type-var]
+                settings["sampler"].times(module.schedule)
+            except ValueError as error:
+                raise FdsrError(f"steps: {error}") from error
         settings = {name: value for name, value in settings.items() if value is not None}
         for name in settings:
             if not hasattr(module, name):

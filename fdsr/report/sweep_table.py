@@ -16,7 +16,7 @@ NAMES = {name: score.title for name, score in IMAGE_SCORES.items()} | {"fid_test
 TRAINING = ["method", "divergence", "T", "seed"]
 _TEXTS = [*TRAINING, "n_generated", "n_reference", "device"]
 _NUMBERS = [*NAMES, "nfe", "seconds_per_image"]
-# of the last quarter of training: a curve that still falls by more is not flat
+# of the last quarter of training: a curve that still changes by more is not flat
 _FLAT = 0.05
 
 
@@ -81,17 +81,19 @@ class SweepTable:
 
 
 def flattened(curves: pd.DataFrame) -> set[tuple[str, ...]]:
-    """(distance, method, divergence, T, seed) of the trainings whose distance fell by less than 5 % in their last quarter.
+    """(distance, method, divergence, T, seed) of the trainings whose distance changed by less than 5 % in their last quarter.
 
-    Compared are the lowest of the measurements in that quarter and the last one before it, so that noise makes a training look
-    unfinished rather than finished; one with fewer than four measurements shows nothing.
+    Every measurement in that quarter, two at least, is compared with the last one before it, so that noise makes a training look
+    unfinished rather than finished, and one that got worse has not converged either; one with fewer than four measurements shows nothing.
     """
     found = set()
     for (*training, metric), points in curves.groupby([*TRAINING, "metric"], sort=False) if len(curves) else ():
         steps, values = points["step"].astype(float), points["value"].astype(float)
         late = steps > 0.75 * steps.max()
-        if len(points) >= 4 and not late.all() and values[late].min() > (1 - _FLAT) * values[~late].iloc[-1]:
-            found.add((metric, *training))
+        if len(points) >= 4 and late.sum() >= 2 and not late.all():
+            before = values[~late].iloc[-1]
+            if (values[late] - before).abs().max() < _FLAT * before:
+                found.add((metric, *training))
     return found
 
 

@@ -89,16 +89,19 @@ class Runner:
                 *self._arguments(point, evaluation.settings), *trained, "--overwrite=true"]  # fmt: skip
 
     def _arguments(self, point: Point, settings: Settings) -> list[str]:
-        places = {"output": str(self.output), "here": str(point.config.parent)} | point.axes
+        filled = self._filled(point, settings)
+        return [f"--{k}={value if isinstance(value, str) else json.dumps(value)}" for k, value in filled.items()]
 
-        def text(value: Any) -> str:
-            if not isinstance(value, str):
-                return json.dumps(value)
-            for name, place in places.items():
+    def _filled(self, point: Point, value: Any) -> Any:
+        """A setting, or several, with places and axes in place of their names in braces."""
+        if isinstance(value, dict):
+            return {key: self._filled(point, v) for key, v in value.items()}
+        if isinstance(value, list):
+            return [self._filled(point, v) for v in value]
+        if isinstance(value, str):
+            for name, place in ({"output": self.output, "here": point.config.parent} | point.axes).items():
                 value = value.replace(f"{{{name}}}", str(place))
-            return value
-
-        return [f"--{key}={text(value)}" for key, value in settings.items()]
+        return value
 
     def _fit_settings(self, point: Point) -> dict[str, Any]:
         """What a training is of: configuration, arguments, the files that these name, and the trainings that it builds on."""
@@ -117,7 +120,7 @@ class Runner:
         return {"files": files, "after": {p.name: self._fit_settings(p) for p in self._before(point, settings)}}
 
     def _values(self, point: Point, settings: Settings) -> list[str]:
-        return [argument.partition("=")[2] for argument in self._arguments(point, settings)]
+        return list(_texts(self._filled(point, settings)))
 
     def _before(self, point: Point, settings: Settings) -> list[Point]:
         """The points of whose folders `settings` name a file."""
@@ -259,6 +262,15 @@ def _last_words(log: Path, status: int) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").replace("\r", "\n").splitlines() if line.strip()]
     said = [line.removeprefix("fdsr: error: ") for line in lines if line.startswith("fdsr: error: ")]
     return said[-1] if lines[-1].startswith("fdsr: error: ") else lines[-1][:300]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a setting, or in several."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _digest(config: Path) -> str:

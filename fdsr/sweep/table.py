@@ -52,8 +52,9 @@ def fid_vs_steps(results: Sequence[Result], axes: Sequence[str], output: Path) -
         rows.append({name: last.get(name) for name in FID_FIELDS} | told | facts)
         floors = {name: last[f"{name}_floor"] for name in IMAGE_SCORES if f"{name}_floor" in last}
         if floors:
-            floor = {name: last[name] for name in ("device", "commit")}
+            # tests may have measured different distances
             floor |= {"method": FLOOR, **floors, "n_generated": last.get("n_floor")}
+            floor |= {name: last[name] for name in ("device", "commit")}
         if picture := result.tested.last_picture("test"):
             with written_whole(folder.sample(rows[-1])) as partial:
                 shutil.copyfile(picture, partial)

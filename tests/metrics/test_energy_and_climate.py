@@ -132,6 +132,20 @@ def test_joint_energy_score_is_its_definition() -> None:
     assert JointEnergyScore.for_task(Task(grid(), ["t2m"], factor=4)) is None
 
 
+def test_energy_scores_leave_out_what_they_cannot_score() -> None:
+    prediction, truth = sample(times=2, members=3, height=16, width=16)
+    low = torch.nn.functional.avg_pool2d(truth, 4)
+    low[:, 1] = 3.0  # as where it rains nowhere
+    both, first = JointEnergyScore(torch.ones(16), 2), EnergyScore(torch.ones(16), 1)
+    both.update(prediction, truth, low)
+    unit = low[:, :1].double().std((-2, -1), correction=0, keepdim=True)
+    first.update(prediction[:, :, :1] / unit[:, None], truth[:, :1] / unit)
+    torch.testing.assert_close(both.compute(), first.compute().expand(2), rtol=1e-6, atol=0)
+    small = EnergyScore(torch.ones(6), 2)  # no whole patch
+    small.update(torch.randn(1, 4, 2, 6, 20), torch.randn(1, 2, 6, 20))
+    assert bool(small.compute().isnan().all())
+
+
 def test_joint_energy_score_asks_for_the_dependence_between_variables() -> None:
     rng = torch.Generator().manual_seed(0)
     truth = torch.randn(256, 1, 1, 1, generator=rng).expand(-1, 2, 8, 8)

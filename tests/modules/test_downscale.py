@@ -215,6 +215,8 @@ def test_bad_input_in_one_line(model: Model, build: Build, coarse: xr.Dataset, s
     with pytest.raises(FdsrError, match="RegressionModule has no number of steps to choose"):
         plain.downscale(coarse, steps=3)
     assert plain.downscale(coarse.isel(time=[0]), members=8).sizes["member"] == 1
+    with pytest.raises(FdsrError, match=r"steps: .*2000"):
+        model.downscale(coarse, steps=2000)
 
 
 def test_fields_in_other_units_than_they_say(

@@ -67,6 +67,12 @@ def test_the_generator_begins_as_the_ddpms_estimate(
             torch.testing.assert_close(x_0, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_an_x0_of_images_is_another_one_here(quiet_trainer: MakeTrainer, tmp_path: Path) -> None:
+    path = str(save_pretrained(ddpm(prediction="x0"), tmp_path / "model"))
+    with pytest.raises(FdsrError, match="passes through tanh here and did not in the DDPM; use prediction v or eps"):
+        begun(DDGANModule, path, quiet_trainer, prediction="x0")
+
+
 def test_it_learns_from_there_and_goes_on_from_its_own_checkpoint(
     trained: tuple[DDPMModule, str], quiet_trainer: MakeTrainer, tmp_path: Path
 ) -> None:

@@ -57,7 +57,8 @@ def curve(values: list[float], seed: int = 0, method: str = "ddgan") -> list[dic
         ([40, 35, 30, 25, 20, 16, 13, 10], False),
         ([40, 20, 10, 9, 8, 8, 7, 6], False),
         ([40, 20, 10, 10, 10, 10, 10.2, 9.2], False),  # noise hides that it still falls
-        ([40, 20, 10, 9, 9, 9, 12, 15], True),  # it rises: no longer training would help
+        ([40, 20, 10, 9, 9, 9, 12, 15], False),  # it got worse
+        ([40, 20, 10, 9.9], False),  # a single measurement in the last quarter
         ([9, 9, 9], False),  # three measurements show nothing
     ],
 )

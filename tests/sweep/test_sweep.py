@@ -200,7 +200,7 @@ def test_later_stages_use_what_earlier_ones_trained(sweep_file: SweepFile, tmp_p
         ddgan, ddpm = content["blocks"]
         mean = "{output}/ddpm-T=8-seed={seed}/checkpoints/last.ckpt"
         content["keys"]["data"] = []
-        own = {"mean": mean, "data": "{here}/parts/{data}.yaml"}
+        own = {"mean": {"init_args": {"paths": [mean, 1]}}, "data": "{here}/parts/{data}.yaml"}
         content["blocks"] = [
             ddpm,
             ddgan | {"after": True, "settings": own, "grid": ddgan["grid"] | {"data": ["waves"]}},
@@ -209,7 +209,7 @@ def test_later_stages_use_what_earlier_ones_trained(sweep_file: SweepFile, tmp_p
     run(sweep_file(change), tmp_path / "out", jobs=3)
     later = tmp_path / "out" / f"{DDGAN.format(1)}-data=waves"
     first = (later / "calls.txt").read_text()
-    assert f"--mean={tmp_path}/out/{DDPM}/checkpoints/last.ckpt" in first
+    assert f'"paths": ["{tmp_path}/out/{DDPM}/checkpoints/last.ckpt", 1]' in first
     assert f" --data={tmp_path}/parts/waves.yaml" in first
     ended = (tmp_path / "out" / DDPM / "ddpm" / "test.done").stat().st_mtime_ns
     assert ended <= (later / "fit.done").stat().st_mtime_ns

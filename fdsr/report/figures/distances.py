@@ -89,7 +89,8 @@ def curve_row(table: SweepTable) -> list[Panel]:
     # tests that share a training share its curve: it is drawn once, by the name of the first
     found: dict[tuple[object, ...], tuple[str, pd.DataFrame]] = {}
     for (*_, steps, seed), points in table.curves.groupby(TRAINING, sort=False):
-        name = f"{points['label'].iloc[0]}, T = {steps}" + (f", seed {seed}" if seed else "")
+        told = (f"T = {steps}" * bool(steps), f"seed {seed}" * bool(seed))
+        name = ", ".join([points["label"].iloc[0], *filter(None, told)])
         found.setdefault(tuple(points[["metric", "step", "value"]].itertuples(index=False, name=None)), (name, points))
     looks = make_looks({name: points["label"].iloc[0] for name, points in found.values()}, order=table.looks)
     panels = []

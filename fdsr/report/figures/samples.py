@@ -20,7 +20,8 @@ def find_samples(table: SweepTable) -> pd.DataFrame:
     """
     rows = table.rows.groupby("picture", sort=False, as_index=False).first()
     steps = ["" if f"{nfe:g}" == T else f", {nfe:g} steps" for T, nfe in zip(rows["T"], rows["nfe"], strict=True)]
-    rows["title"] = rows["label"] + ", T = " + rows["T"] + steps
+    # of one training for every number of steps the table may have no T
+    rows["title"] = rows["label"] + (", T = " + rows["T"]).where(rows["T"] != "", "") + steps
     rows["values"] = [
         [f"{NAMES[name]} {row[name]:.3g}" for name in table.distances if pd.notna(row[name])]
         for row in rows.to_dict("records")
@@ -43,7 +44,7 @@ def draw_samples(table: SweepTable, output: Path, mark: str = "") -> Iterator[Pa
 def draw_grid(figure: Figure, samples: pd.DataFrame) -> None:
     """Samples of one method: a row a divergence, a column a number of evaluations."""
     rows = samples["divergence"].drop_duplicates().tolist()
-    places = list(zip(samples["nfe"], pd.to_numeric(samples["T"]), strict=True))
+    places = list(zip(samples["nfe"], pd.to_numeric(samples["T"]).fillna(-1), strict=True))
     axes = figure.subplots(len(rows), len(columns := sorted(set(places))), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
