@@ -37,25 +37,27 @@ def main(arguments: list[str]) -> None:
     module = load_module(options.checkpoint)
     # checkpoints stand in a folder of their own in that of the run
     run = RunFolder(Path(options.checkpoint).resolve().parent.parent)
-    rows = run.table.read() if Path(options.checkpoint).is_file() else []
+    of_run = Path(options.checkpoint).is_file()
+    rows, distances = (run.table.read(), run.tested_distances()) if of_run else ([], None)
     tested = run.record.read().get("test", {}).get("weights")  # earlier versions of fdsr did not note it
-    others = bool(rows) and tested is not None and tested != model_fingerprint(module)
-    rows = [] if others else rows
+    others = bool(rows or distances) and tested is not None and tested != model_fingerprint(module)
+    rows, distances = ([], None) if others else (rows, distances)
+    scores = run.table if rows else run.distances if distances else None
     name = options.name or Path(options.folder).name
     attribution = options.attribution
     if attribution is None:
         attribution = in_words(getattr(module.home, "owed", None))
     beside = {
-        "README.md": model_card(module, name, options.licence, rows, attribution),
+        "README.md": model_card(module, name, options.licence, rows, attribution, distances),
         "LICENSE": f"Weights of {name}: {options.licence}, https://spdx.org/licenses/{options.licence}.html\n"
         + (f"Training data: {attribution}\n" if attribution else ""),
     }
     if rows:
         beside[run.table.path.name] = run.table.path.read_text(encoding="utf-8")
     print(f"model: {save_pretrained(module, options.folder, beside)}")
-    why = f"those of {run.table} are of other weights; " if others else ""
+    why = "those of the run's last test are of other weights; " if others else ""
     print(
-        "scores: " + (f"of {run.table}" if rows else f"none; {why}test the run first (fdsr test), and export it again")
+        "scores: " + (f"of {scores}" if scores else f"none; {why}test the run first (fdsr test), and export it again")
     )
     print(
         "attribution: "

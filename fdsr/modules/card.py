@@ -10,28 +10,41 @@ import yaml
 from fdsr.data.field_spec import FieldSpec
 from fdsr.modules.downscaling import DownscalingModule
 from fdsr.records import code_version
+from fdsr.scores import IMAGE_SCORES
 
 Rows = Sequence[Mapping[str, str]]  # of a table test_metrics.csv
 
 
-def model_card(module: DownscalingModule, name: str, licence: str, rows: Rows = (), attribution: str = "") -> str:
+def model_card(
+    module: DownscalingModule,
+    name: str,
+    licence: str,
+    rows: Rows = (),
+    attribution: str = "",
+    distances: Mapping[str, Any] | None = None,
+) -> str:
     """A README.md with front matter as the Hugging Face hub reads it.
 
-    name: what the model is called; licence: of its weights, by its SPDX name; rows: scores of a test; attribution: what the makers
-    of the training data are owed.
+    name: what the model is called; licence: of its weights, by its SPDX name; rows: scores of a test of fields; attribution: what the
+    makers of the training data are owed; distances: what a test of images has measured.
     """
+    weather = isinstance(module.home, FieldSpec)
+    tags = ["weather", "super-resolution", "downscaling", "ensemble"] if weather else ["images"]
     front: dict[str, Any] = {
         "license": licence.lower(),
         "library_name": "fdsr",
-        "pipeline_tag": "image-to-image",
-        "tags": ["weather", "super-resolution", "downscaling", "ensemble", type(module).__name__],
+        "pipeline_tag": "image-to-image" if weather else "unconditional-image-generation",
+        "tags": [*tags, type(module).__name__],
     }
     if rows:
         front["model-index"] = [{"name": name, "results": [_result(name, rows)]}]
     kind = _fields(module.home) if isinstance(module.home, FieldSpec) else [("data", str(module.home.fingerprint))]
     facts = [
         *kind,
-        ("method", f"`{type(module).__name__}`, {module.evaluations_per_member} network evaluations a member"),
+        (
+            "method",
+            f"`{type(module).__name__}`, {module.evaluations_per_member} network evaluations {'a member' if weather else 'an image'}",
+        ),
         ("parameters", f"{sum(p.numel() for p in module.parameters()):,}"),
         ("written by", f"fdsr {code_version()}"),
     ]
@@ -39,15 +52,21 @@ def model_card(module: DownscalingModule, name: str, licence: str, rows: Rows = 
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {name}",
         _table(("", ""), facts),
-        *(
-            [f"Scores of its test, area-weighted ({_about(rows)}):", _scores(rows)]
-            if rows
-            else ["It has not been scored."]
-        ),
-        *([_USE.format(name=name)] if isinstance(module.home, FieldSpec) else []),
+        *_results(rows, distances or {}),
+        *([_USE.format(name=name)] if weather else []),
         f"Weights: {licence}." + (f" Training data: {attribution}" if attribution else ""),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _results(rows: Rows, distances: Mapping[str, Any]) -> list[str]:
+    if rows:
+        return [f"Scores of its test, area-weighted ({_about(rows)}):", _scores(rows)]
+    found = [(score.title, f"{distances[key]:.4g}") for key, score in IMAGE_SCORES.items() if key in distances]
+    if not found:
+        return ["It has not been scored."]
+    about = f"{distances['n_generated']:,} images, {distances['device']}, commit {distances['commit']}"
+    return [f"Distances from the training images, of its test ({about}):", _table(("", ""), found)]
 
 
 _USE = """```python

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from synthetic import TINY_DDGAN
+from tiny_images import SPEC
 
 import fdsr
 from fdsr.data import WeatherDataModule
 from fdsr.data.attribution import in_words
-from fdsr.modules import DownscalingModule
+from fdsr.modules import DDGANModule, DownscalingModule
 from fdsr.modules.card import model_card
 
 
@@ -60,6 +62,18 @@ def test_a_card_says_what_a_model_is_told(build: Callable[..., DownscalingModule
     card = model_card(build("RegressionModule"), "plain", "MIT")
     assert "| is told | position |" in card and "| static fields | orography (m) |" in card
     assert "`RegressionModule`, 1 network evaluations" in card and "lat points" in card and "Weights: MIT." in card
+
+
+def test_a_card_of_a_model_of_images() -> None:
+    module = DDGANModule(**TINY_DDGAN)
+    module.attach(SPEC)
+    measured = {"fid": 20.123, "n_generated": 10_000, "device": "CPU", "commit": "abc", "seconds_per_image": 1.0}
+    card = model_card(module, "clothes", "MIT", distances=measured)
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["pipeline_tag"] == "unconditional-image-generation" and "weather" not in front["tags"]
+    assert "| FID | 20.12 |" in card and "10,000 images, CPU, commit abc" in card and "evaluations an image" in card
+    assert "has not been scored" not in card and "downscale" not in card
+    assert "has not been scored" in model_card(module, "clothes", "MIT")
 
 
 def test_what_is_owed_in_words() -> None:
