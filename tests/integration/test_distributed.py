@@ -159,6 +159,20 @@ def test_a_test_by_two_processes_is_that_of_one(
 
 
 @pytest.mark.slow
+def test_a_dressed_baseline_by_two_processes_is_that_of_one(
+    configure: Callable[..., Path], program: Callable[..., int], tmp_path: Path
+) -> None:
+    """It has nothing to train, which DistributedDataParallel would refuse; its sums are those of all processes."""
+    config = configure("DressedModule", "dressed", model__members=4, trainer__max_epochs=2, trainer__max_steps=-1)
+    fit = ["fit", "--config", config, "--trainer.limit_val_batches", "0", "--run"]
+    assert program(*fit, tmp_path / "one") == 0
+    fdsr_by_two([[*fit, tmp_path / "two"]], tmp_path)
+    one, two = (load_module(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("one", "two"))
+    for name, sums in one.named_buffers():
+        torch.testing.assert_close(two.get_buffer(name), sums, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.slow
 def test_a_prediction_by_two_processes_is_that_of_one(
     trained: tuple[Path, Path], program: Callable[..., int], tmp_path: Path, world: Path, store_path: str,
     monkeypatch: pytest.MonkeyPatch,
