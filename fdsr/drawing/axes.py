@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 # of an axis' length: what a label needs
 _ROOM = {"x": 0.105, "y": 0.085}
@@ -40,7 +40,7 @@ def show_ticks(ax: Axes, which: Literal["x", "y"], ticks: Sequence[float], label
 def step_axis(ax: Axes, label: str) -> None:
     """Steps of a training, or images that it has seen."""
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 500k, 2M
     ax.set_xlabel(label)
 
 
