@@ -11,8 +11,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     PIP_NO_CACHE_DIR=1 \
     PYTHONUNBUFFERED=1
 
+# a compiler: torch.compile makes its launchers with it
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 python3-venv \
+    && apt-get install --yes --no-install-recommends python3 python3-venv python3-dev gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 fdsr
 RUN python3 -m venv /opt/venv
@@ -22,7 +23,7 @@ RUN python3 -m venv /opt/venv
 WORKDIR /opt/build
 COPY pyproject.toml constraints.txt ./
 RUN mkdir fdsr && touch fdsr/__init__.py README.md LICENSE \
-    && pip install --constraint constraints.txt ".[workspace,fid]" \
+    && pip install --constraint constraints.txt ".[workspace,fid,remote,grib]" \
     && pip uninstall --yes fdsr \
     && rm -r build fdsr fdsr.egg-info
 

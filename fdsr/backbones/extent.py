@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import torch
@@ -68,21 +69,21 @@ def _reach(network: nn.Module, x: Tensor, axis: int, inputs: Sequence[Any], late
 def bytes_per_point(network: nn.Module, x: Tensor, *inputs: Any, **latent: Any) -> float:
     """Bytes that live at once in an evaluation without gradients, over the points of the field; x (1, C, H, W) as in `receptive_field`.
 
-    Of a network whose memory grows with the number of points, as all here do.
+    Weights are none of them. Of a network whose memory grows with the number of points, as all here do.
     """
     side = 16 * stride_of(network)
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"), _Peak() as peak:
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), _Peak(network) as peak:
         network(x.new_zeros(1, x.shape[1], side, side), *inputs, **latent)
     return peak.most / side**2
 
 
 class _Peak(TorchDispatchMode):
-    """Bytes of the tensors that live at once, of those made while it is on."""
+    """Bytes of the tensors that live at once, of those made while it is on. Views of the network's weights are not made."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.now = self.most = 0
-        self._seen: set[int] = set()
+        self._seen = {x.untyped_storage()._cdata for x in chain(network.parameters(), network.buffers())}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import Tensor
 
@@ -12,8 +13,12 @@ from fdsr.modules.downscaling import Ensemble
 
 
 def example_dataset(spec: FieldSpec, ensemble: Ensemble, method: str) -> xr.Dataset:
-    """The first time of `ensemble`: coarse field, truth, two members, mean and spread, as `fdsr.drawing.maps` draws them."""
+    """The first time of `ensemble`: coarse field, truth, two members, mean and spread, as `fdsr.drawing.maps` draws them.
+
+    Missing where the truth is.
+    """
     prediction = ensemble["prediction"][0].float().cpu()
+    prediction = prediction.masked_fill(ensemble["truth"][0].isnan().cpu(), torch.nan)
     spread = prediction.std(0) if prediction.shape[0] > 1 else prediction.new_zeros(prediction.shape[1:])
 
     def values(x: Tensor) -> np.ndarray:

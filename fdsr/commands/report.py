@@ -16,7 +16,9 @@ def main(arguments: list[str]) -> None:
     parser = Parser("report", DESCRIPTION)
     about = "directories of runs that 'fdsr test' has scored, or of sweeps; fid_vs_steps.csv of a sweep"
     parser.add_argument("runs", nargs="+", metavar="RUN", help=about)
-    parser.add_argument("--output", default=None, help="folder for page, tables and figures (default: the last RUN's)")
+    parser.add_argument(
+        "--output", default=None, metavar="FOLDER", help="folder for page, tables and figures (default: the last RUN's)"
+    )
     parser.add_argument(
         "--wandb",
         nargs="?",

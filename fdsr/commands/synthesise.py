@@ -27,6 +27,9 @@ def main(arguments: list[str]) -> None:
     synthesise(config, target, device)
     print(f"synthetic source: {target} ({config.runs} runs × {config.fields_per_run} fields)")
     print(f"picture: {draw_synthesis(target)}")
+    if config.runs < 3:
+        print("pairs of it need three runs at least: one to train on, one to validate, one to test")
+        return
     scalar = find_flow(config.flow).scalar
     print(
         f"pairs of it: fdsr prepare --source {target} --target PAIRS.zarr --variables {scalar},u,v --factor 4 --gap 0 "
@@ -53,7 +56,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", default=1000.0, type=float, help="side in km that the axes state (default 1000)")
     parser.add_argument("--seed", default=0, type=int, help="root of all draws (default 0)")
     parser.add_argument("--batch", default=8, type=int, help="runs side by side (default 8)")
-    parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there is one)")
+    parser.add_argument(
+        "--device", default=None, choices=("cpu", "cuda"), help="cpu or cuda (default: cuda if there is one)"
+    )
 
 
 def _split(runs: int, fields: int) -> str:

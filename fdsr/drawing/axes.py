@@ -19,6 +19,8 @@ def log_axis(ax: Axes, which: Literal["x", "y"]) -> None:
     """Logarithmic, labelled 1, 2, 5, 10 and not 10⁰, 10¹."""
     getattr(ax, f"set_{which}scale")("log")
     low, high = sorted(getattr(ax, f"get_{which}lim")())
+    if not low > 0:  # nothing was drawn: all of it is missing, or zero
+        low, high = getattr(ax, f"set_{which}lim")(1.0, 10.0)
     if high < 3 * low:
         ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     else:

@@ -105,7 +105,7 @@ def draw_maps(figure: Figure, ds: xr.Dataset, what: str, more: int = 0) -> np.nd
             if column not in found:  # a variable without a coarse counterpart
                 continue
             spread = column == "spread"
-            low, high = (0.0, float(np.quantile(own.spread, 0.995)) or 1.0) if spread else scale
+            low, high = (0.0, float(np.nanquantile(own.spread, 0.995)) or 1.0) if spread else scale
             colours = SPREAD if spread else FIELDS
             image = ax.imshow(
                 found[column], colours, vmin=low, vmax=high, extent=_extent(ds), aspect="auto", interpolation="nearest"

@@ -20,8 +20,8 @@ def require_agreement(meaning: Iterable[str], saved: Mapping[str, Any], own: Map
     ]
     if different:
         raise FdsrError(
-            f"the checkpoint was trained with {' and '.join(different)}; give the configuration that it was trained with "
-            "(--config RUN/config.yaml), or train anew"
+            f"the checkpoint was trained with {' and '.join(different)}; give as --config the configuration "
+            "that stands in its run's folder, or train anew"
         )
 
 

@@ -87,6 +87,11 @@ class RunFolder:
         """The method's name: a sweep's, or else the configuration's."""
         return str(self.point.get("method", configuration))
 
+    @property
+    def requeued(self) -> list[Path]:
+        """Checkpoints that a batch system's signal left, from which Lightning goes on by itself under Slurm."""
+        return list(self.path.glob("hpc_ckpt_*.ckpt"))
+
     def clear(self) -> None:
         """Remove what an earlier training left, and its tests: nothing of it is to stand beside a new one."""
         left = [self.metrics, self.distances, self.table, self.scores, self.blocks, self.example]
@@ -94,6 +99,7 @@ class RunFolder:
             *(file.path for file in left),
             self.figure,
             *self.checkpoints.glob("*.ckpt"),
+            *self.requeued,
             *self.path.glob("samples/*.png"),
         ]:
             path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fdsr.atomic import write_text
+from fdsr.errors import FdsrError
 from fdsr.records import RunFolder, SweepFolder, Table, join_tables
 from fdsr.records.run_folder import TABLE
 from fdsr.report.runs import TestedRun, find_runs, read_run
@@ -42,6 +43,8 @@ def report(inputs: Sequence[str | Path], output: Path | None = None, wandb: str 
     folders = [p for p in folders if not SweepFolder(p).distances.exists()]
     last = Path(inputs[-1])
     output = output or (last.parent if last.suffix == ".csv" else last)
+    if output.is_file():
+        raise FdsrError(f"--output '{output}' is a file; give a folder, where the page becomes report.html")
     runs = find_runs(folders)
     read = [read_run(run) for run in runs]
     studies = make_studies(read) if read else []

@@ -14,7 +14,7 @@ from fdsr.report.studies import EVERY, Entry, Study
 Names = Sequence[str]
 
 TABLE = "differences.csv"
-BASELINES = ("ddpm", "ddpm_ddim")  # what methods are held against where the reader names none
+BASELINES = ("ddpm", "ddpm_ddim", "ddpm_sr")  # what methods are held against where the reader names none
 _PAIRS = 3  # fewer show nothing
 
 

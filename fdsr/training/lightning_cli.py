@@ -198,6 +198,9 @@ class FdsrCLI(LightningCLI):
             return None
         if path is None:
             if self.subcommand == "fit":
+                if self._values.overwrite:  # Lightning would go on from them under Slurm
+                    for requeued in self.run_folder.requeued:
+                        requeued.unlink(missing_ok=True)
                 return None
             if not last.exists():
                 raise FdsrError(f"there is no checkpoint in '{self.run_folder}'; train first, or give --ckpt_path")
@@ -209,6 +212,12 @@ class FdsrCLI(LightningCLI):
                 f"training, and name what stands in '{last.parent}' then"
             )
         if Path(path).is_dir():
+            if (
+                left := self.run_folder.requeued
+            ):  # which Lightning would load under Slurm, in place of the folder's weights
+                raise FdsrError(
+                    f"run '{self.run_folder}' has a training's '{left[0].name}'; choose another --run for '{path}'"
+                )
             self._adopt(path)
             return None
         checkpoint = read_checkpoint(path)

@@ -54,6 +54,6 @@ def _files_first(arguments: list[str]) -> list[str]:
     files: list[str] = []
     others: list[str] = []
     for i, argument in enumerate(arguments):
-        named = "--config" in (argument.partition("=")[0], *arguments[max(i - 1, 0) : i])
+        named = not {"--config", "-c"}.isdisjoint((argument.partition("=")[0], *arguments[max(i - 1, 0) : i]))
         (files if named else others).append(argument)
     return files + others

@@ -18,7 +18,7 @@ class RingForcing:
     Args:
         plane: where the coefficients live.
         wavenumber, width: k_f and the ring's half width.
-        rate: ε, variance of q per unit of time.
+        rate: ε, half the variance of q per unit of time.
 
     Raises FdsrError if the ring holds no mode, or one that is not kept.
     """

@@ -43,6 +43,13 @@ class Damping:
     order: int = 4
     friction: float = 0.2
 
+    def __post_init__(self) -> None:
+        if self.order < 1 or not (self.viscosity >= 0 and self.friction >= 0):
+            raise FdsrError(
+                f"damping: order {self.order}, viscosity {self.viscosity}, friction {self.friction}; "
+                "the order must be at least 1, the others not negative"
+            )
+
     def rates(self, plane: SpectralPlane, flow: Flow, wavenumber: float, rate: float) -> Tensor:
         """D of every coefficient (n, n/2 + 1); 0 of the mean."""
         k = plane.k.double().clamp(min=1.0)
@@ -55,7 +62,7 @@ class Damping:
 class Turbulence:
     """Runs (B, n, n/2 + 1) of one flow on a doubly periodic plane, each driven by its own force.
 
-    Units are set by the side of the plane, 2π, and by the rate ε at which the force feeds the variance of q.
+    Units are set by the side of the plane, 2π, and by the rate ε at which the force feeds half the variance of q, ½⟨q²⟩.
 
     Args:
         flow: α-turbulence, see `FLOWS`.

@@ -165,6 +165,22 @@ def test_the_memory_of_a_network_is_what_lives_at_once() -> None:
     assert bytes_per_point(Chain(), field(4, 4), T) == pytest.approx(3 * 4 * CHANNELS)
 
 
+def test_weights_are_no_memory_of_a_point() -> None:
+    """A linear layer looks at its weights through a view, which nothing is made for."""
+
+    class Layer(nn.Module):
+        stride = 4
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(CHANNELS, CHANNELS, bias=False)
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return self.linear(x.movedim(1, -1))
+
+    assert bytes_per_point(Layer(), field(4, 4), T) == pytest.approx(2 * 4 * CHANNELS)
+
+
 def test_the_cheapest_tiles_are_strips_of_whole_circles_where_they_fit() -> None:
     rows, columns = cheapest((724, 1440), (57, 57), 4, True, 900_000)
     assert columns.whole and len(rows.starts) == 2

@@ -98,6 +98,8 @@ def memory_main(variant: str, size: int, results: Any) -> None:
     for _ in range(2):
         begin = time.perf_counter()
         train_step(network, optimiser, batches)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         peak()
         seconds.append(time.perf_counter() - begin)
     results.put((peak() - before, min(seconds)))
@@ -130,7 +132,10 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options.output.mkdir(parents=True, exist_ok=True)
-    place = (device_name(torch.device("cpu")).split(",")[0], code_version())
+    place, of_memory = (
+        (device_name(torch.device(name)).split(",")[0], code_version())
+        for name in ("cpu", "cuda" if torch.cuda.is_available() else "cpu")
+    )
 
     with (options.output / "scaling.csv").open("w", newline="") as file, tempfile.TemporaryDirectory() as folder:
         writer = csv.writer(file, lineterminator="\n")
@@ -151,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
         for variant in options.variants:
             peak, seconds = in_processes(memory_main, [(variant, options.memory_size)])
             shape = f"8x{options.memory_size}x{options.memory_size}"
-            writer.writerow((variant, shape, f"{peak:.0f}", f"{seconds:.2f}", *place))
+            writer.writerow((variant, shape, f"{peak:.0f}", f"{seconds:.2f}", *of_memory))
             print(f"{variant:52} {peak:7.0f} MB {seconds:7.2f} s")
 
 

@@ -10,17 +10,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from fdsr.callbacks import PredictionWriter, ScoreRecorder
+from fdsr.callbacks.example import example_dataset
 from fdsr.callbacks.run_record import RunRecord
 from fdsr.data import PairStore, WeatherDataModule
+from fdsr.data.interpolate import HALO
+from fdsr.drawing.maps import draw_maps
 from fdsr.errors import FdsrError
 from fdsr.metrics import evaluate
 from fdsr.modules import DownscalingModule
+from fdsr.modules.downscaling import Ensemble
 
 Build = Callable[..., DownscalingModule]
 MakeTrainer = Callable[..., L.Trainer]
@@ -135,6 +140,23 @@ def test_example(written: Path, store: PairStore) -> None:
         np.testing.assert_array_equal(ds.coarse, low)
         assert ds.time.values == store.times[14] and list(ds.units.values) == ["K", "m s-1"]
         assert ds.sizes["member"] == 2
+
+
+def test_an_example_is_missing_where_the_truth_is(store: PairStore, tmp_path: Path) -> None:
+    high, low = (torch.as_tensor(x).clone() for x in store.read(14))
+    high[0, 3:9, 5:7] = torch.nan
+    ensemble: Ensemble = {
+        "prediction": torch.randn(1, 3, *high.shape), "truth": high[None], "time": torch.tensor([0]),
+        "low": torch.nn.functional.pad(low[None], (HALO,) * 4),
+    }  # fmt: skip
+    ds = example_dataset(store.spec, ensemble, "tiny")
+    for name in ("mean", "spread", "member"):
+        assert bool((ds[name].isnull() == ds.truth.isnull()).all()), name
+    figure = plt.figure()
+    draw_maps(figure, ds, "example")
+    limits = [image.get_clim() for axes in figure.axes for image in axes.images]
+    assert all(np.isfinite(limits).all(1)) and max(high for low, high in limits[5:6]) > 1.0  # of the spread
+    plt.close(figure)
 
 
 def test_a_deterministic_method_lists_no_ensemble_scores(

@@ -44,6 +44,8 @@ def test_refused(refused: Callable[..., str], tmp_path: Path, store_path: str) -
     assert "either --config or --store" in refused("bench-data")
     assert "does not exist" in refused("bench-data", "--config", tmp_path / "none.yaml")
     assert "does not exist" in refused("bench-data", "--store", tmp_path / "none.zarr")
+    for option in ("--patch", "--batch-size"):
+        assert "--data.patch and --data.batch_size" in refused("bench-data", "--config", "any.yaml", option, 4)
     assert "unrecognized arguments: --data.patch" in refused("bench-data", "--store", store_path, "--data.patch", 3)
     assert "fewer than batch_size 99" in refused(
         "bench-data", "--store", store_path, "--batch-size", 99, "--batches", 1

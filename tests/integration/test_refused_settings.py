@@ -150,7 +150,8 @@ def test_outputs_of_other_formats() -> None:
 
 def test_settings_hold_over_files_wherever_they_stand(refused: Refused, configure: Configure, tmp_path: Path) -> None:
     config = configure(trainer__max_steps=1)
-    for arguments in (("--trainer.max_steps=-7", "--config", config), (f"--config={config}", "--trainer.max_steps=-7")):
+    for arguments in (("--trainer.max_steps=-7", "--config", config), (f"--config={config}", "--trainer.max_steps=-7"),
+                      ("--trainer.max_steps=-7", "-c", config)):  # fmt: skip
         assert "You passed in -7" in refused("fit", *arguments, "--run", tmp_path / "run")
     # of data whose class the file says
     assert "data.batch_size is 0" in refused(

@@ -144,7 +144,9 @@ def test_a_finished_fit_keeps_its_record(
     }
     assert program("test", "--config", config, "--run", run, "--trainer.limit_test_batches", 1) == 0
     (run / "checkpoints" / "old.ckpt").write_text("")
+    (run / "hpc_ckpt_1.ckpt").write_text("")  # of a batch system's signal
     assert program("fit", "--config", config, "--run", run, "--overwrite", "true", "--trainer.max_steps", 2) == 0
+    assert not (run / "hpc_ckpt_1.ckpt").exists()
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"} and not (
         run / "test_metrics.csv"
     ).exists()

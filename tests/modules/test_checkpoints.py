@@ -125,7 +125,7 @@ def test_weights_that_mean_something_else_are_refused(
     saved.on_save_checkpoint(checkpoint)
     with pytest.raises(FdsrError, match=said) as caught:
         build(name, **here).on_load_checkpoint(checkpoint)
-    assert "\n" not in str(caught.value) and "config.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value) and "--config" in str(caught.value)
     build(name, **trained, seed=3).on_load_checkpoint(checkpoint)
 
 

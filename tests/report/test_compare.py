@@ -6,6 +6,7 @@ from statistics import fmean
 import pytest
 from tested_runs import write_run, write_runs
 
+from fdsr.errors import FdsrError
 from fdsr.report.compare import report
 from fdsr.report.runs import read_run
 
@@ -42,3 +43,9 @@ def test_a_single_run_shows_every_metric(tmp_path: Path, capsys: pytest.CaptureF
     value = read_run(run).values["rmse", "t2m"]
     assert "ddpm: 3 members, 5 network evaluations each" in text and cells(text, "rmse")[0] == f"{value:.4g}"
     assert not (run / "comparison.csv").exists() and (run / "report.html").is_file()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("")
+    with pytest.raises(FdsrError, match=r"page.html' is a file; give a folder"):
+        report(write_runs(tmp_path / "runs"), tmp_path / "page.html")

@@ -1,5 +1,6 @@
 """Figures of a study: what is drawn on plain axes, and that nothing is drawn of what was not tested."""
 
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,9 +9,10 @@ import pytest
 from tested_runs import VARIABLES, write_run, write_runs
 
 from fdsr.drawing.png import save_panels
+from fdsr.drawing.style import Panel
 from fdsr.report.figures import FIGURES
 from fdsr.report.figures.ranks import RANKS
-from fdsr.report.figures.spectra import SPECTRA
+from fdsr.report.figures.spectra import SPECTRA, draw_power, draw_power_ratios
 from fdsr.report.runs import read_run
 from fdsr.report.studies import Study, make_studies
 
@@ -49,6 +51,24 @@ def test_spectra_are_of_one_band_and_end_at_the_truth(study: Study) -> None:
     assert bands is not None
     reference = bands.spectrum_reference.sel(variable="u10").values.ravel()
     assert set(ax.lines[-1].get_ydata()) <= set(reference)
+
+
+@pytest.mark.parametrize("power", [np.nan, 0.0])
+def test_spectra_that_nobody_knows_are_drawn_empty(study: Study, power: float, tmp_path: Path) -> None:
+    """Of a masked variable whose every box touches a gap; of a variable that is zero at all times."""
+    entry = study.entries[0]
+    bands = entry.scores("spectrum")
+    assert bands is not None
+    band = bands.isel(band=0).sel(variable="u10") * 0.0 + power
+    band["wavenumber"] = bands.isel(band=0).wavenumber
+    look = study.looks[entry.label]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = (1 / band.wavenumber.values[1:], 10 * np.log10(np.full(band.wavenumber.size - 1, power)))
+    draws = (
+        partial(draw_power, powers={look: band.spectrum}, unit="K"),
+        partial(draw_power_ratios, ratios={look: ratio}),
+    )
+    assert save_panels([[Panel(str(n), draw, "", [look]) for n, draw in enumerate(draws)]], tmp_path / "a.png").exists()
 
 
 def test_every_figure_can_be_a_file(study: Study, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from tested_runs import write_run
 
 from fdsr.drawing.png import save_panels
 from fdsr.records import RunFolder
-from fdsr.report.figures.losses import LOSSES, find_losses, read_losses
+from fdsr.report.figures.losses import LOSSES, draw_losses, find_losses, loss_curves, read_losses
 from fdsr.report.page import render
 from fdsr.report.runs import read_run
 from fdsr.report.studies import make_studies
@@ -49,3 +50,15 @@ def test_a_resumed_and_a_killed_training_are_read(tmp_path: Path) -> None:
         file.write(json.dumps({"step": 149, "train_loss": 0.5}) + "\n" + '{"step": 199, "train_')
     assert read_losses(RunFolder(tmp_path).metrics, "train_loss").to_dict() == {49: 3.0, 99: 2.0, 149: 0.5}
     assert read_losses(RunFolder(tmp_path).metrics, "absent").empty
+
+
+def test_losses_of_a_likelihood_may_be_negative(tmp_path: Path) -> None:
+    runs = []
+    for method, level in (("gaussian", -0.5), ("squared", 1.0)):
+        runs.append(write_run(tmp_path / method, members=1, nfe=1, error=1.0, method=method))
+        write_losses(tmp_path / method, [level] * 10)
+    (study,) = make_studies([read_run(run) for run in runs])
+    figure, axes = plt.subplots()
+    draw_losses(axes, loss_curves(study)["training loss"], "training loss")
+    assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < -0.5
+    plt.close(figure)

@@ -56,7 +56,7 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         find_flow(self.flow)
-        for name in ("runs", "fields_per_run", "interval", "length", "batch"):
+        for name in ("runs", "fields_per_run", "interval", "wavenumber", "length", "batch"):
             if not getattr(self, name) > 0:
                 raise FdsrError(f"synthesis: {name.replace('_', ' ')} must be positive, got {getattr(self, name)}")
 

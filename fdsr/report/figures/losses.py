@@ -53,7 +53,8 @@ def draw_losses(ax: Axes, curves: Mapping[Look, pd.Series], ylabel: str) -> None
     """Curves by step."""
     for look, curve in curves.items():
         ax.plot(curve.index, curve, marker=look.marker if len(curve) < 6 else "", **look.line)
-    log_axis(ax, "y")
+    if all(curve.min() > 0 for curve in curves.values()):  # a likelihood's are not
+        log_axis(ax, "y")
     step_axis(ax, "step")
     ax.set_ylabel(ylabel)
 

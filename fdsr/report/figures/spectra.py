@@ -45,7 +45,8 @@ def draw_power_ratios(ax: Axes, ratios: Mapping[Look, Curve]) -> None:
         ax.plot(wavelength, np.maximum(decibel, _LOWEST), marker=look.marker, **look.line)
     ax.axhline(0, color=ink(), lw=0.8)
     wavelength_axis(ax)
-    ax.set_ylim(_LOWEST, max(4.0, *(1.1 * float(np.max(d, initial=0.0)) for _, d in ratios.values())))
+    highest = (1.1 * float(np.max(d[np.isfinite(d)], initial=0.0)) for _, d in ratios.values())
+    ax.set_ylim(_LOWEST, max(4.0, *highest))
     ax.set_ylabel("power against truth (dB)")
 
 

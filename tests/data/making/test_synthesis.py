@@ -116,11 +116,18 @@ def test_the_verb(program: Callable[..., int], tmp_path: Path, capsys: pytest.Ca
         (["--size", 15], "even number"),
         (["--runs", 0], "runs must be positive"),
         (["--flow", "x"], "flow"),
+        (["--wavenumber", 0], "wavenumber must be positive"),
+        (["--order", 0], "the order must be at least 1"),
+        (["--friction", -1], "the others not negative"),
+        (["--device", "tpu"], "device"),
     ):
         assert program("synthesise", "--target", tmp_path / "no.zarr", *wrong) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
     assert not (tmp_path / "no.zarr").exists()
+    few = [*small[:3], 2, *small[4:]]
+    assert program("synthesise", "--target", tmp_path / "few.zarr", *few) == 0
+    assert "need three runs" in capsys.readouterr().out
 
 
 @pytest.mark.slow
