@@ -57,7 +57,7 @@ class DownscalingModule(L.LightningModule):
     serve images (`ImageSpec`) too, without a condition.
 
     A method of one's own derives from this class or another of this package, passes `**kwargs` on to it, and may stand in any
-    module that can be imported.
+    module that can be imported. Arguments that change what its weights mean, and not their shapes, it adds to `meaning`.
 
     Args:
         target: what x_0 is: the `residual` over interpolation, the `field` (or `full`, the same), or, of generative methods,
