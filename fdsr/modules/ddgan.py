@@ -216,11 +216,16 @@ class DDGANModule(AdversarialModule):
         truth = self.codec.truth(batch)
         x_0 = self.codec.to_target(truth, encoded)
         # times and draws that do not depend on the seed, as other methods': what is compared over seeds is the networks
-        rng, steps = generator(self.device, 0, "validate", int(batch["index"][0])), self.even_steps(batch["index"])
-        counted = self._trained_patches(x_0, rng)
-        loss, _, _ = self.discriminator_loss(Targets(x_0, encoded.condition, present, counted), rng, False, steps)
-        values = {"val_divergence": -loss}
-        if isinstance(self.codec, FieldCodec):
+        rng, of_fields = (
+            generator(self.device, 0, "validate", int(batch["index"][0])),
+            isinstance(self.codec, FieldCodec),
+        )
+        targets = Targets(x_0, encoded.condition, present, self._trained_patches(x_0, rng))
+        # of fields, which are few and whose numbers may be multiples of T, every one at every time; images share the times
+        turns = [self.even_steps(batch["index"] + turn) for turn in range(self.timesteps if of_fields else 1)]
+        losses = [self.discriminator_loss(targets, rng, False, step)[0] for step in turns]
+        values = {"val_divergence": -torch.stack(losses).mean()}
+        if of_fields:
             members = self.generate(batch, 2, 0)
             first, second = (self.codec.to_target(members[:, m], encoded) for m in (0, 1))
             error = 0.5 * ((first - x_0).abs() + (second - x_0).abs())

@@ -99,7 +99,6 @@ class RunFolder:
             *(file.path for file in left),
             self.figure,
             *self.checkpoints.glob("*.ckpt"),
-            *self.requeued,
             *self.path.glob("samples/*.png"),
         ]:
             path.unlink(missing_ok=True)

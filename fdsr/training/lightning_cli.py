@@ -212,9 +212,8 @@ class FdsrCLI(LightningCLI):
                 f"training, and name what stands in '{last.parent}' then"
             )
         if Path(path).is_dir():
-            if (
-                left := self.run_folder.requeued
-            ):  # which Lightning would load under Slurm, in place of the folder's weights
+            # Lightning would load it under Slurm, in place of the folder's weights
+            if left := self.run_folder.requeued:
                 raise FdsrError(
                     f"run '{self.run_folder}' has a training's '{left[0].name}'; choose another --run for '{path}'"
                 )

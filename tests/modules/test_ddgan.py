@@ -19,7 +19,7 @@ from fdsr.callbacks import EMACallback
 from fdsr.data import PairStore, WeatherBatch, WeatherDataModule
 from fdsr.diffusion import DIVERGENCES, Step
 from fdsr.errors import FdsrError
-from fdsr.modules import DDGANModule, DownscalingModule, load_module
+from fdsr.modules import DDGANModule, DownscalingModule, LevelPairDDGANModule, load_module
 from fdsr.modules.generative import Targets
 
 Build = Callable[..., DownscalingModule]
@@ -310,13 +310,36 @@ def test_validation_asks_the_critic_what_it_has_learnt(quiet_trainer: MakeTraine
     module.discriminator.register_forward_hook(lambda _, inputs, v: seen.append((tuple(inputs[0].shape), v.detach())))
     (values,) = trainer.validate(module, datamodule=data, verbose=False)
     channels = 2 * module.codec.channels + module.codec.condition_channels
-    assert [shape for shape, _ in seen] == 2 * [(data.batch_size, channels, *cast(tuple[int, int], data.patch))]
-    (_, real), (_, fake) = seen
-    assert values["val_divergence"] == pytest.approx(-float(module.divergence.critic_loss(real, fake)), rel=1e-5)
+    T = module.timesteps
+    assert [shape for shape, _ in seen] == 2 * T * [(data.batch_size, channels, *cast(tuple[int, int], data.patch))]
+    judged = [v for _, v in seen]
+    losses = [float(module.divergence.critic_loss(*judged[2 * k : 2 * k + 2])) for k in range(T)]
+    assert T > 1 and values["val_divergence"] == pytest.approx(-sum(losses) / T, rel=1e-5)
     batch = next(iter(data.val_dataloader()))
     cut = module._trained_patches(batch["high"], torch.Generator().manual_seed(0))(batch["high"])
     windows = batch["high"].unfold(2, 8, 1).unfold(3, 16, 1)[0]
     assert all(bool((windows == patch[:, None, None]).flatten(3).all(3).all(0).any()) for patch in cut)
+
+
+@pytest.mark.parametrize("cls", [DDGANModule, LevelPairDDGANModule])
+def test_validation_asks_at_every_time_whatever_the_seed(
+    cls: type[DDGANModule], quiet_trainer: MakeTrainer, data: WeatherDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every field, though fields are numbered by their steps in the archive, of which every T-th may be taken."""
+    asked: list[list[int]] = []
+    for seed in (0, 1):
+        module = cls(**(TINY_DDGAN | {"timesteps": 4, "seed": seed}))
+        module.attach(data.spec)
+        times: list[int] = []
+        judge = module.judge
+        monkeypatch.setattr(
+            module, "judge", lambda pair, step, *a, j=judge, t=times: t.extend(step.t.tolist()) or j(pair, step, *a)
+        )
+        quiet_trainer(limit_val_batches=2).validate(module, datamodule=data, verbose=False)
+        asked.append(times)
+    assert asked[0] == asked[1] and len(asked[0]) == 2 * 2 * 4
+    if cls is DDGANModule:
+        assert sorted(asked[0]) == sorted([1, 2, 3, 4] * 4)
 
 
 def test_losses_come_from_their_generator_alone(build: Build, data: WeatherDataModule) -> None:
